@@ -1,0 +1,69 @@
+/* broker/replica/replicas.h - the replica manager: the partitions that this broker hosts.
+ *
+ * The controller tells it what to host and to lead (replicas_leader_and_isr(), replicas_stop_replica()); the handlers
+ * of broker/api find partitions here and append to them and read from them (broker/replica/partition.h). It writes
+ * the high watermarks to their checkpoints, and owns the purgatories of produce, fetch and DeleteRecords.
+ *
+ * OWNER   the daemon makes one. Partitions are reference-counted: what replicas_find() gives is given back with
+ *         partition_unref().
+ * LOCKS   class replicas, one for each shard of the map, held for a look-up only. Any thread may call anything here.
+ *         leader_and_isr and stop_replica are done one at a time (lock `becoming`) and may touch the disk.
+ * FAILURE Errors of one partition are Kafka codes (proto/kerr.h) in the response; ERR_* only for what stops all.
+ */
+#ifndef BROKER_REPLICA_REPLICAS_H
+#define BROKER_REPLICA_REPLICAS_H
+
+#include "base/arena.h"
+#include "base/bytes.h"
+#include "base/err.h"
+
+struct config;
+struct leader_and_isr_request;
+struct leader_and_isr_response;
+struct logmgr;
+struct metadata_cache;
+struct partition;
+struct purgatory;
+struct replicas;
+struct scheduler;
+struct stop_replica_request;
+struct stop_replica_response;
+struct timer;
+struct topic_configs;
+
+/* All borrowed; they outlive the replica manager. */
+struct replicas_opts {
+    int32_t                broker_id;
+    const struct config   *cfg;
+    struct logmgr         *logs;
+    struct scheduler      *sched;
+    struct timer          *timer;
+    struct metadata_cache *metacache;       /* only to tell "elsewhere" from "unknown" */
+    struct topic_configs  *topic_configs;
+};
+
+int  replicas_new(struct replicas **out, const struct replicas_opts *opts) must_use;
+/* Ends what is parked (its requests are answered or dropped), then writes the HW checkpoints. Call while the network
+ * still stands and the IO threads still run; afterwards appends and fetches answer NOT_LEADER_OR_FOLLOWER. */
+void replicas_stop(struct replicas *rs);
+void replicas_free(struct replicas **rs);   /* NULL-safe; the requests are all gone */
+
+/* In-process side of the controller's requests. The response's memory is of the arena. ERR_NOMEM. */
+int  replicas_leader_and_isr(struct replicas *rs, const struct leader_and_isr_request *req,
+                             struct leader_and_isr_response *resp, struct arena *a) must_use;
+int  replicas_stop_replica(struct replicas *rs, const struct stop_replica_request *req,
+                           struct stop_replica_response *resp, struct arena *a) must_use;
+
+/* A reference, or NULL with *kerr = UNKNOWN_TOPIC_OR_PARTITION (nobody knows it), NOT_LEADER_OR_FOLLOWER (it is
+ * elsewhere) or KAFKA_STORAGE_ERROR (its log directory is offline). kerr may be NULL. */
+struct partition *replicas_find(struct replicas *rs, struct str topic, int32_t index, int16_t *kerr);
+
+/* The topic's settings have changed: every partition of it takes them up. */
+void replicas_topic_config_changed(struct replicas *rs, struct str topic);
+
+size_t replicas_partitions(const struct replicas *rs);
+
+struct purgatory *replicas_fetch_purgatory(struct replicas *rs);
+struct purgatory *replicas_produce_purgatory(struct replicas *rs);
+
+#endif

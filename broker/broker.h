@@ -1,0 +1,40 @@
+/* broker/broker.h - the parts of the daemon, as handlers see them.
+ *
+ * OWNER   broker/start.c makes the parts in the order below and takes them down in the opposite one. All pointers are
+ *         fixed from before the first request until after the last.
+ * LOCKS   none here; each part's header names its own.
+ */
+#ifndef BROKER_BROKER_H
+#define BROKER_BROKER_H
+
+#include "base/uuid.h"
+
+#include <stdint.h>
+
+struct config;
+struct controller;
+struct logmgr;
+struct metadata_cache;
+struct replicas;
+struct scheduler;
+struct server;
+struct store;
+struct timer;
+struct topic_configs;
+
+struct broker {
+    const struct config   *cfg;             /* what the broker started with; holds a reference */
+    int32_t                id;              /* broker.id */
+    char                   cluster_id[UUID_TEXT_LEN + 1];
+    struct timer          *timer;
+    struct scheduler      *sched;
+    struct store          *store;           /* metadata/ */
+    struct logmgr         *logs;            /* storage/ */
+    struct metadata_cache *metacache;
+    struct topic_configs  *topic_configs;
+    struct replicas       *replicas;
+    struct controller     *controller;
+    struct server         *net;
+};
+
+#endif

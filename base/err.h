@@ -32,7 +32,8 @@
     X(VERSION,      "version does not match")                                               \
     X(OFFLINE,      "log directory is offline")                                             \
     X(TOO_LARGE,    "larger than allowed")                                                  \
-    X(SYSTEM,       "a system call failed")
+    X(SYSTEM,       "a system call failed")                                                 \
+    X(NOTEMPTY,     "not empty")
 
 enum err_index {
 #define X(name, text) ERR_INDEX_##name,

@@ -1,0 +1,43 @@
+/* broker/cluster/registration.h - how a broker joins: the top of the tree, the cluster's id, the broker's
+ * id, and /brokers/ids/<id>.
+ *
+ * THREADS  These calls wait for the store; they are for the start of the daemon (and the controller's own
+ *          use of registration_payload() after a new session).
+ * FAILURE  ERR_* of the store; what a person must act upon is logged here, once.
+ */
+#ifndef BROKER_CLUSTER_REGISTRATION_H
+#define BROKER_CLUSTER_REGISTRATION_H
+
+#include "base/bytes.h"
+#include "base/err.h"
+#include "base/uuid.h"
+
+struct store;
+
+struct broker_endpoint {
+    const char *listener;               /* name */
+    const char *host;                   /* advertised; IPv6 without brackets */
+    int32_t     port;
+    int16_t     security_protocol;      /* 0 PLAINTEXT, 1 SSL, 2 SASL_PLAINTEXT, 3 SASL_SSL */
+};
+
+/* All borrowed; outlives the controller. */
+struct broker_info {
+    int32_t                       id;
+    const char                   *rack;         /* NULL: none */
+    const struct broker_endpoint *endpoints;    /* advertised */
+    size_t                        endpoints_n;
+};
+
+/* Makes the top-level nodes that are missing, then reads the cluster's id, or makes one: the given one when
+ * it is not NULL (that of meta.properties), else a random one. id has the winner's. */
+int cluster_open(struct store *s, const char *proposed, char id[UUID_TEXT_LEN + 1]) must_use;
+
+/* A broker id that nobody has had: reserved_max (reserved.broker.max.id) + 1 and up. */
+int cluster_next_broker_id(struct store *s, int32_t reserved_max, int32_t *id) must_use;
+
+/* Creates /brokers/ids/<id>. *epoch = the broker epoch. ERR_EXISTS: another live broker has the id, or
+ * advertises one of the same endpoints. */
+int registration_register(struct store *s, const struct broker_info *b, int64_t *epoch) must_use;
+
+#endif

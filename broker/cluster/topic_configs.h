@@ -1,0 +1,50 @@
+/* broker/cluster/topic_configs.h - the settings of topics as this broker sees them: /config/topics/<T> over
+ * the server's defaults.
+ *
+ * A topic's settings are read from the store before the topic's first partition is made
+ * (topic_configs_load()); from then on topic_configs_get() gives them without waiting. A topic that has
+ * none, or that was never loaded, gets the server's defaults.
+ *
+ * OWNER   entries are immutable and counted: topic_configs_get() / topic_config_entry_put().
+ * LOCKS   class topicconf guards the map; held for a look-up only. Any thread.
+ */
+#ifndef BROKER_CLUSTER_TOPIC_CONFIGS_H
+#define BROKER_CLUSTER_TOPIC_CONFIGS_H
+
+#include "base/bytes.h"
+#include "base/err.h"
+#include "config/topic_config.h"
+
+#include <stdatomic.h>
+
+struct config;
+struct store;
+struct topic_configs;
+
+struct topic_override {                 /* one pair of /config/topics/<T>; NUL-terminated */
+    const char *name;
+    const char *value;
+};
+
+struct topic_config_entry {
+    atomic_int                   refs;          /* topic_configs' and the readers' */
+    struct topic_config          cfg;           /* typed, all settings */
+    const struct topic_override *overrides;     /* as stored */
+    size_t                       overrides_n;
+};
+
+int  topic_configs_new(struct topic_configs **out, struct store *store, const struct config *cfg) must_use;
+void topic_configs_free(struct topic_configs **tc);                     /* NULL-safe */
+
+/* Never NULL; give it back. */
+struct topic_config_entry *topic_configs_get(struct topic_configs *tc, struct str topic) must_use;
+void topic_config_entry_put(struct topic_config_entry **e);             /* NULL-safe */
+
+/* Reads the settings of those of the topics that are not loaded yet, then calls done(arg, rc) - at once, on
+ * the caller's thread, when there is nothing to read, else on the store's thread (post from there). A topic
+ * whose settings cannot be read or are not valid gets the defaults and one log line. */
+void topic_configs_load(struct topic_configs *tc, const struct str *topics, size_t n,
+                        void (*done)(void *arg, int rc), void *arg);
+void topic_configs_forget(struct topic_configs *tc, struct str topic);  /* the topic has been deleted */
+
+#endif

@@ -1,0 +1,99 @@
+/* broker/controller/controller.h - the controller: one thread, one queue of events, everything asynchronous.
+ *
+ * Every broker runs one; the one whose /controller node stands is active: it makes and deletes topics'
+ * partitions, chooses leaders and tells the brokers. What brokers do in the store on behalf of clients
+ * (creating topics, enlarging them, asking for their deletion) is done on this thread as well, active or not.
+ *
+ * OWNER   the daemon makes one. What opts names is borrowed and outlives it, except `local`, which it takes
+ *         over.
+ * THREADS any thread may call what is declared here. Completions (done) come on the controller's thread,
+ *         with nothing locked: they must not wait.
+ * ORDER   store, caches, replicas -> registration_register() -> controller_start() -> controller_wait_ready()
+ *         -> listeners open. At the end: listeners closed -> controller_stop() -> replicas, store.
+ * FAILURE a write that is refused because another broker has become controller makes this one resign. Kafka
+ *         codes only appear in results for clients.
+ */
+#ifndef BROKER_CONTROLLER_CONTROLLER_H
+#define BROKER_CONTROLLER_CONTROLLER_H
+
+#include "base/arena.h"
+#include "base/bytes.h"
+#include "base/err.h"
+#include "base/uuid.h"
+
+struct broker_channel;
+struct broker_info;
+struct config;
+struct controller;
+struct metadata_cache;
+struct store;
+struct topic_configs;
+
+struct controller_opts {
+    const struct config      *cfg;
+    const struct broker_info *broker;           /* this broker, as registered */
+    int64_t                   broker_epoch;     /* from registration_register() */
+    struct store             *store;
+    struct metadata_cache    *metacache;
+    struct topic_configs     *topic_configs;
+    struct broker_channel    *local;
+};
+
+int  controller_new(struct controller **out, struct controller_opts *opts) must_use;
+int  controller_start(struct controller *c) must_use;           /* starts the thread: elect, initialise */
+
+/* OK: a controller is known, and, if it is this broker, it has told this broker all its partitions.
+ * ERR_TIMEOUT; ERR_* when the initialisation failed (logged). */
+int  controller_wait_ready(struct controller *c, int64_t timeout_ms) must_use;
+
+void controller_stop(struct controller *c);                     /* resigns, ends waiting operations, joins the thread */
+void controller_free(struct controller **c);                    /* NULL-safe */
+bool controller_active(const struct controller *c);
+
+/* ---- what clients ask for: broker/api fills a topic_op and hands it over until done() ---- */
+ * ------------------------------------ */
+
+enum topic_op_kind { TOPIC_OP_CREATE, TOPIC_OP_DELETE, TOPIC_OP_GROW };
+
+struct topic_op_assignment {            /* create: partition `index`; grow: the next new one */
+    int32_t        index;
+    const int32_t *brokers;
+    int32_t        brokers_n;
+};
+
+struct topic_op_config {
+    struct str name, value;             /* value null: an error, as the client gets it */
+};
+
+struct topic_op_topic {
+    struct str                        name;
+    /* create, grow */
+    int32_t                           partitions;       /* create: -1 = default; grow: the new total */
+    int16_t                           replication;      /* create: -1 = default */
+    const struct topic_op_assignment *assignments;      /* create: n == 0: none; grow: NULL = none */
+    int32_t                           assignments_n;
+    const struct topic_op_config     *configs;
+    int32_t                           configs_n;
+    /* result. With error != 0 set already the topic is skipped (duplicates, not authorised, ...) */
+    int16_t                           error;
+    const char                       *message;          /* NULL: the error's own text; memory of op->arena */
+    struct uuid                       id;               /* create */
+};
+
+struct topic_op {
+    struct topic_op        *next;               /* the controller's */
+    enum topic_op_kind      kind;
+    bool                    validate_only;
+    bool                    from_controller_only;   /* not the active controller: NOT_CONTROLLER */
+    int32_t                 timeout_ms;         /* <= 0: do not wait for the effect: REQUEST_TIMED_OUT */
+    struct topic_op_topic  *topics;
+    int32_t                 topics_n;
+    struct arena           *arena;              /* the controller's thread uses it until done() */
+    void                  (*done)(struct topic_op *);
+    void                   *arg;
+    int64_t                 deadline;           /* the controller's */
+};
+
+void controller_topic_op(struct controller *c, struct topic_op *op);
+
+#endif

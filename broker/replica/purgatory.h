@@ -11,6 +11,7 @@
  * OWNER   memory of an operation and its watches is the caller's (usually the request's arena) and must stay until
  *         done() is called, which may free it. done() may run in the thread that parks, before
  *         purgatory_park() returns: the caller must not touch the operation after that call.
+ *         Everything is taken out of the lists and the wheel before done() runs.
  * LOCKS   class purgatory, one for each shard of the lists, held for list operations only. ready() and done() are
  *         called without any lock held; ready() may be called by several threads at once and must only look. None of
  *         these functions may be called with a ranked lock held (asserted), but for purgatory_watched().
@@ -58,10 +59,10 @@ struct delayed {
     /* the purgatory's */
     struct purgatory  *home;
     struct timer_entry timer;
-    struct delayed    *next, **link;    /* all operations of the purgatory, for its end */
+    struct delayed    *next, **link;    /* all operations of the shard, for purgatory_stop(); under its lock */
     atomic_int         refs;            /* who may look at it: the wait itself, the timer, each waker, the parker */
-    atomic_int         state;
-    enum delayed_why   why;
+    atomic_bool        ended;           /* set once, by compare-and-swap */
+    enum delayed_why   why;             /* written by who set `ended` */
 };
 
 int  purgatory_new(struct purgatory **out, struct timer *timer) must_use;
@@ -70,9 +71,11 @@ void purgatory_free(struct purgatory **p);          /* NULL-safe; nothing may be
 /* Ends every operation (DELAYED_STOPPED); whatever is parked later ends at once. Before the timer is freed. */
 void purgatory_stop(struct purgatory *p);
 
-void purgatory_park(struct purgatory *p, struct delayed *op, int64_t timeout_ms);
+/* Two steps, so that purgatory_end() may come at any time after the first. */
+void purgatory_init(struct purgatory *p, struct delayed *op);
+void purgatory_park(struct delayed *op, int64_t timeout_ms);
 
-/* Ends op if nobody has. The caller knows by other means that done() has not returned yet (it holds the request). */
+/* Ends op if nobody has. The caller knows by other means that the memory of op still stands. */
 void purgatory_end(struct delayed *op, enum delayed_why why);
 
 void purgatory_wake_slow(struct purgatory *p, struct watch_list *list);

@@ -33,7 +33,9 @@
     X(OFFLINE,      "log directory is offline")                                             \
     X(TOO_LARGE,    "larger than allowed")                                                  \
     X(SYSTEM,       "a system call failed")                                                 \
-    X(NOTEMPTY,     "not empty")
+    X(NOTEMPTY,     "not empty")                                                            \
+    X(SEQUENCE,     "producer's sequence number is out of order")                           \
+    X(PRODUCER_EPOCH, "producer holds an old epoch")
 
 enum err_index {
 #define X(name, text) ERR_INDEX_##name,

@@ -1,0 +1,94 @@
+/* storage/logmgr.h - the log directories and all logs in them.
+ *
+ * LIFE     logmgr_open()      lock the directory, read meta.properties, remove the clean-shutdown marker
+ *          logmgr_identify()  broker and cluster id are known: check them, write meta.properties where missing
+ *          logmgr_load()      find, recover and open all logs, in parallel
+ *          logmgr_start()     syncer and periodic jobs
+ *          ... get, create, delete ...
+ *          logmgr_stop()      jobs end, all logs are closed and synced, checkpoints and the clean marker are written
+ *          logmgr_free()
+ * OWNER    the caller owns the manager; it owns one reference of each log until the log is deleted.
+ * LOCKS    `logmgr` inside; callers may hold `replicas` and `partition`. get takes it for nanoseconds; create and
+ *          delete make directory entries under it but never fsync. LIFE calls: one thread, in order.
+ * FAILURE  a function of LIFE logs at ERROR one line that says the place, the cause and what to do, and
+ *          returns ERR_*: the broker exits. Later: ERR_OFFLINE when the directory has failed, ERR_NOSPACE when it
+ *          is full. When a directory fails, on_offline (see logmgr_on_offline) is called once for it.
+ */
+#ifndef STORAGE_LOGMGR_H
+#define STORAGE_LOGMGR_H
+
+#include "base/scheduler.h"
+#include "storage/plog.h"
+
+struct logmgr;
+
+int  logmgr_open(const struct logmgr_opts *o, struct logmgr **out) must_use;
+void logmgr_free(struct logmgr **m);            /* NULL-safe; without logmgr_stop() before: no clean marker */
+
+/* What meta.properties of the directories say. */
+struct logmgr_identity {
+    int32_t broker_id;                          /* -1: no directory knows one */
+    char    cluster_id[64];                     /* "": no directory knows one */
+};
+
+const struct logmgr_identity *logmgr_found_identity(const struct logmgr *m);
+
+/* ERR_INVALID (logged, with both ids and what to do): the directories belong to another broker or cluster. */
+int logmgr_identify(struct logmgr *m, int32_t broker_id, const char *cluster_id) must_use;
+
+/* Gives the options of a topic (defaults with the topic's overrides); called by the loading threads, in any order. */
+typedef void logmgr_opts_fn(void *arg, struct str topic, struct log_opts *out);
+
+struct logmgr_loaded {
+    size_t  logs;
+    size_t  recovered;                          /* logs that were not closed cleanly */
+    int64_t read_bytes;                         /* by recovery */
+    int64_t ms;
+};
+
+int logmgr_load(struct logmgr *m, logmgr_opts_fn *opts_of, void *arg, struct logmgr_loaded *out) must_use;
+int logmgr_start(struct logmgr *m, struct scheduler *s) must_use;       /* borrows s until logmgr_stop() */
+int logmgr_stop(struct logmgr *m) must_use;     /* ERR_*: not clean, the next start recovers */
+
+/* Called once for each directory that fails, on the syncer's thread, with no storage lock held. Set before load. */
+typedef void logmgr_offline_fn(void *arg, size_t dir_index, const char *path);
+void logmgr_on_offline(struct logmgr *m, logmgr_offline_fn *fn, void *arg);
+
+/* ---- logs ---------------------------------------------------------------------------------------------------- */
+
+/* A new reference, or NULL: no such log here. */
+struct plog *logmgr_get(struct logmgr *m, struct str topic, int32_t partition);
+
+struct logmgr_create {
+    struct str topic;
+    int32_t    partition;
+    struct uuid topic_id;                       /* zero: none */
+    const struct log_opts *opts;                /* borrowed for the call */
+    /* result */
+    int          rc;
+    struct plog *log;                           /* a new reference when rc == OK */
+};
+
+/* Makes each log or gives the one that exists already (its id checked: rc ERR_EXISTS if it is another). Costs no fsync:
+ * the syncer makes all of them durable together. Returns the first failure; the others are made all the same. */
+int logmgr_create(struct logmgr *m, struct logmgr_create *v, size_t n) must_use;
+
+/* The log is gone from the map and its directory renamed to <topic>-<partition>.<uuid>-delete at once; files go after
+ * file.delete.delay.ms. ERR_NOENT. */
+int logmgr_delete(struct logmgr *m, struct str topic, int32_t partition) must_use;
+
+/* References of all logs, in no order; free v with logmgr_list_free(). */
+int  logmgr_list(struct logmgr *m, struct plog ***v, size_t *n) must_use;
+void logmgr_list_free(struct plog ***v, size_t n);
+
+/* ---- directories (DescribeLogDirs) --------------------------------------------------------------------------- */
+struct logmgr_dir {
+    const char *path;                           /* lives as long as the manager */
+    bool    offline;
+    int64_t total_bytes, usable_bytes;          /* of the volume; -1 unknown */
+};
+
+size_t logmgr_dirs(const struct logmgr *m);
+int    logmgr_dir(struct logmgr *m, size_t i, struct logmgr_dir *out) must_use;
+
+#endif

@@ -6,10 +6,11 @@
  * a version that counts its changes, and children; a node is persistent or ephemeral (it goes with the
  * session that made it, and has no children). A write is atomic and gets the next transaction number (zxid).
  *
- * CALLS    Everything is asynchronous: make a call (store_call_new), say what it should do (store_get, ... -
- *          more than one write or check in one call is a multi: all or nothing), store_submit() it. Calls of
- *          one store are done in the order of submission, and done() is called in that order; a read sees
- *          all writes submitted before it. For threads that may wait there is store_run().
+ * CALLS    Everything is asynchronous: make a call (store_call_new), say what it should do (store_get, ...),
+ *          store_submit() it. A call has either reads, each answered for itself, or writes and checks, which
+ *          happen all or not at all (a multi). Calls of one store are done in the order of submission, and
+ *          done() is called in that order; a read sees all writes submitted before it. For threads that may
+ *          wait there is store_run().
  * OWNER    store_submit() takes the call until done(), which gives it back with the answers inside; the
  *          receiver ends with store_call_free(). What an answer points at belongs to the call. Paths and
  *          data are copied. `next` is the holder's (a queue may use it).
@@ -79,6 +80,7 @@ struct store_call {
     struct store_call *next;
     struct store_op   *ops;
     size_t             ops_n, ops_cap;
+    int                built;           /* why the call could not be built; answered as rc */
     int                rc;
     size_t             failed;          /* index of the operation that rc comes from */
     void             (*done)(struct store_call *);
@@ -122,6 +124,8 @@ struct store_backend {                  /* what metadata/<backend>.c gives */
     int64_t (*session)(struct store *);
     void    (*free)(struct store *);
 };
+
+bool store_kind_writes(enum store_kind kind);   /* create, set, delete */
 
 struct store {                          /* first member of every backend's own struct */
     const struct store_backend *backend;

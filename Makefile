@@ -104,7 +104,7 @@ $(B)/tests/unit/%: $(B)/obj/tests/unit/%.o $(ALL_LIBS)
 
 -include tests/tests.mk
 
-.PHONY: setup layers style unit test run clean
+.PHONY: setup layers style unit run clean
 setup:
 	@sh tools/dev/setup.sh
 

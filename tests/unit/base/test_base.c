@@ -16,7 +16,7 @@ START_TEST(every_error_has_a_name_and_a_text)
     ck_assert_str_eq(err_name(OK), "OK");
     ck_assert_str_eq(err_name(ERR_SHORT), "ERR_SHORT");
     ck_assert_str_eq(err_name(ERR_SYSTEM), "ERR_SYSTEM");
-    ck_assert_str_eq(err_name(ERR_SYSTEM - 1), "ERR_?");
+    ck_assert_str_eq(err_name(-1000), "ERR_?");
     ck_assert_str_eq(err_name(1), "ERR_?");
     ck_assert_str_eq(err_text(ERR_NOSPACE), "no space left on the device");
     ck_assert_int_eq(err_from_errno(ENOSPC), ERR_NOSPACE);

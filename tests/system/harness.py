@@ -1,0 +1,234 @@
+"""tests/system/harness.py - real daemons for tests: start, stop, kill, restart, look inside.
+
+Nothing here sleeps: wait_for() polls a condition until it holds or its time is up.
+"""
+import os
+import re
+import select
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import threading
+import time
+
+TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+BUILD = os.environ.get("KLAMM_BUILD", os.path.join(TOP, "build"))
+BIN = os.path.join(BUILD, "bin")
+SANITIZED = os.path.basename(BUILD) in ("address", "thread")
+SLOW = 5 if SANITIZED else 1        # sanitized daemons get more time
+READY = re.compile(r"ready in (\d+) ms")
+
+
+def wait_for(condition, within=10.0, what=None):
+    """Polls until condition() gives something true, and gives it back."""
+    end = time.monotonic() + within * SLOW
+    pause = threading.Event()
+    while True:
+        got = condition()
+        if got:
+            return got
+        if time.monotonic() > end:
+            raise AssertionError("not within %.1f s: %s" % (within * SLOW, what or getattr(condition, "__name__", condition)))
+        pause.wait(0.01)
+
+
+def free_ports(n):
+    """n ports that nobody listens on right now."""
+    socks = [socket.socket() for _ in range(n)]
+    try:
+        for s in socks:
+            s.bind(("127.0.0.1", 0))
+        return [s.getsockname()[1] for s in socks]
+    finally:
+        for s in socks:
+            s.close()
+
+
+class Broker:
+    """One klammd with a directory of its own. Restarts keep port and data."""
+
+    def __init__(self, folder, overrides=None, wrapper=None, env=None):
+        self.folder = str(folder)
+        self.port = free_ports(1)[0]
+        self.data = os.path.join(self.folder, "data")
+        self.log_path = os.path.join(self.folder, "klammd.log")
+        self.overrides = {
+            "broker.id": "0",
+            "listeners": "PLAINTEXT://127.0.0.1:%d" % self.port,
+            "advertised.listeners": "PLAINTEXT://127.0.0.1:%d" % self.port,
+            "log.dirs": self.data,
+        }
+        self.overrides.update(overrides or {})
+        self.wrapper = wrapper or []
+        self.env = env or {}
+        self.process = None
+        self.starts = 0
+
+    @property
+    def address(self):
+        return "127.0.0.1:%d" % self.port
+
+    def argv(self):
+        path = os.path.join(self.folder, "server.properties")
+        with open(path, "w", encoding="latin-1") as f:
+            f.writelines("%s=%s\n" % pair for pair in self.overrides.items())
+        return self.wrapper + [os.path.join(BUILD, "klammd"), path]
+
+    def spawn(self):
+        os.makedirs(self.folder, exist_ok=True)
+        log = open(self.log_path, "ab")
+        self.log_start = log.tell()
+        self.process = subprocess.Popen(self.argv(), stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
+                                        cwd=self.folder, env=dict(os.environ, **self.env))
+        log.close()
+        self.starts += 1
+        return self
+
+    def start(self, within=20):
+        self.spawn()
+        wait_for(self.is_ready, within, lambda_text("broker ready", self))
+        return self
+
+    def is_ready(self):
+        if self.process.poll() is not None:
+            raise AssertionError("klammd ended with status %s:\n%s" % (self.process.returncode, self.log()))
+        return READY.search(self.log(this_start=True))
+
+    def ready_ms(self):
+        return int(READY.search(self.log(this_start=True)).group(1))
+
+    def log(self, this_start=False):
+        with open(self.log_path, "rb") as f:
+            f.seek(self.log_start if this_start else 0)
+            return f.read().decode("utf-8", "replace")
+
+    def stop(self, sig=signal.SIGTERM, within=20):
+        """Asks it to stop; gives its exit status. A sanitizer's report makes that non-zero."""
+        if self.process is None:
+            return None
+        if self.process.poll() is None:
+            self.process.send_signal(sig)
+        try:
+            status = self.process.wait(within * SLOW)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise AssertionError("klammd did not stop within %d s:\n%s" % (within * SLOW, self.log()[-4000:])) from None
+        self.process = None
+        return status
+
+    def kill9(self):
+        self.process.kill()
+        self.process.wait()
+        self.process = None
+
+    def restart(self):
+        if self.process is not None:
+            assert self.stop() == 0, self.log()[-4000:]
+        return self.start()
+
+    def alive(self):
+        return self.process is not None and self.process.poll() is None
+
+    def rss_kb(self):
+        with open("/proc/%d/status" % self.process.pid, encoding="ascii") as f:
+            return int(re.search(r"VmRSS:\s+(\d+)", f.read()).group(1))
+
+    def cpu_seconds(self):
+        with open("/proc/%d/stat" % self.process.pid, encoding="ascii") as f:
+            fields = f.read().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def tool(self, name, *args, stdin=None, within=30, check=True):
+        """Runs build/bin/<name> against this broker; gives its completed process with text output."""
+        return tool(name, "--bootstrap-server", self.address, *args, stdin=stdin, within=within, check=check)
+
+    def create_topic(self, topic, partitions=1, **config):
+        extra = [a for k, v in config.items() for a in ("--config", "%s=%s" % (k.replace("_", "."), v))]
+        self.tool("kafka-topics.sh", "--create", "--topic", topic, "--partitions", str(partitions), *extra)
+        return topic
+
+    def files(self, partition):
+        return sorted(os.listdir(os.path.join(self.data, partition)))
+
+
+def lambda_text(text, broker):
+    class Text:
+        def __str__(self):
+            return "%s; its log:\n%s" % (text, broker.log()[-4000:])
+    return Text()
+
+
+def tool(name, *args, stdin=None, within=30, check=True):
+    done = subprocess.run([os.path.join(BIN, name), *args], input=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          timeout=within * SLOW, text=True, check=False)
+    if check:
+        assert done.returncode == 0, "%s %s: status %d\n%s%s" % (name, args, done.returncode, done.stdout, done.stderr)
+    return done
+
+
+class Raw:
+    """A plain socket that speaks Kafka's framing and nothing more."""
+
+    def __init__(self, broker_or_port, host="127.0.0.1"):
+        self.sock = socket.create_connection((host, getattr(broker_or_port, "port", broker_or_port)), timeout=10 * SLOW)
+        self.correlation = 0
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.sock.close()
+
+    def send(self, data):
+        self.sock.sendall(data)
+
+    def send_request(self, key, version, body, client_id=b"test", flexible=False):
+        self.correlation += 1
+        head = struct.pack(">hhi", key, version, self.correlation) + struct.pack(">h", len(client_id)) + client_id
+        if flexible:
+            head += b"\0"
+        self.send(struct.pack(">i", len(head) + len(body)) + head + body)
+        return self.correlation
+
+    def read_exactly(self, n):
+        out = b""
+        while len(out) < n:
+            part = self.sock.recv(n - len(out))
+            if not part:
+                raise EOFError("closed after %d of %d bytes" % (len(out), n))
+            out += part
+        return out
+
+    def read_response(self):
+        """(correlation id, everything after it)"""
+        size, = struct.unpack(">i", self.read_exactly(4))
+        frame = self.read_exactly(size)
+        return struct.unpack(">i", frame[:4])[0], frame[4:]
+
+    def call(self, key, version, body, **kw):
+        want = self.send_request(key, version, body, **kw)
+        got, rest = self.read_response()
+        assert got == want
+        return rest
+
+    def is_closed(self):
+        """True once the peer has closed (data that still comes is dropped)."""
+        readable, _, _ = select.select([self.sock], [], [], 0)
+        if not readable:
+            return False
+        try:
+            return self.sock.recv(65536) == b""
+        except ConnectionError:
+            return True
+
+
+def string(text):
+    data = text.encode() if isinstance(text, str) else text
+    return struct.pack(">h", len(data)) + data
+
+
+def remove_tree(path):
+    shutil.rmtree(path, ignore_errors=True)

@@ -1,0 +1,20 @@
+# tests/tests.mk - `make test` and its parts. Included by the Makefile.
+
+# Everything that tests/run starts must be built first; vector and fuzz programs add themselves to TEST_PROGRAMS.
+.PHONY: test-programs system test check
+test-programs: build-all $(UNIT_BINS) $(TEST_PROGRAMS)
+
+# On a machine that lacks packages the first make installs them; the second, in the same command, sees them.
+test: setup
+	@$(MAKE) --no-print-directory -j$$(nproc) all test-programs
+	@$(MAKE) --no-print-directory check
+
+check:
+	@$(MAKE) --no-print-directory layers style
+	@tests/run $(B)
+
+unit: test-programs
+	@tests/run $(B) --only unit
+
+system: test-programs
+	@tests/run $(B) --only system

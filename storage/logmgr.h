@@ -69,8 +69,9 @@ struct logmgr_create {
     struct plog *log;                           /* a new reference when rc == OK */
 };
 
-/* Makes each log or gives the one that exists already (its id checked: rc ERR_EXISTS if it is another). Costs no fsync:
- * the syncer makes all of them durable together. Returns the first failure; the others are made all the same. */
+/* Makes each log or gives the one that exists already (its id checked: rc ERR_EXISTS if it is another). Costs no
+ * fsync: the syncer makes all of them durable together. Returns the first failure; the others are made all the
+ * same. */
 int logmgr_create(struct logmgr *m, struct logmgr_create *v, size_t n) must_use;
 
 /* The log is gone from the map and its directory renamed to <topic>-<partition>.<uuid>-delete at once; files go after

@@ -5,7 +5,8 @@
  * LOCKS    every function may be called from any thread with no storage lock held; callers may hold `replicas`
  *          and `partition`. Appends to one log wait for each other (lock `plog`, held across the write); reads and
  *          offset queries never wait for an append (lock `plogview`, never held across a system call).
- * UNITS    off = record offset; pos = byte position in a .log; ms = Unix milliseconds. -1 is "none" as in the protocol.
+ * UNITS    off = record offset; pos = byte position in a .log; ms = Unix milliseconds. -1 is "none" as in the
+ *          protocol.
  * FAILURE  ERR_OFFLINE   the log directory failed (now or before): KAFKA_STORAGE_ERROR
  *          ERR_NOSPACE   disk full: KAFKA_STORAGE_ERROR; the log is unchanged and stays writable
  *          ERR_CLOSED    the log was deleted or the broker stops: NOT_LEADER_OR_FOLLOWER
@@ -56,17 +57,12 @@ int plog_set_start(struct plog *l, int64_t start) must_use;
 /* ---- append -------------------------------------------------------------------------------------------------- */
 
 /* Validated bytes: whole v2 batches back to back, nothing else; the leader's append. Offsets and leader epoch are
- * written into the headers here (they are outside the CRC), so the bytes must be writable and the caller's alone. */
+ * written into the headers here (they are outside the CRC), so the bytes must be writable and the caller's alone. All
+ * else that the log wants to know (timestamps, producer, sequence) is read from the headers. */
 struct plog_append {
     uint8_t *p;
     size_t   len;
     int32_t  leader_epoch;
-    int64_t  max_timestamp;             /* largest of all records; -1 none */
-    /* of the one batch, when producer_id >= 0; then there is exactly one batch */
-    int64_t  producer_id;               /* -1: not idempotent, no sequence check */
-    int16_t  producer_epoch;
-    int32_t  base_sequence;
-    int32_t  last_sequence;
 };
 
 struct plog_appended {
@@ -80,7 +76,7 @@ struct plog_appended {
 
 /* ERR_SEQUENCE        OUT_OF_ORDER_SEQUENCE_NUMBER; ERR_PRODUCER_EPOCH  INVALID_PRODUCER_EPOCH;
  * ERR_LIMIT           more bytes than segment.bytes: RECORD_LIST_TOO_LARGE;
- * ERR_INVALID         the bytes are not whole v2 batches, or several with a producer id.
+ * ERR_INVALID         the bytes are not whole v2 batches, or several of which one has a producer id.
  * Nothing is written in any of these cases. */
 int plog_append(struct plog *l, const struct plog_append *in, struct plog_appended *out) must_use;
 
@@ -115,8 +111,8 @@ struct plog_at {
 int plog_offset_for_time(struct plog *l, int64_t ts, struct plog_at *out) must_use;
 /* The record with the largest timestamp. */
 int plog_max_timestamp(struct plog *l, struct plog_at *out) must_use;
-/* ListOffsets v0: base offsets (clamped to start) of segments last written at or before ts_ms, and the LEO, descending,
- * at most max. ts_ms -1: as of now; -2: only the earliest. *n is how many were put in out. */
+/* ListOffsets v0: base offsets (clamped to start) of segments last written at or before ts_ms, and the LEO,
+ * descending, at most max. ts_ms -1: as of now; -2: only the earliest. *n is how many were put in out. */
 int plog_segments_before(struct plog *l, int64_t ts_ms, int64_t *out, size_t max, size_t *n) must_use;
 
 /* ---- leader epochs ------------------------------------------------------------------------------------------- */

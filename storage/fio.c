@@ -1,0 +1,200 @@
+/* storage/fio.c - the system calls that touch files. */
+#include "storage/fio.h"
+
+#include "storage/killpoint.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static _Thread_local int last_errno;
+
+int fio_errno(void)
+{
+    return last_errno;
+}
+
+static int failed(void)
+{
+    last_errno = errno;
+    switch (errno) {
+    case ENOSPC:
+    case EDQUOT:  return ERR_NOSPACE;
+    case ENOENT:  return ERR_NOENT;
+    case EEXIST:
+    case ENOTEMPTY: return ERR_EXISTS;
+    case EACCES:
+    case EPERM:
+    case EROFS:   return ERR_DENIED;
+    case ENOMEM:  return ERR_NOMEM;
+    case EMFILE:
+    case ENFILE:  return ERR_AGAIN;
+    default:      return ERR_IO;
+    }
+}
+
+int fio_open(int dirfd, const char *path, int flags, int *fd)
+{
+    do
+        *fd = openat(dirfd, path, flags | O_CLOEXEC, 0644);
+    while (*fd < 0 && errno == EINTR);
+    return *fd < 0 ? failed() : OK;
+}
+
+void fio_close(int *fd)
+{
+    if (*fd >= 0)
+        (void)close(*fd);
+    *fd = -1;
+}
+
+int fio_pread(int fd, void *p, size_t n, int64_t pos, size_t *got)
+{
+    uint8_t *b = p;
+
+    *got = 0;
+    while (*got < n) {
+        ssize_t r = pread(fd, b + *got, n - *got, pos + (off_t)*got);
+        if (r < 0 && errno == EINTR)
+            continue;
+        if (r < 0)
+            return failed();
+        if (r == 0)
+            break;
+        *got += (size_t)r;
+    }
+    return OK;
+}
+
+int fio_pread_all(int fd, void *p, size_t n, int64_t pos)
+{
+    size_t got;
+
+    TRY(fio_pread(fd, p, n, pos, &got));
+    return got == n ? OK : ERR_SHORT;
+}
+
+int fio_pwrite(int fd, const void *p, size_t n, int64_t pos)
+{
+    const uint8_t *b = p;
+
+    while (n > 0) {
+        ssize_t r = pwrite(fd, b, n, (off_t)pos);
+        if (r < 0 && errno == EINTR)
+            continue;
+        if (r < 0)
+            return failed();
+        b += r;
+        pos += r;
+        n -= (size_t)r;
+    }
+    return OK;
+}
+
+int fio_truncate(int fd, int64_t size)
+{
+    int r;
+
+    do
+        r = ftruncate(fd, (off_t)size);
+    while (r < 0 && errno == EINTR);
+    return r < 0 ? failed() : OK;
+}
+
+int fio_sync(int fd)
+{
+    return fdatasync(fd) < 0 ? failed() : OK;
+}
+
+int fio_sync_path(int dirfd, const char *path, bool directory)
+{
+    int fd, rc;
+
+    TRY(fio_open(dirfd, path, O_RDONLY | (directory ? O_DIRECTORY : 0), &fd));
+    rc = fsync(fd) < 0 ? failed() : OK;
+    fio_close(&fd);
+    return rc;
+}
+
+int fio_sync_all(int dirfd)
+{
+    return syncfs(dirfd) < 0 ? failed() : OK;
+}
+
+int fio_rename(int dirfd, const char *from, const char *to)
+{
+    return renameat(dirfd, from, dirfd, to) < 0 ? failed() : OK;
+}
+
+int fio_unlink(int dirfd, const char *path)
+{
+    return unlinkat(dirfd, path, 0) < 0 && errno != ENOENT ? failed() : OK;
+}
+
+int fio_mkdir(int dirfd, const char *path)
+{
+    return mkdirat(dirfd, path, 0755) < 0 ? failed() : OK;
+}
+
+int fio_size(int dirfd, const char *path, int64_t *size)
+{
+    struct stat st;
+
+    if (fstatat(dirfd, path, &st, 0) < 0)
+        return failed();
+    *size = st.st_size;
+    return OK;
+}
+
+int fio_read_file(int dirfd, const char *path, size_t max, uint8_t **p, size_t *n)
+{
+    struct stat st;
+    uint8_t *b = NULL;
+    int fd, rc;
+
+    TRY(fio_open(dirfd, path, O_RDONLY, &fd));
+    rc = fstat(fd, &st) < 0 ? failed() : OK;
+    if (rc == OK && (st.st_size < 0 || (uint64_t)st.st_size > max))
+        rc = ERR_TOO_LARGE;
+    if (rc == OK && (b = malloc((size_t)st.st_size + 1)) == NULL)
+        rc = ERR_NOMEM;
+    if (rc == OK)
+        rc = fio_pread(fd, b, (size_t)st.st_size, 0, n);
+    fio_close(&fd);
+    if (rc != OK) {
+        free(b);
+        return rc;
+    }
+    b[*n] = '\0';
+    *p = b;
+    return OK;
+}
+
+int fio_replace_file(int dirfd, const char *dir_path, const char *path, const void *p, size_t n, bool durable)
+{
+    char tmp[PATH_MAX];
+    int fd, rc;
+
+    if (snprintf(tmp, sizeof tmp, "%s.tmp", path) >= (int)sizeof tmp)
+        return ERR_TOO_LARGE;
+    TRY(fio_open(dirfd, tmp, O_WRONLY | O_CREAT | O_TRUNC, &fd));
+    KILL_POINT("replace.created");
+    rc = fio_pwrite(fd, p, n, 0);
+    KILL_POINT("replace.written");
+    if (rc == OK && durable)
+        rc = fio_sync(fd);
+    fio_close(&fd);
+    if (rc == OK)
+        rc = fio_rename(dirfd, tmp, path);
+    KILL_POINT("replace.renamed");
+    if (rc == OK && durable)
+        rc = fio_sync_path(dirfd, dir_path, true);
+    if (rc != OK) {
+        (void)unlinkat(dirfd, tmp, 0);
+    }
+    return rc;
+}

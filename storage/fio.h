@@ -1,0 +1,45 @@
+/* storage/fio.h - the system calls that touch files: retried on EINTR, short counts finished, errno turned into
+ * ERR_*.
+ *
+ * All paths are relative to an open directory (the log directory, or AT_FDCWD), so that a log needs no descriptor
+ * of its own.
+ * OWNER    descriptors given out belong to the caller.
+ * LOCKS    none taken; callers say which lock they hold across a call.
+ * FAILURE  ERR_NOSPACE (ENOSPC, EDQUOT), ERR_NOENT, ERR_EXISTS, ERR_DENIED, ERR_NOMEM (also: out of descriptors is
+ *          ERR_AGAIN), ERR_IO for everything else: whoever decides what follows also writes the line to the log.
+ *          fio_errno() is the errno of the last failure on this thread, for that line.
+ */
+#ifndef STORAGE_FIO_H
+#define STORAGE_FIO_H
+
+#include "base/err.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+int fio_errno(void);
+
+int fio_open(int dirfd, const char *path, int flags, int *fd) must_use;     /* O_CLOEXEC added; mode 0644 */
+void fio_close(int *fd);                                                    /* *fd becomes -1; -1 is fine */
+int fio_pread(int fd, void *p, size_t n, int64_t pos, size_t *got) must_use;    /* fewer: end of file */
+int fio_pread_all(int fd, void *p, size_t n, int64_t pos) must_use;         /* ERR_SHORT: the file ends before */
+int fio_pwrite(int fd, const void *p, size_t n, int64_t pos) must_use;      /* all of it, or an error with some of it */
+int fio_truncate(int fd, int64_t size) must_use;
+int fio_sync(int fd) must_use;                                              /* fdatasync */
+int fio_sync_path(int dirfd, const char *path, bool directory) must_use;    /* fsync by name; "." is dirfd itself */
+int fio_sync_all(int dirfd) must_use;                                       /* syncfs: all of the file system */
+int fio_rename(int dirfd, const char *from, const char *to) must_use;
+int fio_unlink(int dirfd, const char *path) must_use;                       /* a file that is not there is OK */
+int fio_mkdir(int dirfd, const char *path) must_use;                        /* ERR_EXISTS */
+int fio_size(int dirfd, const char *path, int64_t *size) must_use;
+
+/* A whole small file, malloc'ed, NUL added; ERR_TOO_LARGE above max. */
+int fio_read_file(int dirfd, const char *path, size_t max, uint8_t **p, size_t *n) must_use;
+
+/* Replaces `path` by these bytes: <path>.tmp, write, [fsync,] rename[, fsync of the directory dir_path]. After a
+ * failure the old content is still there. `durable` false leaves both fsyncs to the syncer. */
+int fio_replace_file(int dirfd, const char *dir_path, const char *path, const void *p, size_t n, bool durable) must_use;
+
+#endif

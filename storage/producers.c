@@ -1,0 +1,268 @@
+/* storage/producers.c - idempotent producers of one log. */
+#define HASH_NONFATAL_OOM 1
+#include "storage/producers.h"
+
+#include <stdlib.h>
+#include <uthash.h>
+
+struct producer {
+    int64_t id;
+    int64_t last_timestamp;
+    int64_t txn_first_offset;           /* -1: no open transaction */
+    int32_t coordinator_epoch;          /* -1: no marker seen */
+    int16_t epoch;                      /* -1: nothing recorded yet */
+    uint8_t n;                          /* batches in b */
+    struct producer_batch b[PRODUCER_WINDOW];       /* oldest first */
+    UT_hash_handle hh;
+};
+
+static struct producer *find(const struct producers *ps, int64_t id)
+{
+    struct producer *p;
+
+    HASH_FIND(hh, ps->table, &id, sizeof id, p);
+    return p;
+}
+
+static void forget(struct producers *ps, struct producer *p)
+{
+    HASH_DELETE(hh, ps->table, p);
+    free(p);
+}
+
+void producers_fini(struct producers *ps)
+{
+    struct producer *p, *tmp;
+
+    HASH_ITER(hh, ps->table, p, tmp)
+        forget(ps, p);
+}
+
+size_t producers_count(const struct producers *ps)
+{
+    return HASH_COUNT(ps->table);
+}
+
+static int32_t first_sequence(const struct producer_batch *b)
+{
+    int64_t s = (int64_t)b->last_sequence - b->offset_delta;
+
+    return (int32_t)(s >= 0 ? s : s + INT32_MAX + 1);
+}
+
+static bool find_duplicate(const struct producer *p, int32_t base_sequence, int32_t last_sequence,
+                           struct producer_batch *dup)
+{
+    for (unsigned i = 0; i < p->n; i++) {
+        if (p->b[i].last_sequence != last_sequence || first_sequence(&p->b[i]) != base_sequence)
+            continue;
+        *dup = p->b[i];
+        return true;
+    }
+    return false;
+}
+
+int producers_check(const struct producers *ps, int64_t id, int16_t epoch, int32_t base_sequence, int32_t last_sequence,
+                    bool *is_dup, struct producer_batch *dup)
+{
+    const struct producer *p = find(ps, id);
+    int32_t last, next;
+
+    *is_dup = false;
+    if (p == NULL || p->epoch < 0)
+        return OK;                      /* not known, or forgotten: it may begin anywhere */
+    if (epoch == p->epoch && find_duplicate(p, base_sequence, last_sequence, dup)) {
+        *is_dup = true;
+        return OK;
+    }
+    if (epoch < p->epoch)
+        return ERR_PRODUCER_EPOCH;
+    if (epoch > p->epoch)
+        return base_sequence == 0 ? OK : ERR_SEQUENCE;
+    last = p->n > 0 ? p->b[p->n - 1].last_sequence : -1;
+    next = last == INT32_MAX ? 0 : last + 1;
+    return base_sequence == next ? OK : ERR_SEQUENCE;
+}
+
+static struct producer *make(struct producers *ps, int64_t id)
+{
+    struct producer *p = find(ps, id);
+
+    if (p != NULL || (p = calloc(1, sizeof *p)) == NULL)
+        return p;
+    p->id = id;
+    p->epoch = -1;
+    p->coordinator_epoch = -1;
+    p->txn_first_offset = -1;
+    p->last_timestamp = -1;
+    HASH_ADD(hh, ps->table, id, sizeof p->id, p);
+    if (p->hh.tbl == NULL) {
+        free(p);
+        return NULL;
+    }
+    return p;
+}
+
+int producers_reserve(struct producers *ps, int64_t id)
+{
+    return make(ps, id) != NULL ? OK : ERR_NOMEM;
+}
+
+void producers_unreserve(struct producers *ps, int64_t id)
+{
+    struct producer *p = find(ps, id);
+
+    if (p != NULL && p->epoch < 0)
+        forget(ps, p);
+}
+
+static void set_epoch(struct producer *p, int16_t epoch)
+{
+    if (p->epoch == epoch)
+        return;
+    p->epoch = epoch;
+    p->n = 0;
+}
+
+static void data_batch(struct producer *p, const struct batch_head *h)
+{
+    set_epoch(p, h->producer_epoch);
+    if (p->n == PRODUCER_WINDOW)
+        memmove(p->b, p->b + 1, --p->n * sizeof p->b[0]);
+    p->b[p->n++] = (struct producer_batch){
+        .last_offset = h->last_offset,
+        .timestamp = h->max_timestamp,
+        .last_sequence = batch_last_sequence(h),
+        .offset_delta = h->last_offset_delta,
+    };
+    p->last_timestamp = h->max_timestamp;
+    if (batch_is_txn(h) && p->txn_first_offset < 0)
+        p->txn_first_offset = h->base_offset;
+}
+
+void producers_apply(struct producers *ps, const struct batch_head *h)
+{
+    struct producer *p = find(ps, h->producer_id);
+
+    if (p != NULL)
+        data_batch(p, h);
+}
+
+static int marker(struct producers *ps, const struct batch_head *h, const uint8_t *bytes)
+{
+    struct control_record c;
+    struct producer *p;
+    int rc = control_batch_read(h, bytes, &c);
+
+    if (rc == ERR_NOENT)
+        return OK;                      /* compaction took the whole transaction */
+    TRY(rc);
+    if ((p = make(ps, h->producer_id)) == NULL)
+        return ERR_NOMEM;
+    set_epoch(p, h->producer_epoch);
+    p->coordinator_epoch = c.coordinator_epoch;
+    p->last_timestamp = c.timestamp;
+    p->txn_first_offset = -1;
+    return OK;
+}
+
+int producers_replay(struct producers *ps, const struct batch_head *h, const uint8_t *bytes)
+{
+    struct producer *p;
+
+    if (h->producer_id < 0)
+        return OK;
+    if (batch_is_control(h))
+        return marker(ps, h, bytes);
+    if ((p = make(ps, h->producer_id)) == NULL)
+        return ERR_NOMEM;
+    data_batch(p, h);
+    return OK;
+}
+
+static bool expired(int64_t now_ms, int64_t timestamp, int64_t txn_first_offset, int64_t expiration_ms)
+{
+    return txn_first_offset < 0 && now_ms - timestamp >= expiration_ms;
+}
+
+void producers_expire(struct producers *ps, int64_t now_ms, int64_t expiration_ms)
+{
+    struct producer *p, *tmp;
+
+    HASH_ITER(hh, ps->table, p, tmp)
+        if (expired(now_ms, p->last_timestamp, p->txn_first_offset, expiration_ms))
+            forget(ps, p);
+}
+
+int producers_load(struct producers *ps, const struct snapshot_entry *v, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        struct producer *p = make(ps, v[i].producer_id);
+        if (p == NULL)
+            return ERR_NOMEM;
+        p->epoch = v[i].epoch;
+        p->coordinator_epoch = v[i].coordinator_epoch;
+        p->txn_first_offset = v[i].txn_first_offset;
+        p->last_timestamp = v[i].timestamp;
+        p->n = 0;
+        if (v[i].last_offset < 0)
+            continue;
+        p->n = 1;
+        p->b[0] = (struct producer_batch){ v[i].last_offset, v[i].timestamp, v[i].last_sequence, v[i].offset_delta };
+    }
+    return OK;
+}
+
+static struct snapshot_entry entry_of(const struct producer *p)
+{
+    const struct producer_batch *b = p->n > 0 ? &p->b[p->n - 1] : NULL;
+
+    return (struct snapshot_entry){
+        .producer_id = p->id,
+        .epoch = p->epoch,
+        .last_sequence = b != NULL ? b->last_sequence : -1,
+        .last_offset = b != NULL ? b->last_offset : -1,
+        .offset_delta = b != NULL ? b->offset_delta : 0,
+        .timestamp = p->last_timestamp,
+        .coordinator_epoch = p->coordinator_epoch,
+        .txn_first_offset = p->txn_first_offset,
+    };
+}
+
+int producers_snapshot(const struct producers *ps, uint8_t **out, size_t *len)
+{
+    size_t n = HASH_COUNT(ps->table), i = 0;
+    uint8_t *b = malloc(SNAPSHOT_HEAD + n * SNAPSHOT_ENTRY);
+
+    if (b == NULL)
+        return ERR_NOMEM;
+    for (const struct producer *p = ps->table; p != NULL; p = p->hh.next, i++) {
+        struct snapshot_entry e = entry_of(p);
+        snapshot_put_entry(b, i, &e);
+    }
+    snapshot_put_head(b, n);
+    *out = b;
+    *len = SNAPSHOT_HEAD + n * SNAPSHOT_ENTRY;
+    return OK;
+}
+
+static int by_id(const void *a, const void *b)
+{
+    const struct snapshot_entry *x = a, *y = b;
+
+    return (x->producer_id > y->producer_id) - (x->producer_id < y->producer_id);
+}
+
+int producers_list(const struct producers *ps, struct snapshot_entry **v, size_t *n)
+{
+    size_t i = 0;
+
+    *n = HASH_COUNT(ps->table);
+    *v = calloc(*n + 1, sizeof **v);
+    if (*v == NULL)
+        return ERR_NOMEM;
+    for (const struct producer *p = ps->table; p != NULL; p = p->hh.next)
+        (*v)[i++] = entry_of(p);
+    qsort(*v, *n, sizeof **v, by_id);
+    return OK;
+}

@@ -18,3 +18,5 @@ unit: test-programs
 
 system: test-programs
 	@tests/run $(B) --only system
+
+include tests/bench/bench.mk

@@ -1,0 +1,19 @@
+# tests/bench/bench.mk - `make bench`: the budget table. QUICK=1 takes under two minutes; BENCH_ARGS goes to tests/bench/bench.
+RDKAFKA_EXAMPLE := /usr/share/doc/librdkafka-dev/examples/rdkafka_performance.c
+BENCH_PROGRAMS  := $(B)/tests/bench/floors $(B)/tests/bench/ack
+
+$(B)/tests/bench/%: $(B)/obj/tests/bench/%.o $(B)/libbase.a
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $< $(B)/libbase.a -lisal -lpthread
+
+# The example's includes of the library's private headers give way to one header of ours.
+$(B)/tests/bench/rdkafka_performance: tests/bench/rdkafka_compat.h $(wildcard $(RDKAFKA_EXAMPLE))
+	@mkdir -p $(@D)
+	@[ -e $(RDKAFKA_EXAMPLE) ] || { echo "bench: $(RDKAFKA_EXAMPLE) is missing (is documentation left out when packages" \
+	    "are installed here?)"; exit 1; }
+	$(Q)grep -vE '#include "(\.\./|rd|rdtime|rdkafka)' $(RDKAFKA_EXAMPLE) >$@.c
+	$(Q)$(CC) -D_GNU_SOURCE -O2 -w -include tests/bench/rdkafka_compat.h -I. -o $@ $@.c -lrdkafka -lpthread
+
+.PHONY: bench
+bench: build-all $(BENCH_PROGRAMS) $(B)/tests/bench/rdkafka_performance
+	@tests/bench/bench $(B) $(if $(QUICK),--quick) $(BENCH_ARGS)

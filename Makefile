@@ -70,7 +70,7 @@ $(B)/lib$(1).a: $(call objs,$(SRC.$(1))) $(GEN_OBJS.$(1))
 endef
 $(foreach l,$(LAYERS),$(eval $(call layer_rule,$(l))))
 
-$(B)/obj/%.o: %.c
+$(B)/obj/%.o: %.c | $(GEN_STAMP)
 	@mkdir -p $(@D)
 	$(if $(V),,@echo "  cc    $<")
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
@@ -91,7 +91,7 @@ $(B)/bin/.made: $(B)/klamm tools/names.txt
 	$(Q)mkdir -p $(@D) && rm -f $(@D)/*.sh && for n in $$(grep -v '^#' tools/names.txt); do ln -sf ../klamm $(@D)/$$n; done && touch $@
 
 .PHONY: build-all
-build-all: $(PROGRAMS) $(if $(wildcard tools/names.txt),$(B)/bin/.made) $(EXTRA_PROGRAMS)
+build-all: $(ALL_LIBS) $(PROGRAMS) $(if $(wildcard tools/names.txt),$(B)/bin/.made) $(EXTRA_PROGRAMS)
 
 # ---- unit tests: one program for each tests/unit/**/test_*.c ------------------------------------------------
 UNIT_SRC  := $(call src,tests/unit)

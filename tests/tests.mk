@@ -1,5 +1,12 @@
 # tests/tests.mk - `make test` and its parts. Included by the Makefile.
 
+# tests/NAME_vectors.c: programs that hold one part against vectors.
+VECTOR_BINS   := $(patsubst %.c,$(B)/%,$(wildcard tests/*_vectors.c))
+TEST_PROGRAMS += $(VECTOR_BINS)
+$(VECTOR_BINS): $(B)/tests/%: $(B)/obj/tests/%.o $(ALL_LIBS)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $< -Wl,--start-group $(ALL_LIBS) -Wl,--end-group $(LIBS)
+
 # Everything that tests/run starts must be built first; vector and fuzz programs add themselves to TEST_PROGRAMS.
 .PHONY: test-programs system test check
 test-programs: build-all $(UNIT_BINS) $(TEST_PROGRAMS)

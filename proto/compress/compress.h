@@ -43,12 +43,13 @@ bool        codec_level_valid(enum codec c, int level);     /* gzip -1, 1..9; lz
 /* ---- reading ------------------------------------------------------------------------------------------------- */
 struct decomp;
 
-/* magic is that of the record set around the payload. CODEC_NONE is not a codec here: ERR_UNSUPPORTED. What can be
- * seen at once (an lz4 or gzip header) is checked at once. */
+/* magic is that of the record set around the payload. CODEC_NONE is not a codec here: ERR_UNSUPPORTED.
+ * A broken header is noticed by the first decomp_peek(). */
 int decomp_open(struct decomp **out, enum codec c, int8_t magic, struct bytes in, size_t max_bytes) must_use;
 
 /* Makes at least `want` bytes of the stream lie contiguous, or all that are left. *have >= want unless the stream
- * ends; *p stays valid until the next call. Memory is want + one block of the codec. */
+ * ends; *p stays valid until the next call. Memory is want + one block of the codec. On failure *p and *have are what
+ * lies in front of the break. */
 int decomp_peek(struct decomp *d, size_t want, const uint8_t **p, size_t *have) must_use;
 void decomp_drop(struct decomp *d, size_t n);               /* n <= what the last decomp_peek() gave */
 

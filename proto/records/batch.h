@@ -71,9 +71,10 @@ struct batch_head {
 
 /* Reads the header that begins at p, of which n bytes are there; needs no more than BATCH_HEAD_BYTES, so that a file
  * can be walked by reading 61 bytes at each position. Checks the length field's lower bound and the magic, nothing
- * else: the batch may be longer than n. The fields are as stored: check before they are trusted.
+ * else: the batch may be longer than n. The fields are as stored: batch_check() before they are trusted. (A batch of
+ * magic 2 whose length has no room for its header has the values for "none"; batch_check() refuses it.)
  * ERR_SHORT: more bytes are needed than n (a torn end, when n is all there is).
- * ERR_CORRUPT: length below the minimum of the magic, or an unknown magic. Not even size_bytes can be trusted. */
+ * ERR_CORRUPT: length below BATCH_V0_MIN_LENGTH, or an unknown magic. */
 int batch_head_read(struct batch_head *h, const uint8_t *p, size_t n) must_use;
 
 /* Whether the batch at p, whose h->size_bytes bytes are all there, is sound as a whole: the CRC of its magic.

@@ -1,7 +1,7 @@
 /* proto/records/builder.h - writes record sets: one v2 batch, or a message set of magic 0 or 1, with any codec.
  *
  *   struct builder b;
- *   builder_init(&b, &opts, arena);
+ *   builder_init(&b, &opts, arena);     or builder_init_into(), behind what an outbuf holds already
  *   builder_add(&b, &record);           as often as wanted
  *   rc = builder_finish(&b, &out);      and always:
  *   builder_fini(&b);
@@ -41,18 +41,19 @@ void builder_opts_init(struct builder_opts *o);
 
 struct builder {
     struct builder_opts o;
-    struct outbuf  out;
+    struct outbuf  own;
+    struct outbuf *out;             /* &own, or the caller's: a builder must not be moved */
     struct comp   *comp;
     size_t         start;           /* of the batch in out */
     int64_t        last_offset;
     int64_t        base_timestamp;
     int64_t        max_timestamp;
     int32_t        n;
-    size_t         plain_bytes;     /* of the records before compression */
     int            rc;
 };
 
 void builder_init(struct builder *b, const struct builder_opts *o, struct arena *a);
+void builder_init_into(struct builder *b, const struct builder_opts *o, struct outbuf *out);
 void builder_add(struct builder *b, const struct record *r);
 int  builder_finish(struct builder *b, struct bytes *out) must_use;     /* no records: an empty result */
 void builder_fini(struct builder *b);                                   /* may be called more than once */
@@ -60,8 +61,5 @@ void builder_fini(struct builder *b);                                   /* may b
 /* One control record, COMMIT or ABORT, as a whole batch. o: producer fields, base offset, leader epoch. */
 int control_batch_build(const struct builder_opts *o, enum control_type type, int32_t coordinator_epoch,
                         int64_t timestamp, struct arena *a, struct bytes *out) must_use;
-
-/* The header that compaction leaves of a batch whose records are all gone: out has BATCH_HEAD_BYTES. */
-void empty_batch_write(const struct batch_head *of, uint8_t *out);
 
 #endif

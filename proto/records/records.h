@@ -33,13 +33,15 @@ struct record {
     struct bytes key, value;        /* p NULL: null */
     struct bytes headers;           /* as encoded, after the count; checked to be n_headers well-formed headers */
     int32_t      n_headers;
+    int8_t       magic;             /* that of the batch, unless a wrapper holds messages of another one */
 };
 
 struct record_iter {
     const struct batch_head *head;  /* borrowed */
-    struct bytes   payload;         /* what follows the header (v2), or the message's value (wrapper) */
-    struct cursor  cur;             /* plain v2 */
+    struct bytes   payload;         /* what follows the header (v2), or the message after its size field */
+    struct cursor  cur;             /* plain v2: what is left of it */
     struct decomp *d;
+    size_t         in_use;          /* bytes at d's front that the last record points into */
     int64_t        inner_base;      /* wrapper of magic 1: offset that its relative offsets count from */
     int32_t        n_read;
     size_t         max_bytes;

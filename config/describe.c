@@ -1,0 +1,153 @@
+/* config/describe.c - the lists that DescribeConfigs answers with. */
+#include "config/describe.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* Server properties that say the same thing in different units: the first that is set counts. */
+static const char *const groups[][4] = {
+    { "log.roll.ms", "log.roll.hours" },
+    { "log.roll.jitter.ms", "log.roll.jitter.hours" },
+    { "log.flush.interval.ms", "log.flush.scheduler.interval.ms" },
+    { "log.retention.ms", "log.retention.minutes", "log.retention.hours" },
+};
+
+/* The synonyms of a server property, itself among them, strongest first. */
+static size_t synonym_names(const char *name, const char *out[4])
+{
+    for (size_t g = 0; g < sizeof groups / sizeof groups[0]; g++) {
+        size_t n = 0;
+        bool found = false;
+
+        for (; n < 4 && groups[g][n] != NULL; n++) {
+            out[n] = groups[g][n];
+            found |= strcmp(out[n], name) == 0;
+        }
+        /* log.flush.scheduler.interval.ms is a default of the other, not a synonym itself */
+        if (found && strcmp(name, "log.flush.scheduler.interval.ms") != 0)
+            return n;
+    }
+    out[0] = name;
+    return 1;
+}
+
+static const struct config_given *given_find(const struct config *cfg, const char *name)
+{
+    for (size_t i = 0; i < cfg->given_n; i++)
+        if (strcmp(cfg->given[i].key, name) == 0)
+            return &cfg->given[i];
+    /* each of the two names of the broker's number stands for both */
+    if (strcmp(name, "node.id") == 0 || strcmp(name, "broker.id") == 0)
+        for (size_t i = 0; i < cfg->given_n; i++)
+            if (strcmp(cfg->given[i].key, "node.id") == 0 || strcmp(cfg->given[i].key, "broker.id") == 0)
+                return &cfg->given[i];
+    return NULL;
+}
+
+static void add_synonym(struct config_entry *e, const char *name, const char *value, enum config_source source)
+{
+    if (e->synonyms_n < CONFIG_SYNONYMS_MAX)
+        e->synonyms[e->synonyms_n++] = (struct config_synonym){ name, e->sensitive ? NULL : value, source };
+}
+
+/* Adds where the server property `name` gets its value from: what was given, then the defaults. As Kafka does, nothing
+ * stands before the first synonym that has the property's own name. */
+static void add_server_synonyms(struct config_entry *e, const struct config *cfg, const char *name)
+{
+    const char *names[4];
+    size_t n = synonym_names(name, names), first = e->synonyms_n, own;
+
+    for (size_t i = 0; i < n; i++) {
+        const struct config_given *g = given_find(cfg, names[i]);
+
+        if (g != NULL)
+            add_synonym(e, names[i], g->value, CONFIG_SOURCE_STATIC_BROKER);
+    }
+    for (size_t i = 0; i < n; i++) {
+        const struct param *p = param_find(&server_params, str_of(names[i]));
+
+        if (p != NULL && p->dflt != NULL)
+            add_synonym(e, names[i], p->dflt, CONFIG_SOURCE_DEFAULT);
+    }
+    for (own = first; own < e->synonyms_n && strcmp(e->synonyms[own].name, name) != 0; own++)
+        ;
+    memmove(&e->synonyms[first], &e->synonyms[own], (e->synonyms_n - own) * sizeof e->synonyms[0]);
+    e->synonyms_n -= own - first;
+}
+
+static enum config_source source_of(const struct config_entry *e)
+{
+    return e->synonyms_n > 0 ? e->synonyms[0].source : CONFIG_SOURCE_DEFAULT;
+}
+
+static int describe_param(const struct config *cfg, const struct param *p, struct arena *a, struct config_entry *e)
+{
+    *e = (struct config_entry){ .name = p->name, .type = (int)p->type, .doc = p->help,
+                                .sensitive = p->type == CONFIG_PASSWORD,
+                                .read_only = p->when == CONFIG_READ_ONLY };
+    add_server_synonyms(e, cfg, p->name);
+    e->source = source_of(e);
+    return e->sensitive ? OK : param_text(p, cfg, a, &e->value);
+}
+
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(((const struct config_entry *)a)->name, ((const struct config_entry *)b)->name);
+}
+
+int config_describe(const struct config *cfg, struct arena *a, struct config_entry **out, size_t *n)
+{
+    struct config_entry *v = arena_array(a, server_params.n + cfg->given_n, sizeof *v);
+
+    *n = 0;
+    *out = v;
+    if (v == NULL)
+        return ERR_NOMEM;
+    for (size_t i = 0; i < server_params.n; i++) {
+        const struct param *p = &server_params.v[i];
+
+        if (p->flags == 0 || given_find(cfg, p->name) != NULL)
+            TRY(describe_param(cfg, p, a, &v[(*n)++]));
+    }
+    for (size_t i = 0; i < cfg->given_n; i++) {         /* what nobody knows may be a secret */
+        if (cfg->given[i].param != NULL)
+            continue;
+        v[*n] = (struct config_entry){ .name = cfg->given[i].key, .sensitive = true, .read_only = true };
+        add_synonym(&v[*n], cfg->given[i].key, NULL, CONFIG_SOURCE_STATIC_BROKER);
+        v[(*n)++].source = CONFIG_SOURCE_STATIC_BROKER;
+    }
+    qsort(v, *n, sizeof *v, by_name);
+    return OK;
+}
+
+static const struct topic_property *topic_given(const struct topic_config *tc, const char *name)
+{
+    for (size_t i = 0; i < tc->given_n; i++)
+        if (str_is(tc->given[i].name, name))
+            return &tc->given[i];
+    return NULL;
+}
+
+int topic_config_describe(const struct topic_config *tc, struct arena *a, struct config_entry **out, size_t *n)
+{
+    struct config_entry *v = arena_array(a, topic_params.n, sizeof *v);
+
+    *n = 0;
+    *out = v;
+    if (v == NULL)
+        return ERR_NOMEM;
+    for (size_t i = 0; i < topic_params.n; i++) {
+        const struct param *p = &topic_params.v[i];
+        struct config_entry *e = &v[(*n)++];
+
+        *e = (struct config_entry){ .name = p->name, .type = (int)p->type, .doc = p->help };
+        TRY(param_text(p, tc, a, &e->value));
+        if (topic_given(tc, p->name) != NULL)
+            add_synonym(e, p->name, e->value, CONFIG_SOURCE_TOPIC);
+        if (p->server_name != NULL)
+            add_server_synonyms(e, tc->server, p->server_name);
+        e->source = source_of(e);
+    }
+    qsort(v, *n, sizeof *v, by_name);
+    return OK;
+}

@@ -114,6 +114,11 @@ layers:
 style:
 	@sh tools/dev/style.sh
 
+# In two steps, since the first may install what the second looks for.
+run: setup
+	@$(MAKE) --no-print-directory -j$$(nproc) all
+	@sh tools/dev/run.sh $(B)
+
 clean:
 	$(Q)rm -rf build
 

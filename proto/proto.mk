@@ -28,3 +28,6 @@ $(B)/obj/gen/%.o: $(GEN_DIR)/%.c
 	@mkdir -p $(@D)
 	$(if $(V),,@echo "  cc    $<")
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+
+# Built by a plain `make` too, for vectors from elsewhere.
+EXTRA_PROGRAMS += $(B)/tests/wire_vectors

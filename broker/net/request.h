@@ -5,11 +5,15 @@
  * request_close(); after that call it must not be touched. Until then the handler's side owns it and may keep it (park
  * it) as long as it likes. One request of a connection is in work at a time, so answers keep their order.
  *
+ * Small requests that came together go to the IO thread together (a batch, linked by batch_next): it runs one after
+ * the other and sends their answers in one go, if the socket takes them; what it does not take goes to the network
+ * thread, which also sends the answer of a request that was ended after its handler had returned.
+ *
  * OWNER   body: the request, until request_release_body() or its end. arena: the handler's; it lives until the answer
  *         is sent, so a response may lie in it or refer to it, and to the body unless that was released.
  *         client_id and listener stay valid to the end, also without the body.
- * LOCKS   none; a request belongs to one thread at a time. Ending it hands it to its network thread, which
- *         also frees it. The calls below may be made with ranked locks held, but for the one marked [io].
+ * LOCKS   none; a request belongs to one thread at a time. Ending it hands it on to be sent; its network thread frees
+ *         it. The calls below may be made with ranked locks held and never block.
  * FAILURE a connection that died keeps its request: it is ended as usual, and the answer is dropped.
  */
 #ifndef BROKER_NET_REQUEST_H
@@ -45,11 +49,15 @@ struct request {
     void          *state;               /* free for the handler's use while the request is parked */
     /* broker/net only */
     struct rbuf   *buf;                 /* large body; NULL: inline or released */
+    struct request *batch_next;         /* fixed before it goes to the queue */
     void         (*resume_fn)(struct broker *, struct request *);
     void         (*close_fn)(struct request *, void *arg);
     void          *close_arg;
-    _Atomic int    close_state;
-    int            ending;              /* how it was ended */
+    _Atomic int    close_state;         /* enum close_state */
+    _Atomic int    phase;               /* enum request_phase */
+    int            ending;              /* enum request_ending */
+    bool           ended_parked;        /* after its handler had returned: the rest of the batch has not been run */
+    bool           sent;                /* its answer is out */
     const char    *close_why;
     struct chain   out;
     uint8_t        head[RESPONSE_HEAD_MAX];

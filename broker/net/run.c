@@ -1,0 +1,83 @@
+/* broker/net/run.c - an IO thread at work: the requests of a batch one after the other, and their answers. */
+#include "broker/net/net_priv.h"
+
+#include "base/clock.h"
+
+#include <assert.h>
+
+/* An answer waits no longer than this for the next requests of its batch. */
+#define HOLD_NS 200000
+
+/* The requests from first to before end have been ended: sends what can be sent, and hands them back. Once the last
+ * request is on the list, the connection may be gone. */
+static void hand_back(struct request *first, const struct request *end)
+{
+    struct conn *c = first->conn;
+    struct nthread *t = c->t;
+    struct request *unsent = first, *next;
+    bool wake = true;
+
+    if (c->direct) {
+        c->direct = conn_send(c, &unsent, end) == SENT_ALL;
+        wake = !c->direct;
+    }
+    for (struct request *r = first; r != end; r = next) {
+        next = r->batch_next;
+        mpsc_push(&t->done, &r->link);
+    }
+    if (wake || atomic_load(&t->impatient) > 0)
+        nthread_wake(t);
+}
+
+/* false: it is parked, and somebody else's from now on. *held are the ended requests before it that were not handed
+ * back yet. */
+static bool run_one(struct server *s, struct request *r, struct request **held)
+{
+    int phase;
+
+    do {
+        void (*fn)(struct broker *, struct request *) = r->resume_fn != NULL ? r->resume_fn : s->opts.handle;
+
+        r->resume_fn = NULL;
+        atomic_store(&r->phase, PHASE_RUNNING);
+        fn(s->opts.broker, r);
+        phase = atomic_load(&r->phase);
+        if (phase == PHASE_RUNNING) {
+            if (*held != NULL)          /* first, or r's answer might overtake theirs */
+                hand_back(*held, r);
+            *held = NULL;
+            if (atomic_compare_exchange_strong(&r->phase, &phase, PHASE_PARKED))
+                return false;
+        }
+    } while (phase == PHASE_RESUMED);
+    assert(phase == PHASE_ENDED);
+    return true;
+}
+
+void batch_run(struct server *s, struct request *r)
+{
+    struct request *held = NULL;
+    int64_t since = 0;
+
+    while (r != NULL) {
+        if (!run_one(s, r, &held))
+            return;
+        if (held == NULL) {
+            held = r;
+            since = mono_ns();
+        }
+        if (r->ending == ENDING_CLOSE)
+            break;                      /* the rest is not run; its thread frees it */
+        if (r->batch_next != NULL && mono_ns() - since > HOLD_NS) {
+            struct request *next = r->batch_next;
+
+            hand_back(held, next);
+            held = NULL;
+            r = next;
+            continue;
+        }
+        r = r->batch_next;
+    }
+    if (held != NULL)
+        hand_back(held, r != NULL ? r->batch_next : NULL);
+}

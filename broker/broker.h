@@ -15,6 +15,7 @@ struct config;
 struct controller;
 struct logmgr;
 struct metadata_cache;
+struct producer_ids;
 struct replicas;
 struct scheduler;
 struct server;
@@ -33,6 +34,7 @@ struct broker {
     struct metadata_cache *metacache;
     struct topic_configs  *topic_configs;
     struct replicas       *replicas;
+    struct producer_ids   *producer_ids;    /* broker/txn */
     struct controller     *controller;
     struct server         *net;
 };

@@ -1,8 +1,8 @@
 /* broker/replica/replicas.h - the replica manager: the partitions that this broker hosts.
  *
  * The controller tells it what to host and to lead (replicas_leader_and_isr(), replicas_stop_replica()); the handlers
- * of broker/api find partitions here and append to them and read from them (broker/replica/partition.h). It writes
- * the high watermarks to their checkpoints, and owns the purgatories of produce, fetch and DeleteRecords.
+ * of broker/api find partitions here and append to them and read from them (broker/replica/partition.h). It owns
+ * the purgatories of produce and fetch and the cache of fetch sessions.
  *
  * OWNER   the daemon makes one. Partitions are reference-counted: what replicas_find() gives is given back with
  *         partition_unref().
@@ -18,6 +18,7 @@
 #include "base/err.h"
 
 struct config;
+struct fetch_sessions;
 struct leader_and_isr_request;
 struct leader_and_isr_response;
 struct logmgr;
@@ -43,8 +44,8 @@ struct replicas_opts {
 };
 
 int  replicas_new(struct replicas **out, const struct replicas_opts *opts) must_use;
-/* Ends what is parked (its requests are answered or dropped), then writes the HW checkpoints. Call while the network
- * still stands and the IO threads still run; afterwards appends and fetches answer NOT_LEADER_OR_FOLLOWER. */
+/* Ends what is parked: its requests are answered or closed. Call while the network still stands and the IO threads
+ * still run; afterwards appends and fetches answer NOT_LEADER_OR_FOLLOWER. */
 void replicas_stop(struct replicas *rs);
 void replicas_free(struct replicas **rs);   /* NULL-safe; the requests are all gone */
 
@@ -58,12 +59,10 @@ int  replicas_stop_replica(struct replicas *rs, const struct stop_replica_reques
  * elsewhere) or KAFKA_STORAGE_ERROR (its log directory is offline). kerr may be NULL. */
 struct partition *replicas_find(struct replicas *rs, struct str topic, int32_t index, int16_t *kerr);
 
-/* The topic's settings have changed: every partition of it takes them up. */
-void replicas_topic_config_changed(struct replicas *rs, struct str topic);
-
 size_t replicas_partitions(const struct replicas *rs);
 
-struct purgatory *replicas_fetch_purgatory(struct replicas *rs);
-struct purgatory *replicas_produce_purgatory(struct replicas *rs);
+struct purgatory     *replicas_fetch_purgatory(struct replicas *rs);
+struct purgatory     *replicas_produce_purgatory(struct replicas *rs);
+struct fetch_sessions *replicas_fetch_sessions(struct replicas *rs);
 
 #endif

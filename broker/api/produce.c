@@ -1,0 +1,414 @@
+/* broker/api/produce.c - Produce: each partition's records are checked in place, appended, and answered.
+ *
+ *   decode -> for each partition: shape of the set, partition here?, records_validate(), partition_append()
+ *          -> acks 0: nothing, or the connection closes when one failed
+ *             acks 1: answer      acks -1: answer when committed; else park with ids and offsets only, body given back
+ *
+ * Nothing is allocated but from the request's arena, and no lock is held but for the append itself.
+ */
+#include "base/clock.h"
+#include "base/log.h"
+#include "broker/api/current_leader.h"
+#include "broker/api/handlers.h"
+#include "broker/api/reply.h"
+#include "broker/broker.h"
+#include "broker/cluster/topic_name.h"
+#include "broker/replica/partition.h"
+#include "broker/replica/replicas.h"
+#include "config/topic_config.h"
+#include "proto/gen/produce_request.h"
+#include "proto/gen/produce_response.h"
+#include "proto/kerr.h"
+#include "proto/records/validate.h"
+
+#define topic_in       produce_request_topic_produce_data
+#define part_in        produce_request_partition_produce_data
+#define topic_out      produce_response_topic_produce_response
+#define part_out       produce_response_partition_produce_response
+#define record_err_out produce_response_batch_index_and_error_message
+#define node_out       produce_response_node_endpoint
+
+/* A successful append that acks=all waits for. */
+struct pending {
+    struct partition *p;                /* reference */
+    struct part_out  *out;
+    int64_t           offset;           /* committed when HW has come here */
+};
+
+/* One Produce request. In the request's arena. */
+struct produce {
+    struct delayed          delayed;    /* first: done() gets this */
+    struct broker          *b;
+    struct request         *r;
+    struct produce_request  in;
+    struct produce_response out;
+    int64_t                 now_ms;
+    bool                    failed;     /* a partition has an error */
+    struct pending         *pending;
+    size_t                  pending_n;
+    enum delayed_why        why;
+};
+
+static const struct str admin_client = { "__admin_client", 14 };
+
+/* ---- one partition ----------------------------------------------------------------------------------------------- */
+
+static void fail(struct produce *pr, struct part_out *out, int16_t kerr)
+{
+    out->error_code = kerr;
+    out->base_offset = -1;
+    out->log_append_time_ms = -1;
+    pr->failed = true;
+}
+
+static struct bytes bytes_of(struct slice s)
+{
+    return (struct bytes){ s.p, s.len };
+}
+
+static void validate_opts_of(const struct partition *p, const struct partition_conf *conf, int64_t now_ms,
+                             struct validate_opts *o)
+{
+    *o = (struct validate_opts){
+        .name = plog_name(p->log),
+        .now_ms = now_ms,
+        .append_time = conf->log_append_time,
+        .compacted = conf->compact_policy,
+        .before_max_ms = conf->timestamp_before_max_ms,
+        .after_max_ms = conf->timestamp_after_max_ms,
+        .max_message_bytes = conf->max_message_bytes,
+        .codec = conf->codec == TOPIC_CODEC_PRODUCER ? CODEC_PRODUCER : conf->codec,
+        .max_decompressed_bytes = records_decompressed_limit((size_t)conf->max_message_bytes),
+    };
+    for (int c = 0; c < CODEC_N; c++)
+        o->level[c] = c == conf->codec ? conf->codec_level : codec_default_level((enum codec)c);
+}
+
+/* The answer for records that were found at fault, with the records. */
+static int explain(struct produce *pr, const struct validate_result *v, struct part_out *out)
+{
+    struct record_err_out *e;
+
+    fail(pr, out, v->error);
+    if (v->n_record_errors == 0)
+        return OK;
+    e = arena_array(&pr->r->arena, v->n_record_errors, sizeof *e);
+    if (e == NULL)
+        return ERR_NOMEM;
+    for (size_t i = 0; i < v->n_record_errors; i++) {
+        produce_response_batch_index_and_error_message_init(&e[i]);
+        e[i].batch_index = v->record_errors[i].batch_index;
+        e[i].batch_index_error_message = str_of(v->record_errors[i].message);
+    }
+    out->record_errors = e;
+    out->record_errors_n = (int32_t)v->n_record_errors;
+    out->error_message = str_of(v->message);
+    return OK;
+}
+
+/* Apache Kafka tells the log's start with some errors and not with others. */
+static bool error_tells_start(int16_t kerr)
+{
+    switch (kerr) {
+    case KERR_UNKNOWN_TOPIC_OR_PARTITION:
+    case KERR_NOT_LEADER_OR_FOLLOWER:
+    case KERR_MESSAGE_TOO_LARGE:
+    case KERR_RECORD_LIST_TOO_LARGE:
+    case KERR_CORRUPT_MESSAGE:
+    case KERR_KAFKA_STORAGE_ERROR:
+        return false;
+    default:
+        return true;
+    }
+}
+
+static int16_t append(struct produce *pr, struct partition *p, const struct validate_result *v, struct part_out *out)
+{
+    struct plog_append in = { .p = v->p, .len = v->len };
+    struct plog_appended done;
+    int16_t kerr = partition_append(p, &in, pr->in.acks, &done);
+
+    if (kerr != KERR_NONE)
+        return kerr;
+    out->base_offset = done.base_offset;
+    out->log_append_time_ms = done.duplicate ? done.timestamp : v->append_time_ms;
+    out->log_start_offset = done.offsets.start;
+    if (pr->in.acks == -1 && done.offsets.hw <= done.last_offset)
+        pr->pending[pr->pending_n++] = (struct pending){ partition_ref(p), out, done.last_offset + 1 };
+    return KERR_NONE;
+}
+
+/* Validates and appends. The request is done for with anything but OK. */
+static int put_records(struct produce *pr, struct partition *p, struct bytes records, struct part_out *out)
+{
+    struct partition_conf conf = partition_conf(p);
+    struct validate_result v;
+    struct validate_opts opts;
+    int16_t kerr = partition_check(p, -1, true);
+
+    if (kerr == KERR_NONE && pr->in.acks == -1)
+        kerr = partition_isr_short(p) ? KERR_NOT_ENOUGH_REPLICAS : KERR_NONE;
+    if (kerr == KERR_NONE) {
+        validate_opts_of(p, &conf, pr->now_ms, &opts);
+        TRY(records_validate(&opts, records, &pr->r->arena, &v));
+        if (v.error != KERR_NONE)
+            TRY(explain(pr, &v, out));
+        else if (v.p != NULL)
+            kerr = append(pr, p, &v, out);
+    }
+    if (kerr != KERR_NONE)
+        fail(pr, out, kerr);
+    if (out->error_code != KERR_NONE && error_tells_start(out->error_code))
+        out->log_start_offset = plog_offsets(p->log).start;
+    return OK;
+}
+
+static int do_partition(struct produce *pr, const struct topic_in *t, const struct part_in *in, struct part_out *out)
+{
+    struct bytes records = bytes_of(in->records);
+    struct request_check chk;
+    struct partition *p;
+    int16_t kerr = KERR_NONE;
+    int rc = OK;
+
+    produce_response_partition_produce_response_init(out);
+    out->index = in->index;
+    out->base_offset = -1;
+    out->log_append_time_ms = -1;
+    out->log_start_offset = -1;
+    p = replicas_find(pr->b->replicas, t->name, in->index, &kerr);
+    if (p == NULL && kerr == KERR_UNKNOWN_TOPIC_OR_PARTITION) {
+        fail(pr, out, kerr);
+        return OK;
+    }
+    records_check_request(pr->r->version, records, &chk);
+    if (chk.error != KERR_NONE)
+        kerr = chk.error;
+    else if (pr->in.acks < -1 || pr->in.acks > 1)
+        kerr = KERR_INVALID_REQUIRED_ACKS;
+    else if (topic_name_internal(t->name) && !str_eq(pr->r->client_id, admin_client))
+        kerr = KERR_INVALID_TOPIC_EXCEPTION;
+    else if (chk.has_batch && batch_is_txn(&chk.first))
+        kerr = KERR_INVALID_TXN_STATE;          /* no transaction can have been begun with this broker */
+    if (kerr == KERR_NONE)
+        rc = put_records(pr, p, records, out);
+    else
+        fail(pr, out, kerr);
+    partition_unref(&p);
+    return rc;
+}
+
+/* ---- the answer -------------------------------------------------------------------------------------------------- */
+
+/* From version 10 on, who asked the wrong broker is told the right one. */
+static int add_leaders(struct produce *pr)
+{
+    struct produce_response *out = &pr->out;
+    size_t nodes_cap = 0;
+
+    for (int32_t i = 0; i < out->responses_n; i++)
+        nodes_cap += (size_t)out->responses[i].partition_responses_n;
+    out->node_endpoints = arena_array(&pr->r->arena, nodes_cap, sizeof *out->node_endpoints);
+    if (out->node_endpoints == NULL)
+        return ERR_NOMEM;
+    for (int32_t i = 0; i < out->responses_n; i++) {
+        for (int32_t k = 0; k < out->responses[i].partition_responses_n; k++) {
+            struct part_out *part = &out->responses[i].partition_responses[k];
+            struct current_leader lead;
+            int32_t seen = 0;
+
+            if (part->error_code != KERR_NOT_LEADER_OR_FOLLOWER)
+                continue;
+            TRY(current_leader_of(pr->b, pr->r, out->responses[i].name, part->index, &lead));
+            part->current_leader.leader_id = lead.id;
+            part->current_leader.leader_epoch = lead.epoch;
+            while (seen < out->node_endpoints_n && out->node_endpoints[seen].node_id != lead.id)
+                seen++;
+            if (!lead.alive || seen < out->node_endpoints_n)
+                continue;
+            produce_response_node_endpoint_init(&out->node_endpoints[seen]);
+            out->node_endpoints[seen] = (struct node_out){ .node_id = lead.id, .host = lead.host, .port = lead.port,
+                                                           .rack = lead.rack };
+            out->node_endpoints_n++;
+        }
+    }
+    return OK;
+}
+
+static void finish(struct produce *pr)
+{
+    struct request *r = pr->r;
+
+    if (pr->in.acks == 0) {
+        if (pr->failed)
+            request_close(r, "a partition failed, and with acks=0 that is the only way to say so");
+        else
+            request_no_reply(r);
+        return;
+    }
+    if (pr->failed && r->version >= 10 && add_leaders(pr) != OK) {
+        request_close(r, "out of memory");
+        return;
+    }
+    API_REPLY(r, produce_response, &pr->out);
+}
+
+/* ---- acks=all ---------------------------------------------------------------------------------------------------- */
+
+static bool wait_ready(struct delayed *d, const struct watch *which)
+{
+    struct produce *pr = (struct produce *)d;
+
+    (void)which;
+    for (size_t i = 0; i < pr->pending_n; i++) {
+        bool done;
+
+        (void)partition_committed(pr->pending[i].p, pr->pending[i].offset, &done);
+        if (!done)
+            return false;
+    }
+    return true;
+}
+
+/* On an IO thread: what has become of each. */
+static void wait_finish(struct broker *b, struct request *r)
+{
+    struct produce *pr = r->state;
+
+    (void)b;
+    for (size_t i = 0; i < pr->pending_n; i++) {
+        struct pending *w = &pr->pending[i];
+        bool done;
+        int16_t kerr = partition_committed(w->p, w->offset, &done);
+
+        if (!done)
+            kerr = KERR_REQUEST_TIMED_OUT;
+        if (kerr != KERR_NONE)
+            fail(pr, w->out, kerr);
+        partition_unref(&w->p);
+    }
+    if (pr->why == DELAYED_CLOSED)
+        request_close(r, NULL);
+    else
+        finish(pr);
+}
+
+static void wait_done(struct delayed *d, enum delayed_why why)
+{
+    struct produce *pr = (struct produce *)d;
+
+    pr->why = why;
+    request_resume(pr->r, wait_finish);
+}
+
+static void wait_closed(struct request *r, void *arg)
+{
+    (void)r;
+    purgatory_end(arg, DELAYED_CLOSED);
+}
+
+/* Parks the request. What it still needs of the body is copied, and the body goes back. */
+static int wait_for_commit(struct produce *pr)
+{
+    struct request *r = pr->r;
+
+    pr->delayed.watches = arena_array(&r->arena, pr->pending_n, sizeof *pr->delayed.watches);
+    if (pr->delayed.watches == NULL)
+        return ERR_NOMEM;
+    for (size_t i = 0; i < pr->pending_n; i++)
+        pr->delayed.watches[i].list = &pr->pending[i].p->produces;
+    pr->delayed.watches_n = pr->pending_n;
+    for (int32_t i = 0; i < pr->out.responses_n; i++)
+        TRY(arena_str(&r->arena, pr->out.responses[i].name, &pr->out.responses[i].name));
+    request_release_body(r);
+    pr->delayed.ready = wait_ready;
+    pr->delayed.done = wait_done;
+    r->state = pr;
+    purgatory_init(replicas_produce_purgatory(pr->b->replicas), &pr->delayed);
+    if (!request_on_close(r, wait_closed, &pr->delayed))
+        purgatory_end(&pr->delayed, DELAYED_CLOSED);
+    purgatory_park(&pr->delayed, pr->in.timeout_ms);
+    return OK;
+}
+
+/* ---- the request ------------------------------------------------------------------------------------------------- */
+
+static bool has_transaction(const struct produce_request *in, int16_t version)
+{
+    for (int32_t i = 0; i < in->topic_data_n; i++) {
+        for (int32_t k = 0; k < in->topic_data[i].partition_data_n; k++) {
+            struct request_check chk;
+
+            records_check_request(version, bytes_of(in->topic_data[i].partition_data[k].records), &chk);
+            if (chk.has_batch && batch_is_txn(&chk.first))
+                return true;
+        }
+    }
+    return false;
+}
+
+/* Lays out the response and works through the partitions. */
+static int do_all(struct produce *pr)
+{
+    bool refused = pr->in.transactional_id.p == NULL && has_transaction(&pr->in, pr->r->version);
+    struct arena *a = &pr->r->arena;
+    size_t total = 0;
+
+    for (int32_t i = 0; i < pr->in.topic_data_n; i++)
+        total += (size_t)pr->in.topic_data[i].partition_data_n;
+    pr->out.responses_n = pr->in.topic_data_n;
+    pr->out.responses = arena_array(a, (size_t)pr->in.topic_data_n, sizeof *pr->out.responses);
+    pr->pending = pr->in.acks == -1 ? arena_array(a, total, sizeof *pr->pending) : NULL;
+    if (pr->out.responses == NULL || (pr->in.acks == -1 && pr->pending == NULL))
+        return ERR_NOMEM;
+    for (int32_t i = 0; i < pr->in.topic_data_n; i++) {
+        const struct topic_in *t = &pr->in.topic_data[i];
+        struct topic_out *to = &pr->out.responses[i];
+
+        produce_response_topic_produce_response_init(to);
+        to->name = t->name;
+        to->partition_responses_n = t->partition_data_n;
+        to->partition_responses = arena_array(a, (size_t)t->partition_data_n, sizeof *to->partition_responses);
+        if (to->partition_responses == NULL)
+            return ERR_NOMEM;
+        for (int32_t k = 0; k < t->partition_data_n; k++) {
+            struct part_out *out = &to->partition_responses[k];
+
+            if (!refused) {
+                TRY(do_partition(pr, t, &t->partition_data[k], out));
+                continue;
+            }
+            produce_response_partition_produce_response_init(out);
+            out->index = t->partition_data[k].index;
+            fail(pr, out, KERR_TRANSACTIONAL_ID_AUTHORIZATION_FAILED);
+        }
+    }
+    return OK;
+}
+
+void api_produce(struct broker *b, struct request *r)
+{
+    struct produce *pr = arena_zalloc(&r->arena, sizeof *pr);
+    int rc;
+
+    if (pr == NULL) {
+        request_close(r, "out of memory");
+        return;
+    }
+    if (!API_READ(r, produce_request, &pr->in))
+        return;
+    pr->b = b;
+    pr->r = r;
+    pr->now_ms = wall_ms();
+    produce_response_init(&pr->out);
+    rc = do_all(pr);
+    if (rc == OK && pr->pending_n > 0)
+        rc = wait_for_commit(pr);
+    else if (rc == OK)
+        finish(pr);
+    if (rc == OK)
+        return;
+    for (size_t i = 0; i < pr->pending_n; i++)
+        partition_unref(&pr->pending[i].p);
+    request_close(r, "out of memory");
+}

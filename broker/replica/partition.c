@@ -1,0 +1,424 @@
+/* broker/replica/partition.c - one partition: its standing, appends, reads and look-ups.
+ *
+ * INVARIANTS
+ *  1. `standing` changes only under `lock`; an append holds `lock`, so every append is done in the leader epoch that it
+ *     writes into its batches.
+ *  2. The high watermark is moved only here, under `lock`: by an append, or when the ISR changes. It is moved before
+ *     anybody is woken, and nobody is woken with a lock held.
+ */
+#include "broker/replica/partition.h"
+
+#include "base/log.h"
+#include "broker/replica/replicas.h"
+#include "config/topic_config.h"
+#include "proto/gen/leader_and_isr_request.h"
+#include "proto/kerr.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+#define PARTITION_MAGIC 0x70617274U     /* "part" */
+
+/* ---- life ---------------------------------------------------------------------------------------------------- */
+
+int partition_new(struct partition **out, struct replicas *home, struct plog *log)
+{
+    struct str topic = plog_topic(log);
+    int32_t index = plog_partition(log);
+    struct partition *p = calloc(1, sizeof *p + sizeof index + topic.len + 1);
+
+    if (p == NULL)
+        return ERR_NOMEM;
+    p->magic = PARTITION_MAGIC;
+    p->home = home;
+    p->log = plog_ref(log);
+    p->index = index;
+    p->key_len = (uint32_t)(sizeof index + topic.len);
+    memcpy(p->key, &index, sizeof index);
+    memcpy(p->key + sizeof index, topic.p, topic.len);
+    p->topic = (struct str){ p->key + sizeof index, topic.len };
+    p->leader_id = -1;
+    atomic_init(&p->refs, 1);
+    atomic_init(&p->epoch_start, -1);
+    atomic_init(&p->standing, (uint64_t)UINT32_MAX << 32 | ROLE_NONE);     /* leader epoch -1 */
+    lock_init(&p->lock, LOCK_partition);
+    lock_init(&p->conf_lock, LOCK_partconf);
+    *out = p;
+    return OK;
+}
+
+struct partition *partition_ref(struct partition *p)
+{
+    assert(p->magic == PARTITION_MAGIC);
+    atomic_fetch_add_explicit(&p->refs, 1, memory_order_relaxed);
+    return p;
+}
+
+void partition_unref(struct partition **pp)
+{
+    struct partition *p = *pp;
+
+    *pp = NULL;
+    if (p == NULL || atomic_fetch_sub_explicit(&p->refs, 1, memory_order_acq_rel) != 1)
+        return;
+    assert(p->magic == PARTITION_MAGIC);
+    p->magic = 0;
+    plog_unref(&p->log);
+    lock_fini(&p->conf_lock);
+    lock_fini(&p->lock);
+    free(p->ids);
+    free(p);
+}
+
+/* ---- the topic's settings -------------------------------------------------------------------------------------- */
+
+void partition_log_opts(const struct topic_config *tc, struct log_opts *out)
+{
+    log_opts_init(out);
+    out->segment_bytes = tc->segment_bytes;
+    out->segment_index_bytes = tc->segment_index_bytes;
+    out->index_interval_bytes = tc->index_interval_bytes;
+    out->segment_ms = tc->segment_ms;
+    out->segment_jitter_ms = tc->segment_jitter_ms;
+    out->retention_ms = tc->retention_ms;
+    out->retention_bytes = tc->retention_bytes;
+    out->file_delete_delay_ms = tc->file_delete_delay_ms;
+    out->delete_policy = (tc->cleanup & CLEANUP_DELETE) != 0;
+}
+
+void partition_set_conf(struct partition *p, const struct topic_config *tc)
+{
+    struct log_opts lo;
+    struct partition_conf conf = {
+        .timestamp_before_max_ms = tc->timestamp_before_max_ms,
+        .timestamp_after_max_ms = tc->timestamp_after_max_ms,
+        .max_message_bytes = tc->max_message_bytes,
+        .min_insync_replicas = tc->min_insync_replicas,
+        .codec = (int32_t)tc->codec,
+        .codec_level = tc->codec_level,
+        .log_append_time = tc->log_append_time,
+        .delete_policy = (tc->cleanup & CLEANUP_DELETE) != 0,
+        .compact_policy = (tc->cleanup & CLEANUP_COMPACT) != 0,
+        .downconversion = tc->message_downconversion_enable,
+    };
+
+    partition_log_opts(tc, &lo);
+    plog_set_opts(p->log, &lo);
+    lock_take(&p->conf_lock);
+    p->conf = conf;
+    lock_drop(&p->conf_lock);
+}
+
+struct partition_conf partition_conf(struct partition *p)
+{
+    struct partition_conf conf;
+
+    lock_take(&p->conf_lock);
+    conf = p->conf;
+    lock_drop(&p->conf_lock);
+    return conf;
+}
+
+/* ---- standing -------------------------------------------------------------------------------------------------- */
+
+static void set_standing(struct partition *p, enum partition_role role, int32_t leader_epoch)
+{
+    lock_assert(&p->lock);
+    atomic_store_explicit(&p->standing, (uint64_t)(uint32_t)leader_epoch << 32 | role, memory_order_release);
+}
+
+void partition_wake(struct partition *p)
+{
+    purgatory_wake(replicas_fetch_purgatory(p->home), &p->fetches);
+    purgatory_wake(replicas_produce_purgatory(p->home), &p->produces);
+}
+
+/* Alone in the ISR, what is in the log is committed. True when the high watermark has moved. */
+static bool advance_hw(struct partition *p, int64_t leo, struct plog_offsets *now)
+{
+    lock_assert(&p->lock);
+    if (atomic_load_explicit(&p->isr_n, memory_order_relaxed) != 1 || !plog_set_hw(p->log, leo, now))
+        return false;
+    atomic_fetch_add_explicit(&p->committed_bytes, p->uncommitted_bytes, memory_order_relaxed);
+    p->uncommitted_bytes = 0;
+    return true;
+}
+
+int partition_become(struct partition *p, int32_t self, int32_t controller_epoch,
+                     const struct leader_and_isr_request_leader_and_isr_partition_state *st)
+{
+    size_t replicas_n = (size_t)(st->replicas_n > 0 ? st->replicas_n : 0);
+    size_t isr_n = (size_t)(st->isr_n > 0 ? st->isr_n : 0);
+    int32_t *ids = calloc(replicas_n + isr_n + 1, sizeof *ids), *old;
+    bool lead = st->leader == self;
+    int rc = OK;
+
+    if (ids == NULL)
+        return ERR_NOMEM;
+    if (replicas_n > 0)
+        memcpy(ids, st->replicas, replicas_n * sizeof *ids);
+    if (isr_n > 0)
+        memcpy(ids + replicas_n, st->isr, isr_n * sizeof *ids);
+    lock_take(&p->lock);
+    if (lead)
+        rc = plog_assign_epoch(p->log, st->leader_epoch);
+    if (rc != OK) {
+        lock_drop(&p->lock);
+        free(ids);
+        return rc;
+    }
+    old = p->ids;
+    p->ids = ids;
+    atomic_store_explicit(&p->replicas_n, (int32_t)replicas_n, memory_order_relaxed);
+    atomic_store_explicit(&p->isr_n, (int32_t)isr_n, memory_order_relaxed);
+    p->leader_id = st->leader;
+    p->controller_epoch = controller_epoch;
+    p->partition_epoch = st->partition_epoch;
+    if (lead) {
+        int64_t leo = plog_offsets(p->log).leo;
+
+        atomic_store_explicit(&p->epoch_start, leo, memory_order_relaxed);
+        set_standing(p, ROLE_LEADER, st->leader_epoch);
+        (void)advance_hw(p, leo, NULL);
+    } else {
+        atomic_store_explicit(&p->epoch_start, -1, memory_order_relaxed);
+        set_standing(p, ROLE_FOLLOWER, st->leader_epoch);
+    }
+    lock_drop(&p->lock);
+    free(old);
+    return OK;
+}
+
+void partition_go(struct partition *p)
+{
+    lock_take(&p->lock);
+    set_standing(p, ROLE_GONE, partition_standing(p).leader_epoch);
+    atomic_store_explicit(&p->epoch_start, -1, memory_order_relaxed);
+    lock_drop(&p->lock);
+}
+
+int16_t partition_check(const struct partition *p, int32_t leader_epoch, bool leader_only)
+{
+    struct partition_standing st = partition_standing(p);
+
+    if (leader_epoch != -1 && leader_epoch < st.leader_epoch)
+        return KERR_FENCED_LEADER_EPOCH;
+    if (leader_epoch > st.leader_epoch)
+        return KERR_UNKNOWN_LEADER_EPOCH;
+    if (st.role == ROLE_LEADER || (st.role == ROLE_FOLLOWER && !leader_only))
+        return KERR_NONE;
+    return KERR_NOT_LEADER_OR_FOLLOWER;
+}
+
+/* ---- append ---------------------------------------------------------------------------------------------------- */
+
+int16_t partition_log_error(int rc)
+{
+    switch (rc) {
+    case OK:                 return KERR_NONE;
+    case ERR_RANGE:          return KERR_OFFSET_OUT_OF_RANGE;
+    case ERR_SEQUENCE:       return KERR_OUT_OF_ORDER_SEQUENCE_NUMBER;
+    case ERR_PRODUCER_EPOCH: return KERR_INVALID_PRODUCER_EPOCH;
+    case ERR_LIMIT:          return KERR_RECORD_LIST_TOO_LARGE;
+    case ERR_CLOSED:         return KERR_NOT_LEADER_OR_FOLLOWER;
+    case ERR_OFFLINE:
+    case ERR_NOSPACE:
+    case ERR_IO:             return KERR_KAFKA_STORAGE_ERROR;
+    case ERR_INVALID:
+    case ERR_CORRUPT:        return KERR_CORRUPT_MESSAGE;
+    default:                 return KERR_UNKNOWN_SERVER_ERROR;
+    }
+}
+
+bool partition_isr_short(struct partition *p)
+{
+    int32_t min = partition_conf(p).min_insync_replicas;
+    int32_t replicas = atomic_load_explicit(&p->replicas_n, memory_order_relaxed);
+
+    return atomic_load_explicit(&p->isr_n, memory_order_relaxed) < (min < replicas ? min : replicas);
+}
+
+int16_t partition_append(struct partition *p, struct plog_append *in, int16_t acks, struct plog_appended *out)
+{
+    struct partition_standing st;
+    bool moved = false;
+    int rc;
+
+    lock_take(&p->lock);
+    st = partition_standing(p);
+    if (st.role != ROLE_LEADER) {
+        lock_drop(&p->lock);
+        return KERR_NOT_LEADER_OR_FOLLOWER;
+    }
+    if (acks == -1 && partition_isr_short(p)) {
+        lock_drop(&p->lock);
+        return KERR_NOT_ENOUGH_REPLICAS;
+    }
+    in->leader_epoch = st.leader_epoch;
+    rc = plog_append(p->log, in, out);
+    if (rc == OK && !out->duplicate) {
+        p->uncommitted_bytes += (int64_t)in->len;
+        if (out->rolled)
+            atomic_fetch_add_explicit(&p->rolls, 1, memory_order_relaxed);
+        moved = advance_hw(p, out->offsets.leo, &out->offsets);
+    }
+    lock_drop(&p->lock);
+    if (moved)
+        partition_wake(p);
+    return partition_log_error(rc);
+}
+
+int16_t partition_committed(struct partition *p, int64_t offset, bool *done)
+{
+    int16_t kerr = KERR_NONE;
+
+    *done = true;
+    lock_take(&p->lock);
+    if (partition_standing(p).role != ROLE_LEADER)
+        kerr = KERR_NOT_LEADER_OR_FOLLOWER;
+    else if (plog_offsets(p->log).hw < offset)
+        *done = false;
+    else if (partition_isr_short(p))
+        kerr = KERR_NOT_ENOUGH_REPLICAS_AFTER_APPEND;
+    lock_drop(&p->lock);
+    return kerr;
+}
+
+/* ---- read ------------------------------------------------------------------------------------------------------ */
+
+/* Has the client's log parted from ours? Then it is told where, and gets no records. */
+static int16_t look_for_divergence(struct partition *p, struct partition_read *io, const struct plog_offsets *now)
+{
+    struct plog_epoch_end end = plog_epoch_end(p->log, io->last_epoch);
+
+    if (end.epoch < 0 || end.end_offset < 0 || io->offset < now->start)
+        return KERR_OFFSET_OUT_OF_RANGE;
+    if (end.epoch < io->last_epoch || end.end_offset < io->offset)
+        io->diverging = end;
+    return KERR_NONE;
+}
+
+int16_t partition_read(struct partition *p, struct partition_read *io)
+{
+    struct plog_offsets now;
+    int16_t kerr = partition_check(p, io->leader_epoch, io->leader_only);
+    int64_t upper;
+    int rc;
+
+    io->read = (struct plog_read){ .segment_base = -1 };
+    io->diverging = (struct plog_epoch_end){ -1, -1 };
+    if (kerr != KERR_NONE)
+        return kerr;
+    now = plog_offsets(p->log);
+    if (io->last_epoch >= 0) {
+        kerr = look_for_divergence(p, io, &now);
+        io->read.offsets = now;
+        if (kerr != KERR_NONE || io->diverging.end_offset >= 0)
+            return kerr;
+    }
+    upper = offsets_bound(&now, io->isolation);
+    if (io->max_bytes < 0 && io->offset >= now.start && io->offset < upper)
+        return KERR_UNKNOWN_SERVER_ERROR;       /* as Apache Kafka; no client sends it */
+    rc = plog_read(p->log, io->offset, upper, io->max_bytes < 0 ? 0 : (size_t)io->max_bytes, io->at_least_one,
+                   &io->read);
+    if (rc == OK && io->whole_first && io->read.records.len < io->read.first_batch_bytes) {
+        struct plog_offsets seen = io->read.offsets;
+
+        plog_read_done(&io->read);
+        io->read = (struct plog_read){ .segment_base = -1, .offsets = seen };
+    }
+    return partition_log_error(rc);
+}
+
+/* ---- look-ups -------------------------------------------------------------------------------------------------- */
+
+enum { TS_LATEST = -1, TS_EARLIEST = -2, TS_MAX = -3, TS_EARLIEST_LOCAL = -4, TS_LATEST_TIERED = -5 };
+
+int16_t partition_offset_for(struct partition *p, int64_t ts, int32_t leader_epoch, enum isolation isolation,
+                             bool leader_only, struct partition_offset *out)
+{
+    int16_t kerr = partition_check(p, leader_epoch, leader_only);
+    struct plog_offsets now;
+    struct plog_at at = { -1, -1, -1 };
+    bool lagging;
+    int rc;
+
+    *out = (struct partition_offset){ -1, -1, -1 };
+    if (kerr != KERR_NONE)
+        return kerr;
+    now = plog_offsets(p->log);
+    /* A new leader that cannot tell yet how far the old one had come. */
+    lagging = isolation != ISOLATION_LEO && now.hw < atomic_load_explicit(&p->epoch_start, memory_order_relaxed);
+    switch (ts) {
+    case TS_LATEST:
+        if (lagging)
+            return KERR_OFFSET_NOT_AVAILABLE;
+        *out = (struct partition_offset){ offsets_bound(&now, isolation), -1, partition_standing(p).leader_epoch };
+        return KERR_NONE;
+    case TS_EARLIEST:
+    case TS_EARLIEST_LOCAL:
+        *out = (struct partition_offset){ now.start, -1, plog_earliest_epoch(p->log) };
+        return KERR_NONE;
+    case TS_LATEST_TIERED:
+        return KERR_NONE;
+    case TS_MAX:
+        rc = plog_max_timestamp(p->log, &at);
+        break;
+    default:
+        rc = plog_offset_for_time(p->log, ts, &at);
+        break;
+    }
+    if (rc != OK)
+        return partition_log_error(rc);
+    if (at.offset >= 0 && at.offset < offsets_bound(&now, isolation))
+        *out = (struct partition_offset){ at.offset, at.timestamp, at.leader_epoch };
+    else if (lagging)
+        return KERR_OFFSET_NOT_AVAILABLE;
+    return KERR_NONE;
+}
+
+int16_t partition_offsets_before(struct partition *p, int64_t ts, bool leader_only, bool consumer, int64_t *out,
+                                 size_t max, size_t *n)
+{
+    int16_t kerr = partition_check(p, -1, leader_only);
+    int64_t hw;
+    size_t above = 0;
+    int rc;
+
+    *n = 0;
+    if (kerr != KERR_NONE)
+        return kerr;
+    rc = plog_segments_before(p->log, ts, out, max, n);
+    if (rc != OK || !consumer)
+        return partition_log_error(rc);
+    /* Descending: those that a consumer may not see yet become the high watermark. */
+    hw = plog_offsets(p->log).hw;
+    while (above < *n && out[above] > hw)
+        above++;
+    if (above > 0) {
+        memmove(out + 1, out + above, (*n - above) * sizeof *out);
+        out[0] = hw;
+        *n -= above - 1;
+    }
+    return KERR_NONE;
+}
+
+int16_t partition_delete_before(struct partition *p, int64_t offset, int64_t *low)
+{
+    int16_t kerr = partition_check(p, -1, true);
+    int rc;
+
+    *low = -1;
+    if (kerr != KERR_NONE)
+        return kerr;
+    if (!partition_conf(p).delete_policy)
+        return KERR_POLICY_VIOLATION;
+    if (offset == -1)
+        offset = plog_offsets(p->log).hw;
+    if (offset < 0)
+        return KERR_OFFSET_OUT_OF_RANGE;
+    rc = plog_set_start(p->log, offset);
+    if (rc == OK)
+        *low = plog_offsets(p->log).start;
+    return partition_log_error(rc);
+}

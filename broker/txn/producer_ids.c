@@ -1,0 +1,210 @@
+/* broker/txn/producer_ids.c - claiming blocks of producer ids.
+ *
+ *            take() finds the block used up            read                 written
+ *   (idle) ------------------------------> READ NODE ------> WRITE NODE -------------> (idle), waiters served
+ *                                              ^                  | somebody else was faster
+ *                                              +------------------+
+ *
+ * /latest_producer_id_block   {"version":1,"broker":2,"block_start":"3000","block_end":"3999"}, both ends inclusive;
+ * empty: nobody has claimed any.
+ */
+#include "broker/txn/producer_ids.h"
+
+#include "base/lock.h"
+#include "base/log.h"
+#include "metadata/store.h"
+
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define BLOCK_PATH "/latest_producer_id_block"
+#define BLOCK_SIZE 1000
+
+struct producer_ids {
+    /* fixed */
+    struct store *store;
+    int32_t       broker_id;
+    /* under `lock` (class producerids) */
+    struct lock   lock;
+    int64_t       next, last;           /* next > last: used up */
+    bool          claiming;             /* a claim is under way */
+    struct producer_id_waiter *waiters, **waiters_end;
+    /* of the claim under way */
+    int64_t       claim_start;
+};
+
+static void claim(struct producer_ids *ids);
+
+/* Serves the waiters as far as the block reaches (rc OK), or fails them all. Starts the next claim if some remain. */
+static void serve(struct producer_ids *ids, int rc)
+{
+    bool again = false;
+
+    while (true) {
+        struct producer_id_waiter *w;
+        int64_t id = -1;
+
+        lock_take(&ids->lock);
+        w = ids->waiters;
+        if (w != NULL && rc == OK && ids->next > ids->last) {
+            again = true;               /* `claiming` stays */
+            w = NULL;
+        } else if (w != NULL) {
+            ids->waiters = w->next;
+            if (ids->waiters == NULL)
+                ids->waiters_end = &ids->waiters;
+            if (rc == OK)
+                id = ids->next++;
+        } else {
+            ids->claiming = false;
+        }
+        lock_drop(&ids->lock);
+        if (w == NULL)
+            break;
+        w->done(w, rc, id);
+    }
+    if (again)
+        claim(ids);
+}
+
+/* The first id of the next block; ERR_CORRUPT, ERR_LIMIT. */
+static int next_block(struct bytes value, int64_t *start)
+{
+    json_t *doc;
+    const char *end_text;
+    char *rest;
+    long long end;
+
+    *start = 0;
+    if (value.len == 0)
+        return OK;
+    doc = json_loadb((const char *)value.p, value.len, 0, NULL);
+    end_text = json_string_value(json_object_get(doc, "block_end"));
+    end = end_text != NULL ? strtoll(end_text, &rest, 10) : -1;
+    if (end_text == NULL || *end_text == '\0' || *rest != '\0' || end < 0) {
+        json_decref(doc);
+        return ERR_CORRUPT;
+    }
+    json_decref(doc);
+    if (end > INT64_MAX - BLOCK_SIZE)
+        return ERR_LIMIT;
+    *start = end + 1;
+    return OK;
+}
+
+static void written(struct store_call *call)
+{
+    struct producer_ids *ids = call->arg;
+    int rc = call->rc;
+
+    store_call_free(&call);
+    if (rc == ERR_VERSION || rc == ERR_EXISTS) {
+        claim(ids);
+        return;
+    }
+    if (rc == OK) {
+        lock_take(&ids->lock);
+        ids->next = ids->claim_start;
+        ids->last = ids->claim_start + BLOCK_SIZE - 1;
+        lock_drop(&ids->lock);
+        log_info("producer ids %" PRId64 " to %" PRId64 " claimed", ids->claim_start,
+                 ids->claim_start + BLOCK_SIZE - 1);
+    } else {
+        log_error("producer ids: %s cannot be written: %s", BLOCK_PATH, err_text(rc));
+    }
+    serve(ids, rc);
+}
+
+static void have_read(struct store_call *call)
+{
+    struct producer_ids *ids = call->arg;
+    bool missing = call->rc == ERR_NOENT;
+    int32_t version = missing ? 0 : call->ops[0].stat.version;
+    int rc = missing ? OK : call->rc;
+    struct store_call *write;
+    char text[128];
+    int n;
+
+    ids->claim_start = 0;
+    if (rc == OK && !missing)
+        rc = next_block(call->ops[0].value, &ids->claim_start);
+    store_call_free(&call);
+    write = rc == OK ? store_call_new(written, ids) : NULL;
+    if (rc == OK && write == NULL)
+        rc = ERR_NOMEM;
+    if (rc != OK) {
+        log_error("producer ids: %s cannot be used: %s", BLOCK_PATH, err_text(rc));
+        serve(ids, rc);
+        return;
+    }
+    n = snprintf(text, sizeof text,
+                 "{\"version\":1,\"broker\":%d,\"block_start\":\"%" PRId64 "\",\"block_end\":\"%" PRId64 "\"}",
+                 (int)ids->broker_id, ids->claim_start, ids->claim_start + BLOCK_SIZE - 1);
+    if (missing)
+        store_create(write, BLOCK_PATH, (struct bytes){ (const uint8_t *)text, (size_t)n }, STORE_PERSISTENT);
+    else
+        store_set(write, BLOCK_PATH, (struct bytes){ (const uint8_t *)text, (size_t)n }, version);
+    store_submit(ids->store, write);
+}
+
+static void claim(struct producer_ids *ids)
+{
+    struct store_call *call = store_call_new(have_read, ids);
+
+    if (call == NULL) {
+        serve(ids, ERR_NOMEM);
+        return;
+    }
+    store_get(call, BLOCK_PATH, 0);
+    store_submit(ids->store, call);
+}
+
+void producer_ids_take(struct producer_ids *ids, struct producer_id_waiter *w)
+{
+    int64_t id = -1;
+    bool start = false;
+
+    lock_take(&ids->lock);
+    if (ids->next <= ids->last && ids->waiters == NULL) {
+        id = ids->next++;
+    } else {
+        w->next = NULL;
+        *ids->waiters_end = w;
+        ids->waiters_end = &w->next;
+        start = !ids->claiming;
+        ids->claiming = true;
+    }
+    lock_drop(&ids->lock);
+    if (id >= 0)
+        w->done(w, OK, id);
+    else if (start)
+        claim(ids);
+}
+
+int producer_ids_new(struct producer_ids **out, struct store *store, int32_t broker_id)
+{
+    struct producer_ids *ids = calloc(1, sizeof *ids);
+
+    if (ids == NULL)
+        return ERR_NOMEM;
+    ids->store = store;
+    ids->broker_id = broker_id;
+    ids->last = -1;
+    ids->waiters_end = &ids->waiters;
+    lock_init(&ids->lock, LOCK_producerids);
+    *out = ids;
+    return OK;
+}
+
+void producer_ids_free(struct producer_ids **idsp)
+{
+    struct producer_ids *ids = *idsp;
+
+    if (ids == NULL)
+        return;
+    lock_fini(&ids->lock);
+    free(ids);
+    *idsp = NULL;
+}

@@ -1,0 +1,30 @@
+/* broker/txn/producer_ids.h - ids for idempotent producers, in blocks of 1,000 from /latest_producer_id_block.
+ *
+ * A block is claimed by a conditional write, so brokers of both kinds may share the node; what is left of it when the
+ * broker stops is never given out.
+ *
+ * OWNER   the daemon makes one. A waiter is the caller's and must stay until done() is called.
+ * LOCKS   class producerids inside. Any thread may ask.
+ * THREADS done() is called once, at once on the caller's thread while the block lasts, else on the store's thread:
+ *         it must only post.
+ */
+#ifndef BROKER_TXN_PRODUCER_IDS_H
+#define BROKER_TXN_PRODUCER_IDS_H
+
+#include "base/err.h"
+
+#include <stdint.h>
+
+struct producer_ids;
+struct store;
+
+struct producer_id_waiter {
+    void  (*done)(struct producer_id_waiter *w, int rc, int64_t id);   /* rc: OK, or the store's ERR_* */
+    struct producer_id_waiter *next;    /* producer_ids.c */
+};
+
+int  producer_ids_new(struct producer_ids **out, struct store *store, int32_t broker_id) must_use;  /* ERR_NOMEM */
+void producer_ids_free(struct producer_ids **ids);      /* NULL-safe; the store has answered everything */
+void producer_ids_take(struct producer_ids *ids, struct producer_id_waiter *w);
+
+#endif

@@ -8,7 +8,7 @@ $(VECTOR_BINS): $(B)/tests/%: $(B)/obj/tests/%.o $(ALL_LIBS)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $< -Wl,--start-group $(ALL_LIBS) -Wl,--end-group $(LIBS)
 
 # Everything that tests/run starts must be built first; vector and fuzz programs add themselves to TEST_PROGRAMS.
-.PHONY: test-programs system test check
+.PHONY: test-programs system interop test check
 test-programs: build-all $(UNIT_BINS) $(TEST_PROGRAMS)
 
 # On a machine that lacks packages the first make installs them; the second, in the same command, sees them.
@@ -25,5 +25,9 @@ unit: test-programs
 
 system: test-programs
 	@tests/run $(B) --only system
+
+# Apache Kafka's own tools against our broker; each starts a JVM, so they are not part of `make test`.
+interop: build-all
+	@tests/run $(B) --only interop
 
 include tests/bench/bench.mk

@@ -3,7 +3,8 @@
 cd "$(dirname "$0")/../.." || exit 2
 out=$(mktemp)
 trap 'rm -f "$out"' EXIT
-src=$(git ls-files --cached --others --exclude-standard -- '*.c' '*.h' '*.def' | sort -u | while read -r f; do [ -e "$f" ] && echo "$f"; done)
+files() { find . \( -path ./build -o -path ./.git \) -prune -o -type f -print | sed 's|^[.]/||' | sort; }
+src=$(files | grep -E '[.](c|h|def)$')
 say() { sed "s|\$|    <- $1|" >>"$out"; }
 
 # shellcheck disable=SC2086
@@ -23,7 +24,7 @@ for f in $src; do
 done
 # A function body runs from a '{' in column 1 to a '}' in column 1.
 awk '/^\{/ { start = FNR } /^\}/ { if (start && FNR - start > 121) printf "%s:%d: function of %d lines\n", FILENAME, start, FNR - start; start = 0 }' $src >>"$out"
-git ls-files --cached --others --exclude-standard -- tests | grep -E '\.(py|c|sh)$' |
+files | grep -E '^tests/.*\.(py|c|sh)$' |
     xargs -r grep -nE '\b(sleep|usleep|nanosleep|time\.sleep)[[:space:]]*\(' | say "tests wait for states; they do not sleep"
 }
 if [ -s "$out" ]; then

@@ -1,4 +1,5 @@
-/* tests/unit/proto/compress/test_compress.c - round trips, cut and flipped streams, bombs, and each framing's corners. */
+/* tests/unit/proto/compress/test_compress.c - round trips, cut and flipped streams, bombs,
+ * and each framing's corners. */
 #include "proto/compress/compress.h"
 
 #include "tests/unit/proto/random.h"
@@ -399,8 +400,8 @@ START_TEST(lz4_flags)
     static const struct { uint8_t flg, bd; int rc; } rows[] = {
         { 0x60, 0x40, OK },          { 0x60, 0x70, OK },          { 0x40, 0x40, ERR_CORRUPT },  /* dependent blocks */
         { 0x61, 0x40, ERR_CORRUPT }, { 0x62, 0x40, ERR_CORRUPT }, { 0xa0, 0x40, ERR_CORRUPT },  /* reserved, version */
-        { 0x60, 0x30, ERR_CORRUPT }, { 0x60, 0xc0, ERR_CORRUPT }, { 0x60, 0x41, ERR_CORRUPT },  /* block size, reserved */
-        { 0x70, 0x40, ERR_CORRUPT }, { 0x64, 0x40, ERR_CORRUPT },                               /* sums that are not there */
+        { 0x60, 0x30, ERR_CORRUPT }, { 0x60, 0xc0, ERR_CORRUPT }, { 0x60, 0x41, ERR_CORRUPT },  /* block size */
+        { 0x70, 0x40, ERR_CORRUPT }, { 0x64, 0x40, ERR_CORRUPT },                  /* sums that are not there */
     };
 
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)

@@ -1,4 +1,5 @@
-/* tests/unit/proto/records/test_records.c - what the builder writes the iterator reads, and what nobody should write. */
+/* tests/unit/proto/records/test_records.c - what the builder writes the iterator reads,
+ * and what nobody should write. */
 #include "proto/records/records.h"
 
 #include "tests/unit/proto/records/sets.h"

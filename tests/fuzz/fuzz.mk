@@ -2,7 +2,7 @@
 # libFuzzer for `make fuzz` (FUZZ_SECONDS for each target; what it finds is left in build/fuzz/found).
 FUZZ_NAMES    := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 FUZZ_BINS     := $(patsubst %,$(B)/tests/fuzz/%,$(FUZZ_NAMES))
-FUZZ_LIBS     := $(call libs,storage proto base)
+FUZZ_LIBS     := $(call libs,storage config proto base)
 FUZZ_LINK     := -ljansson -lz -lsnappy -llz4 -lzstd -lcrypto -lisal -lm -lpthread
 FUZZ_SECONDS  ?= 60
 FUZZ_SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all

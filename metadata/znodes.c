@@ -1,4 +1,5 @@
-/* metadata/znodes.c - znode payloads by jansson. Keys are written in the order in which Apache Kafka's come out. */
+/* metadata/znodes.c - znode payloads by jansson. Keys are written in the order in which Apache Kafka's come
+ * out. */
 #include "metadata/znodes.h"
 
 #include <inttypes.h>
@@ -12,7 +13,7 @@ const char *const znode_top_level[] = {
     ZK_CONFIG_TOPICS, "/config/clients", "/config/users", "/config/brokers", "/config/ips", NULL
 };
 
-/* ---- paths ------------------------------------------------------------------------------------------------- */
+/* ---- paths -------------------------------------------------------------------------------------------- */
 
 static struct zpath zpath_of(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
@@ -62,7 +63,7 @@ struct zpath zpath_delete_topic(struct str topic)
     return zpath_of(ZK_DELETE_TOPICS "/%.*s", STR_ARG(topic));
 }
 
-/* ---- reading: each getter fails once, in *rc ---------------------------------------------------------------- */
+/* ---- reading: each getter fails once, in *rc ---------------------------------------------------------- */
 
 static json_t *load(struct bytes in, int *rc)
 {
@@ -120,7 +121,7 @@ static struct znode_replicas get_ids(const json_t *v, struct arena *a, int *rc)
     return r;
 }
 
-/* ---- writing: a failed allocation anywhere makes a NULL, which json_object_set_new() passes on ---------------- */
+/* ---- writing: a failed allocation anywhere makes a NULL, which json_object_set_new() passes on -------- */
 
 static char *dump(json_t *o, bool ok)
 {
@@ -160,7 +161,7 @@ static json_t *text_of(struct str s)
     return json_stringn(s.p, s.len);
 }
 
-/* ---- /brokers/ids/<id> --------------------------------------------------------------------------------------- */
+/* ---- /brokers/ids/<id> -------------------------------------------------------------------------------- */
 
 static json_t *endpoint_text(const struct znode_endpoint *e)
 {
@@ -284,7 +285,7 @@ out:
     return rc;
 }
 
-/* ---- /brokers/topics/<T> ------------------------------------------------------------------------------------- */
+/* ---- /brokers/topics/<T> ------------------------------------------------------------------------------ */
 
 static bool put_assignment(json_t *o, int32_t index, struct znode_replicas r)
 {
@@ -404,7 +405,7 @@ out:
     return rc;
 }
 
-/* ---- state ---------------------------------------------------------------------------------------------------- */
+/* ---- state -------------------------------------------------------------------------------------------- */
 
 char *znode_state_write(const struct znode_state *s)
 {
@@ -438,7 +439,7 @@ int znode_state_read(struct bytes in, struct arena *a, struct znode_state *s)
     return rc;
 }
 
-/* ---- /config -------------------------------------------------------------------------------------------------- */
+/* ---- /config ------------------------------------------------------------------------------------------ */
 
 char *znode_config_write(const struct znode_config *c)
 {
@@ -491,7 +492,7 @@ int znode_config_read(struct bytes in, struct arena *a, struct znode_config *c)
     return rc;
 }
 
-/* ---- the small ones -------------------------------------------------------------------------------------------- */
+/* ---- the small ones ----------------------------------------------------------------------------------- */
 
 char *znode_controller_write(int32_t broker_id, int64_t timestamp_ms)
 {
@@ -554,7 +555,8 @@ int znode_epoch_read(struct bytes in, int32_t *epoch)
     return OK;
 }
 
-/* Absent: version 2, enabled, nothing finalised. There: enabled (1); what was finalised stays if it was enabled. */
+/* Absent: version 2, enabled, nothing finalised. There: enabled (1); what was finalised stays if it was
+ * enabled. */
 int znode_feature_update(struct bytes in, bool there, char **out)
 {
     int rc;

@@ -1,9 +1,9 @@
 /* metadata/znodes.h - the paths of the tree and the JSON in its nodes, as Apache Kafka 3.9 writes them.
  *
- * Writers give a string on the heap (compact JSON; the caller frees it), or NULL when memory is out. Readers take a
- * node's bytes, ignore what they do not know, and copy what they give into the arena.
- * FAILURE  ERR_CORRUPT: not JSON, a field that must be there is missing or of another type, or a number is out of range;
- *          ERR_NOMEM. Readers log nothing: the caller knows the path.
+ * Writers give a string on the heap (compact JSON; the caller frees it), or NULL when memory is out. Readers
+ * take a node's bytes, ignore what they do not know, and copy what they give into the arena.
+ * FAILURE  ERR_CORRUPT: not JSON, a field that must be there is missing or of another type, or a number is
+ *          out of range; ERR_NOMEM. Readers log nothing: the caller knows the path.
  * UNITS    times in ms.
  */
 #ifndef METADATA_ZNODES_H

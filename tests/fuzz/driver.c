@@ -255,7 +255,6 @@ int main(int argc, char **argv)
         return rc;
     signal(SIGABRT, on_signal);
     signal(SIGSEGV, on_signal);
-    signal(SIGALRM, on_signal);
     if (__sanitizer_set_death_callback != NULL)
         __sanitizer_set_death_callback(say_which);
     state.running = true;

@@ -139,6 +139,7 @@ static int caches_up(struct daemon *d)
 {
     TRY(metadata_cache_new(&d->b.metacache));
     TRY(topic_configs_new(&d->b.topic_configs, d->b.store, d->b.cfg));
+    TRY(topic_configs_load_all(d->b.topic_configs));            /* the logs that are loaded next ask for them */
     return producer_ids_new(&d->b.producer_ids, d->b.store, d->b.id);
 }
 

@@ -240,3 +240,27 @@ int topic_configs_load(struct topic_configs *tc, const struct str *topics, size_
     free(wanted);
     return rc;
 }
+
+#define LOAD_AT_ONCE 256
+
+int topic_configs_load_all(struct topic_configs *tc)
+{
+    struct store_call *call = store_call_new(NULL, NULL);
+    int rc = ERR_NOMEM;
+
+    if (call != NULL) {
+        store_children(call, ZK_CONFIG_TOPICS, 0);
+        rc = store_run(tc->store, call);
+    }
+    if (rc == OK) {
+        const struct store_op *all = &call->ops[0];
+
+        for (size_t i = 0; i < all->children_n && rc == OK; i += LOAD_AT_ONCE)
+            rc = topic_configs_load(tc, all->children + i,
+                                    all->children_n - i < LOAD_AT_ONCE ? all->children_n - i : LOAD_AT_ONCE);
+    } else if (rc == ERR_NOENT) {
+        rc = OK;
+    }
+    store_call_free(&call);
+    return rc;
+}

@@ -36,6 +36,7 @@ void topic_config_entry_put(struct topic_config_entry **e);             /* NULL-
 /* Reads the settings of those of the topics that are not loaded yet; waits for the store. A topic whose
  * settings cannot be read or are not valid gets the defaults and one log line. ERR_NOMEM. */
 int  topic_configs_load(struct topic_configs *tc, const struct str *topics, size_t n) must_use;
+int  topic_configs_load_all(struct topic_configs *tc) must_use;         /* of every topic; at start */
 void topic_configs_forget(struct topic_configs *tc, struct str topic);  /* the topic has been deleted */
 
 #endif

@@ -83,6 +83,7 @@ struct topic_op {
     struct topic_op        *next;               /* the controller's */
     enum topic_op_kind      kind;
     bool                    validate_only;
+    bool                    automatic;          /* create: nobody asked for the topic by itself */
     int32_t                 timeout_ms;         /* <= 0: do not wait for the effect: REQUEST_TIMED_OUT */
     struct topic_op_topic  *topics;
     int32_t                 topics_n;

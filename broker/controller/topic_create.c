@@ -244,7 +244,8 @@ static void check_topic(struct op_topic *ot)
         return;
     }
     if (in_flight(ot)) {
-        op_failf(ot, KERR_TOPIC_ALREADY_EXISTS, "Topic '%.*s' already exists.", STR_ARG(t->name));
+        op_failf(ot, ot->s->op->automatic ? KERR_UNKNOWN_TOPIC_OR_PARTITION : KERR_TOPIC_ALREADY_EXISTS,
+                 "Topic '%.*s' already exists.", STR_ARG(t->name));
         return;
     }
     check_null_configs(ot);

@@ -1,5 +1,5 @@
-/* tests/unit/broker/controller/kit.h - a controller on a real embedded store, with a broker that is only a record of what it
- * was told. Everything is called from the test's thread.
+/* tests/unit/broker/controller/kit.h - a controller on a real embedded store, with a broker that is only a record of
+ * what it was told. Everything is called from the test's thread.
  */
 #ifndef TESTS_UNIT_BROKER_CONTROLLER_KIT_H
 #define TESTS_UNIT_BROKER_CONTROLLER_KIT_H
@@ -28,6 +28,7 @@
 #include <unistd.h>
 
 #define BROKER 5
+#define STOP_ERROR struct stop_replica_response_stop_replica_partition_error
 
 /* ---- the broker: answers NONE to everything, at once, on the caller's thread ---- */
 
@@ -59,7 +60,7 @@ static inline void fake_stop(struct fake_broker *fb, struct control_request *req
     for (int32_t i = 0; i < r->topic_states_n; i++)
         for (int32_t k = 0; k < r->topic_states[i].partition_states_n; k++) {
             bool del = r->topic_states[i].partition_states[k].delete_partition;
-            resp->partition_errors[resp->partition_errors_n++] = (struct stop_replica_response_stop_replica_partition_error){
+            resp->partition_errors[resp->partition_errors_n++] = (STOP_ERROR){
                 .topic_name = r->topic_states[i].topic_name,
                 .partition_index = r->topic_states[i].partition_states[k].partition_index,
                 .error_code = del ? fb->stop_error : (int16_t)0,
@@ -203,8 +204,8 @@ static inline void kit_op_done(struct topic_op *op)
     lock_drop(&ko->lock);
 }
 
-static inline void kit_op_run(struct kit *k, struct kit_op *ko, enum topic_op_kind kind, struct topic_op_topic *t, int32_t n,
-                              int32_t timeout_ms)
+static inline void kit_op_run(struct kit *k, struct kit_op *ko, enum topic_op_kind kind, struct topic_op_topic *t,
+                              int32_t n, int32_t timeout_ms)
 {
     arena_init(&ko->arena, (size_t)64 << 20);
     lock_init(&ko->lock, LOCK_log);

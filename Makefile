@@ -82,9 +82,11 @@ $(B)/klammd: $(B)/obj/broker/main.o $(DAEMON_LIBS)
 	$(if $(V),,@echo "  link  $@")
 	$(Q)$(CC) $(LDFLAGS) -o $@ $(B)/obj/broker/main.o $(DAEMON_LIBS) $(LIBS)
 
+# Only what it uses, because every library costs start time.
+TOOL_SYSLIBS := -Wl,--as-needed $(LIBS) -lrdkafka -lpcre2-8
 $(B)/klamm: $(B)/obj/tools/klamm.o $(TOOL_LIBS)
 	$(if $(V),,@echo "  link  $@")
-	$(Q)$(CC) $(LDFLAGS) -o $@ $(B)/obj/tools/klamm.o $(TOOL_LIBS) $(LIBS) -lrdkafka
+	$(Q)$(CC) $(LDFLAGS) -o $@ $(B)/obj/tools/klamm.o $(TOOL_LIBS) $(TOOL_SYSLIBS)
 
 # build/bin: every kafka-*.sh name that exists so far is klamm itself.
 $(B)/bin/.made: $(B)/klamm tools/names.txt
@@ -99,7 +101,7 @@ UNIT_BINS := $(patsubst tests/unit/%.c,$(B)/tests/unit/%,$(filter tests/unit/%,$
 
 $(B)/tests/unit/%: $(B)/obj/tests/unit/%.o $(ALL_LIBS)
 	@mkdir -p $(@D)
-	$(Q)$(CC) $(LDFLAGS) -o $@ $< -Wl,--start-group $(ALL_LIBS) -Wl,--end-group $(LIBS) -lrdkafka \
+	$(Q)$(CC) $(LDFLAGS) -o $@ $< -Wl,--start-group $(ALL_LIBS) -Wl,--end-group $(LIBS) -lrdkafka -lpcre2-8 \
 	    $$(pkg-config --libs check)
 
 -include tests/tests.mk

@@ -28,6 +28,7 @@ struct producer_ids {
     int32_t       broker_id;
     /* under `lock` (class producerids) */
     struct lock   lock;
+    struct cond   idle;                 /* `claiming` became false */
     int64_t       next, last;           /* next > last: used up */
     bool          claiming;             /* a claim is under way */
     struct producer_id_waiter *waiters, **waiters_end;
@@ -59,6 +60,7 @@ static void serve(struct producer_ids *ids, int rc)
                 id = ids->next++;
         } else {
             ids->claiming = false;
+            cond_broadcast(&ids->idle);
         }
         lock_drop(&ids->lock);
         if (w == NULL)
@@ -194,6 +196,7 @@ int producer_ids_new(struct producer_ids **out, struct store *store, int32_t bro
     ids->last = -1;
     ids->waiters_end = &ids->waiters;
     lock_init(&ids->lock, LOCK_producerids);
+    cond_init(&ids->idle);
     *out = ids;
     return OK;
 }
@@ -204,6 +207,11 @@ void producer_ids_free(struct producer_ids **idsp)
 
     if (ids == NULL)
         return;
+    lock_take(&ids->lock);
+    while (ids->claiming)
+        cond_wait(&ids->idle, &ids->lock);
+    lock_drop(&ids->lock);
+    cond_fini(&ids->idle);
     lock_fini(&ids->lock);
     free(ids);
     *idsp = NULL;

@@ -24,7 +24,7 @@ struct producer_id_waiter {
 };
 
 int  producer_ids_new(struct producer_ids **out, struct store *store, int32_t broker_id) must_use;  /* ERR_NOMEM */
-void producer_ids_free(struct producer_ids **ids);      /* NULL-safe; the store has answered everything */
+void producer_ids_free(struct producer_ids **ids);      /* NULL-safe; waits for a claim: the store must stand */
 void producer_ids_take(struct producer_ids *ids, struct producer_id_waiter *w);
 
 #endif

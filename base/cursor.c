@@ -12,30 +12,31 @@ double cur_f64(struct cursor *c)
 
 /* LEB128: seven bits a byte, low first. The last byte that can still carry bits may not carry more than
  * fit: Java throws there, and so do we. */
-static uint64_t leb128(struct cursor *c, unsigned bits)
+static uint64_t leb128(struct cursor *c, size_t max_bytes)
 {
+    size_t left = cur_left(c), n = left < max_bytes ? left : max_bytes;
+    const uint8_t *p = c->p;
     uint64_t v = 0;
 
-    for (unsigned shift = 0; shift < bits; shift += 7) {
-        const uint8_t *p = cur_take(c, 1);
-        if (p == NULL)
-            return 0;
-        v |= (uint64_t)(*p & 0x7f) << shift;
-        if ((*p & 0x80) == 0)
+    for (size_t i = 0; i < n; i++) {
+        v |= (uint64_t)(p[i] & 0x7f) << (7 * i);
+        if (p[i] < 0x80) {
+            c->p = p + i + 1;
             return v;
+        }
     }
-    cur_fail(c, ERR_CORRUPT);
+    cur_fail(c, n < max_bytes ? ERR_SHORT : ERR_CORRUPT);
     return 0;
 }
 
 uint32_t cur_uvarint_slow(struct cursor *c)
 {
-    return (uint32_t)leb128(c, 32);
+    return (uint32_t)leb128(c, 5);
 }
 
-uint64_t cur_uvarlong(struct cursor *c)
+uint64_t cur_uvarlong_slow(struct cursor *c)
 {
-    return leb128(c, 64);
+    return leb128(c, 10);
 }
 
 uint8_t *uvarlong_put(uint8_t *p, uint64_t v)

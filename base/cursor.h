@@ -90,13 +90,20 @@ static inline int64_t cur_i64(struct cursor *c)
 
 double   cur_f64(struct cursor *c);
 uint32_t cur_uvarint_slow(struct cursor *c);
-uint64_t cur_uvarlong(struct cursor *c);
+uint64_t cur_uvarlong_slow(struct cursor *c);
 
 static inline uint32_t cur_uvarint(struct cursor *c)
 {
     if (c->p < c->end && *c->p < 0x80)
         return *c->p++;
     return cur_uvarint_slow(c);
+}
+
+static inline uint64_t cur_uvarlong(struct cursor *c)
+{
+    if (c->p < c->end && *c->p < 0x80)
+        return *c->p++;
+    return cur_uvarlong_slow(c);
 }
 
 static inline int32_t cur_varint(struct cursor *c)

@@ -1,11 +1,13 @@
 /* metadata/lmdb_store.c - the embedded store's thread: takes what waits, does it in one transaction, answers.
  *
  * 1. Only this thread touches the tree and the watches. Other threads only put calls into the queue.
- * 2. Calls that wait together make one batch. A batch with writes is one LMDB transaction, committed (and so synced)
- *    once; nobody is answered and no watch fires before that. A batch of reads costs no sync.
- * 3. A batch that does not fit into the map is done again from its first call after the map has grown: answers are
- *    overwritten, and watches are armed and fired only after the commit, so nothing is seen twice.
- * 4. When a commit fails, its writes are answered with the reason and the reads are done again, on what is there.
+ * 2. Calls that wait together make one batch. A batch with writes is one LMDB transaction, committed (and so
+ *    synced) once; nobody is answered and no watch fires before that. A batch of reads costs no sync.
+ * 3. A batch that does not fit into the map is done again from its first call after the map has grown:
+ *    answers are overwritten, and watches are armed and fired only after the commit, so nothing is seen
+ *    twice.
+ * 4. When a commit fails, its writes are answered with the reason and the reads are done again, on what is
+ * there.
  */
 #include "metadata/lmdb_store.h"
 
@@ -40,7 +42,7 @@ static struct lmdb_store *self(struct store *s)
     return (struct lmdb_store *)s;
 }
 
-/* ---- any thread ------------------------------------------------------------------------------------------- */
+/* ---- any thread --------------------------------------------------------------------------------------- */
 
 static void lmdb_submit(struct store *s, struct store_call *call)
 {
@@ -79,7 +81,7 @@ void lmdb_store_expire(struct store *s)
     lock_drop(&ls->lock);
 }
 
-/* ---- the store's thread ----------------------------------------------------------------------------------- */
+/* ---- the store's thread ------------------------------------------------------------------------------- */
 
 static bool call_writes(const struct store_call *call)
 {
@@ -238,7 +240,7 @@ static void *lmdb_main(void *arg)
     return NULL;
 }
 
-/* ---- life ------------------------------------------------------------------------------------------------- */
+/* ---- life --------------------------------------------------------------------------------------------- */
 
 static void lmdb_free(struct store *s)
 {

@@ -49,7 +49,7 @@ static int err_of(int mdb)
     }
 }
 
-/* ---- keys and records ------------------------------------------------------------------------------------- */
+/* ---- keys and records --------------------------------------------------------------------------------- */
 
 static size_t path_depth(const char *path)
 {
@@ -175,7 +175,7 @@ static int key_delete(struct tree_txn *x, const struct key *k)
     return err_of(mdb_del(x->txn, x->tree->dbi, &key, NULL));
 }
 
-/* ---- operations ------------------------------------------------------------------------------------------- */
+/* ---- operations --------------------------------------------------------------------------------------- */
 
 static int do_get(struct tree_txn *x, struct store_call *call, struct store_op *op)
 {
@@ -387,8 +387,8 @@ static int apply_ops(struct tree_txn *x, struct store_call *call)
     return OK;
 }
 
-/* Each operation finds out before its first write whether it will be refused, so only a call with a second write needs
- * a transaction inside the transaction to be undone. */
+/* Each operation finds out before its first write whether it will be refused, so only a call with a second
+ * write needs a transaction inside the transaction to be undone. */
 int tree_apply(struct tree_txn *x, struct store_call *call)
 {
     size_t writes = 0, reads = 0;
@@ -459,7 +459,7 @@ int tree_end_session(struct tree_txn *x)
     return rc == ERR_NOENT ? OK : rc;
 }
 
-/* ---- transactions ----------------------------------------------------------------------------------------- */
+/* ---- transactions ------------------------------------------------------------------------------------- */
 
 int tree_begin(struct tree *t, struct tree_txn *x, bool writes)
 {
@@ -523,7 +523,7 @@ void tree_abort(struct tree_txn *x)
     x->txn = NULL;
 }
 
-/* ---- the file --------------------------------------------------------------------------------------------- */
+/* ---- the file ----------------------------------------------------------------------------------------- */
 
 int tree_grow(struct tree *t)
 {

@@ -1,7 +1,7 @@
 /* metadata/lmdb_tree.h - the tree of nodes in an LMDB file: what one transaction can do with it.
  *
- * FORMAT  One database. The key of a node is its depth (one byte, 0 for "/") and its path, so that the children
- *         of a node lie together; 0xfe + path marks an ephemeral node; 0xff holds the counters.
+ * FORMAT  One database. The key of a node is its depth (one byte, 0 for "/") and its path, so that the
+ *         children of a node lie together; 0xfe + path marks an ephemeral node; 0xff holds the counters.
  *
  *           node   at  len  field            all integers big-endian
  *                   0    8  czxid             transaction that created it
@@ -57,8 +57,8 @@ int  tree_begin(struct tree *t, struct tree_txn *x, bool writes) must_use;
 int  tree_commit(struct tree_txn *x) must_use;                  /* durable when it gives OK */
 void tree_abort(struct tree_txn *x);                            /* harmless after tree_commit() */
 
-/* All operations of the call; answers are copied into it. A refused multi leaves nothing behind. Gives what has
- * to abort the whole transaction; what the caller of the store has to know is in call->rc. */
+/* All operations of the call; answers are copied into it. A refused multi leaves nothing behind. Gives what
+ * has to abort the whole transaction; what the caller of the store has to know is in call->rc. */
 int  tree_apply(struct tree_txn *x, struct store_call *call) must_use;
 
 int  tree_end_session(struct tree_txn *x) must_use;             /* deletes every ephemeral node */

@@ -1,7 +1,9 @@
-/* metadata/store.c - the part of the metadata store that all backends share: building calls, waiting for one. */
+/* metadata/store.c - the part of the metadata store that all backends share: building calls, waiting for
+ * one. */
 #include "metadata/store.h"
 
 #include "base/lock.h"
+#include "base/log.h"
 
 #include <stdlib.h>
 
@@ -131,7 +133,7 @@ bool store_kind_writes(enum store_kind kind)
     return kind == STORE_CREATE || kind == STORE_SET || kind == STORE_DELETE;
 }
 
-/* ---- waiting ---------------------------------------------------------------------------------------------- */
+/* ---- waiting ------------------------------------------------------------------------------------------ */
 
 struct waiter {
     struct lock lock;
@@ -170,6 +172,18 @@ int store_run(struct store *s, struct store_call *call)
     call->done = done;
     call->arg = arg;
     return call->rc;
+}
+
+void store_barrier(struct store *s)
+{
+    struct store_call *call = store_call_new(NULL, NULL);
+
+    if (call == NULL)
+        abort();                                    /* the caller is about to free what events point at */
+    store_exists(call, "/", 0);
+    if (store_run(s, call) != OK)
+        log_debug("metadata store: %s", err_text(call->rc));
+    store_call_free(&call);
 }
 
 void store_submit(struct store *s, struct store_call *call)

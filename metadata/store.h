@@ -85,7 +85,7 @@ struct store_call {
     size_t             failed;          /* index of the operation that rc comes from */
     void             (*done)(struct store_call *);
     void              *arg;             /* the caller's */
-    int64_t            tag;             /* the caller's */
+    void              *user;            /* the caller's, too */
     struct arena       arena;
 };
 
@@ -138,6 +138,10 @@ int64_t store_session(struct store *s);         /* the current session's id; 0 =
 /* Submits and waits; gives call->rc. Not on the store's thread and not on an event loop. call->done is not
  * called. */
 int     store_run(struct store *s, struct store_call *call) must_use;
+
+/* Waits until every call submitted before has been answered and every event before that has been handed
+ * over. */
+void    store_barrier(struct store *s);
 
 /* Ends the session (ephemeral nodes go) after every call submitted so far has been answered. NULL-safe. */
 void    store_free(struct store **s);

@@ -22,7 +22,9 @@ $(GEN_STAMP): $(GENERATOR) $(SCHEMAS) proto/proto.mk
 	$(Q)$(GENERATOR) $(GEN_DIR) $(GEN_GROUPS) $(SCHEMAS)
 	$(Q)touch $@
 
+# What did not change keeps its time, so its users are not compiled again.
 $(patsubst %,$(GEN_DIR)/%.c,$(GEN_C)): $(GEN_STAMP) ;
+$(GEN_DIR)/%.h: $(GEN_STAMP) ;
 
 $(B)/obj/gen/%.o: $(GEN_DIR)/%.c
 	@mkdir -p $(@D)

@@ -7,6 +7,8 @@ $(VECTOR_BINS): $(B)/tests/%: $(B)/obj/tests/%.o $(ALL_LIBS)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $< -Wl,--start-group $(ALL_LIBS) -Wl,--end-group $(LIBS)
 
+include tests/fuzz/fuzz.mk
+
 # Everything that tests/run starts must be built first; vector and fuzz programs add themselves to TEST_PROGRAMS.
 .PHONY: test-programs system interop test check
 test-programs: build-all $(UNIT_BINS) $(TEST_PROGRAMS)

@@ -2,10 +2,13 @@
  *
  *     wire_vectors FILE
  *
- * FILE has one JSON object a line: api, dir (request or response), version, header (the version of the header that goes
- * with it; the header is not in the bytes), json (Kafka's JSON form) and hex (the bytes). Each line passes when the
- * bytes decode to the last one, give the same JSON, and are the same again when encoded. The last line printed is
- * "N passed, N failed"; the exit status is 1 if one failed, 2 if FILE cannot be read.
+ * FILE has one JSON object a line: api, key (-1 for records), dir (request, response, or data for records), version,
+ * header (the version of the header that goes with it; the header is not in the bytes), json (Kafka's JSON form) and
+ * hex (the bytes). Each line passes when the bytes decode to the last one, give the same JSON, and are the same again
+ * when encoded. The last line printed is "N passed, N failed"; the exit status is 1 if one failed, 2 if FILE cannot
+ * be read.
+ *
+ * tests/data/wire.jsonl has a small one for the first and the last version of every message.
  */
 #include "base/arena.h"
 #include "proto/gen/apis.h"

@@ -2,7 +2,7 @@
  * id, and /brokers/ids/<id>.
  *
  * THREADS  These calls wait for the store; they are for the start of the daemon (and the controller's own
- *          use of registration_payload() after a new session).
+ *          use of registration_write() after a new session).
  * FAILURE  ERR_* of the store; what a person must act upon is logged here, once.
  */
 #ifndef BROKER_CLUSTER_REGISTRATION_H
@@ -13,6 +13,7 @@
 #include "base/uuid.h"
 
 struct store;
+struct store_call;
 
 struct broker_endpoint {
     const char *listener;               /* name */
@@ -39,5 +40,9 @@ int cluster_next_broker_id(struct store *s, int32_t reserved_max, int32_t *id) m
 /* Creates /brokers/ids/<id>. *epoch = the broker epoch. ERR_EXISTS: another live broker has the id, or
  * advertises one of the same endpoints. */
 int registration_register(struct store *s, const struct broker_info *b, int64_t *epoch) must_use;
+
+/* The two operations of a registration, into an empty call: after it, ops[0].stat.czxid is the broker epoch.
+ * ERR_NOMEM. */
+int registration_write(struct store_call *call, const struct broker_info *b) must_use;
 
 #endif

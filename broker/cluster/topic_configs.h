@@ -21,16 +21,9 @@ struct config;
 struct store;
 struct topic_configs;
 
-struct topic_override {                 /* one pair of /config/topics/<T>; NUL-terminated */
-    const char *name;
-    const char *value;
-};
-
 struct topic_config_entry {
-    atomic_int                   refs;          /* topic_configs' and the readers' */
-    struct topic_config          cfg;           /* typed, all settings */
-    const struct topic_override *overrides;     /* as stored */
-    size_t                       overrides_n;
+    atomic_int          refs;           /* topic_configs' and the readers' */
+    struct topic_config cfg;            /* typed; cfg.given: as stored */
 };
 
 int  topic_configs_new(struct topic_configs **out, struct store *store, const struct config *cfg) must_use;
@@ -40,11 +33,10 @@ void topic_configs_free(struct topic_configs **tc);                     /* NULL-
 struct topic_config_entry *topic_configs_get(struct topic_configs *tc, struct str topic) must_use;
 void topic_config_entry_put(struct topic_config_entry **e);             /* NULL-safe */
 
-/* Reads the settings of those of the topics that are not loaded yet, then calls done(arg, rc) - at once, on
- * the caller's thread, when there is nothing to read, else on the store's thread (post from there). A topic
- * whose settings cannot be read or are not valid gets the defaults and one log line. */
-void topic_configs_load(struct topic_configs *tc, const struct str *topics, size_t n,
-                        void (*done)(void *arg, int rc), void *arg);
+/* Reads the settings of those of the topics that are not loaded yet; waits for the store. A topic whose
+ * settings cannot be read or are not valid gets the defaults and one log line. ERR_NOMEM. */
+int  topic_configs_load(struct topic_configs *tc, const struct str *topics, size_t n) must_use;
+int  topic_configs_load_all(struct topic_configs *tc) must_use;         /* of every topic; at start */
 void topic_configs_forget(struct topic_configs *tc, struct str topic);  /* the topic has been deleted */
 
 #endif

@@ -43,6 +43,8 @@ struct control_request {
     struct arena arena;                         /* everything above */
 };
 
+void control_request_free(struct control_request **req);        /* NULL-safe */
+
 struct broker_channel {
     void (*send)(struct broker_channel *, struct control_request *);
     void (*close)(struct broker_channel *);     /* frees it; unanswered requests get ERR_CLOSED */

@@ -51,7 +51,6 @@ void controller_free(struct controller **c);                    /* NULL-safe */
 bool controller_active(const struct controller *c);
 
 /* ---- what clients ask for: broker/api fills a topic_op and hands it over until done() ---- */
- * ------------------------------------ */
 
 enum topic_op_kind { TOPIC_OP_CREATE, TOPIC_OP_DELETE, TOPIC_OP_GROW };
 
@@ -84,7 +83,7 @@ struct topic_op {
     struct topic_op        *next;               /* the controller's */
     enum topic_op_kind      kind;
     bool                    validate_only;
-    bool                    from_controller_only;   /* not the active controller: NOT_CONTROLLER */
+    bool                    automatic;          /* create: nobody asked for the topic by itself */
     int32_t                 timeout_ms;         /* <= 0: do not wait for the effect: REQUEST_TIMED_OUT */
     struct topic_op_topic  *topics;
     int32_t                 topics_n;

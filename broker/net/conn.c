@@ -15,6 +15,7 @@
 #include "broker/net/net_priv.h"
 
 #include "base/clock.h"
+#include "proto/gen/apis.h"
 
 #include <arpa/inet.h>
 #include <assert.h>
@@ -143,7 +144,7 @@ void conn_close(struct conn *c)
     DL_DELETE(t->conns, c);
     atomic_fetch_sub(&t->conns_n, 1);
     limits_leave(&t->server->limits, c->l, &c->peer);
-    if (c->req == NULL || queued || c->rest_waits) {
+    if (!c->lent && (c->req == NULL || queued || c->rest_waits)) {
         conn_free(c);
         return;
     }
@@ -512,7 +513,7 @@ static bool free_sent(struct conn *c, const struct request *unsent)
 
         if (r->ending == ENDING_CLOSE) {
             if (r->close_why != NULL)
-                conn_refuse(c, "API key %d v%d: %s", r->api_key, r->version, r->close_why);
+                conn_refuse(c, "%s v%d: %s", api_name(r->api_key), r->version, r->close_why);
             else
                 conn_close(c);
             return false;
@@ -531,9 +532,17 @@ static bool send_answers(struct conn *c)
 
     while (unsent != c->req && unsent->sent)    /* by the IO thread */
         unsent = unsent->batch_next;
-    sent = conn_send(c, &unsent, c->req);
+    sent = conn_send(c, &unsent, c->req, false);
     if (!free_sent(c, unsent))
         return false;
+    if (sent == SENT_COLD) {            /* an IO thread may wait for the disk */
+        set_writing(c, false);
+        c->lent = true;
+        c->out_end = c->req;
+        atomic_store(&unsent->phase, PHASE_SENDING);
+        queue_push_over(&c->t->server->requests, &unsent->link);
+        return false;
+    }
     if (sent == SENT_FAILED) {
         conn_close(c);
         return false;
@@ -561,14 +570,35 @@ void conn_ended(struct conn *c, struct request *r)
     c->rest_waits = r->ended_parked && c->req != NULL;
 }
 
+void conn_returned(struct conn *c, struct request *r)
+{
+    atomic_store(&r->phase, PHASE_ENDED);
+    c->lent = false;
+    c->returned = true;
+}
+
 void conn_go_on(struct conn *c)
 {
+    if (c->lent)
+        return;
     if (c->dead) {
-        if (c->req != NULL)
+        if (c->req != NULL && !c->rest_waits)
             return;
         c->t->orphans_n--;
         conn_free(c);
         return;
+    }
+    if (c->returned) {
+        c->returned = false;
+        if (c->out_sent == SENT_FAILED) {
+            conn_close(c);
+            return;
+        }
+        conn_touch(c, mono_ns());
+        if (c->out_sent == SENT_PART) {
+            set_writing(c, true);
+            return;
+        }
     }
     if (!send_answers(c))
         return;

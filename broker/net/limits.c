@@ -54,7 +54,7 @@ void peer_from_sockaddr(struct peer *p, const struct sockaddr *sa)
     }
 }
 
-static int add_override(struct limits *m, const struct ip_limit *o)
+static int add_override(struct limits *m, const struct server_ip_limit *o)
 {
     struct addrinfo hints = { .ai_socktype = SOCK_STREAM }, *found = NULL;
     int rc = OK, err = getaddrinfo(o->host, NULL, &hints, &found);
@@ -100,18 +100,18 @@ void limits_fini(struct limits *m)
     lock_fini(&m->lock);
 }
 
-static bool listener_full(const struct listener *l)
+static bool listener_full(const struct acceptor *l)
 {
     return l->max_connections > 0 && l->conns_n >= l->max_connections;
 }
 
 /* The inter-broker listener is let in when the whole is full, if there is another that can give one up. */
-static bool may_evict(const struct listener *l)
+static bool may_evict(const struct acceptor *l)
 {
     return l->inter_broker && l->server->listeners_n > 1;
 }
 
-bool limits_room(struct limits *m, struct listener *l)
+bool limits_room(struct limits *m, struct acceptor *l)
 {
     bool room;
 
@@ -122,7 +122,7 @@ bool limits_room(struct limits *m, struct listener *l)
     return room;
 }
 
-enum admit limits_admit(struct limits *m, struct listener *l, const struct peer *p)
+enum admit limits_admit(struct limits *m, struct acceptor *l, const struct peer *p)
 {
     enum admit admit = ADMIT_TOO_MANY_OF_IP;
     struct ip_count *e;
@@ -144,7 +144,7 @@ enum admit limits_admit(struct limits *m, struct listener *l, const struct peer 
     return admit;
 }
 
-void limits_leave(struct limits *m, struct listener *l, const struct peer *p)
+void limits_leave(struct limits *m, struct acceptor *l, const struct peer *p)
 {
     struct server *s = l->server;
     struct ip_count *e;
@@ -185,7 +185,7 @@ static int64_t rate_wait_ms(struct rate *r, int64_t now_ns)
     return r->permits >= 1 ? 0 : (int64_t)((1 - r->permits) * 1000 / r->per_second) + 1;
 }
 
-int64_t limits_wait_ms(struct limits *m, struct listener *l)
+int64_t limits_wait_ms(struct limits *m, struct acceptor *l)
 {
     int64_t now = mono_ns(), own = rate_wait_ms(&l->rate, now), all;
 

@@ -40,6 +40,8 @@ enum stall {
     STALL_MEMORY,           /* queued.max.request.bytes are in use */
 };
 
+enum sent { SENT_ALL, SENT_PART, SENT_FAILED, SENT_COLD };
+
 struct peer {
     uint8_t  ip[16];        /* IPv4 as ::ffff:a.b.c.d */
     uint16_t port;
@@ -50,7 +52,7 @@ struct conn {
     uint32_t         magic;
     int              fd;                /* -1: closed; what is left waits for req to end */
     struct nthread  *t;
-    struct listener *l;
+    struct acceptor *l;
     struct peer      peer;
     struct conn     *prev, *next;       /* all of the thread's, the longest idle first */
     int64_t          active_ms;         /* monotonic: last frame, or last progress of an answer */
@@ -75,6 +77,10 @@ struct conn {
     /* output: of whoever sends. The IO thread that runs the batch, while `direct`; else the network thread */
     bool             direct;            /* nothing that comes before is unsent, so the IO thread may send */
     size_t           out_i, out_off;    /* of the first unsent answer: runs sent whole, bytes sent of the next */
+    struct request  *out_end;           /* PHASE_SENDING: the first that is not to be sent */
+    enum sent        out_sent;          /* PHASE_SENDING: how far it came */
+    /* the network thread's */
+    bool             lent, returned;    /* an IO thread sends; has sent what it could */
 };
 
 void conn_adopt(struct nthread *t, struct conn *c);     /* on its thread: starts reading */
@@ -82,6 +88,7 @@ void conn_close(struct conn *c);                        /* frees c unless a requ
 void conn_refuse(struct conn *c, const char *fmt, ...)  /* one line in the log, then conn_close() */
     __attribute__((format(printf, 2, 3)));
 void conn_ended(struct conn *c, struct request *r);     /* r, which is c->req, comes back; then conn_go_on() */
+void conn_returned(struct conn *c, struct request *r);  /* from PHASE_SENDING; then conn_go_on() */
 void conn_go_on(struct conn *c);                        /* sends what was ended, starts what is next */
 void conn_unstall(struct conn *c);                      /* there is room again */
 void conn_look(struct conn *c);                         /* once a second while anybody is impatient */
@@ -91,11 +98,10 @@ void peer_from_sockaddr(struct peer *p, const struct sockaddr *sa);
 
 /* ---- answers (send.c) ---- */
 
-enum sent { SENT_ALL, SENT_PART, SENT_FAILED };
-
 /* Sends the answers from *first to before `end` (NULL: the last) as far as the socket takes them. *first moves on to
- * the first that is not sent whole; those before it are marked sent. */
-enum sent conn_send(struct conn *c, struct request **first, const struct request *end);
+ * the first that is not sent whole; those before it are marked sent. With may_wait false (on a network thread) it stops
+ * with SENT_COLD at what would have to be read from the disk. */
+enum sent conn_send(struct conn *c, struct request **first, const struct request *end, bool may_wait);
 
 /* ---- what was sent to us (sniff.c) ---- */
 
@@ -112,15 +118,17 @@ void            requests_trim(struct nthread *t);           /* frees the spare o
 
 enum request_ending { ENDING_NONE, ENDING_REPLY, ENDING_SILENT, ENDING_CLOSE };
 
-/*             handler runs          returned, not ended
+/* SENDING: an answer whose file must be read from the disk first went to an IO thread, which sends as much as it can.
+ *
+ *             handler runs          returned, not ended
  *   QUEUED ----------> RUNNING --------------------> PARKED --- resume ---> QUEUED
  *                        | |                           |
  *                        | +--- resume ---> RESUMED    +--- ended ---> ENDED: the ender hands it back
  *                        +--- ended ---> ENDED: the IO thread hands it back
  */
-enum request_phase { PHASE_QUEUED, PHASE_RUNNING, PHASE_PARKED, PHASE_RESUMED, PHASE_ENDED };
+enum request_phase { PHASE_QUEUED, PHASE_RUNNING, PHASE_PARKED, PHASE_RESUMED, PHASE_ENDED, PHASE_SENDING };
 
-/* Runs a batch on an IO thread (run.c). */
+/* Runs a batch on an IO thread, or sends (run.c). */
 void batch_run(struct server *s, struct request *r);
 
 /* ---- network threads (thread.c) ---- */
@@ -128,7 +136,7 @@ void batch_run(struct server *s, struct request *r);
 struct nthread {
     /* fixed */
     struct server     *server;
-    struct listener   *listener;
+    struct acceptor   *listener;
     pthread_t          thread;
     bool               started;
     struct event_base *base;
@@ -159,7 +167,7 @@ struct nthread {
 enum nthread_mode { MODE_RUN, MODE_DRAIN, MODE_STOP };
 
 void nthread_take_done(struct nthread *t);
-int  nthread_init(struct nthread *t, struct server *s, struct listener *l) must_use;
+int  nthread_init(struct nthread *t, struct server *s, struct acceptor *l) must_use;
 int  nthread_start(struct nthread *t) must_use;
 void nthread_wake(struct nthread *t);
 void nthread_fini(struct nthread *t);
@@ -169,7 +177,7 @@ static inline void nthread_awake(struct nthread *t)     /* at the start of every
     atomic_store_explicit(&t->asleep, false, memory_order_relaxed);
 }
 
-/* ---- listeners (listener.c) and the counts of connections (limits.c) ---- */
+/* ---- listeners (acceptor.c) and the counts of connections (limits.c) ---- */
 
 struct rate {                           /* a bucket of permits, one second deep */
     int     per_second;                 /* 0: no limit */
@@ -177,7 +185,7 @@ struct rate {                           /* a bucket of permits, one second deep 
     int64_t at_ns;
 };
 
-struct listener {
+struct acceptor {
     /* fixed */
     struct server  *server;
     char            name[LISTENER_NAME_MAX];
@@ -198,10 +206,10 @@ struct listener {
     bool            waits;              /* for a connection to close */
 };
 
-int  listener_open(struct listener *l, struct server *s, const struct listen_opts *o) must_use;
-void listener_attach(struct listener *l);               /* on threads[0], before it runs */
-void listener_accept(struct listener *l, bool on);      /* on threads[0] */
-void listener_close(struct listener *l);
+int  acceptor_open(struct acceptor *l, struct server *s, const struct listen_opts *o) must_use;
+void acceptor_attach(struct acceptor *l);               /* on threads[0], before it runs */
+void acceptor_accept(struct acceptor *l, bool on);      /* on threads[0] */
+void acceptor_close(struct acceptor *l);
 
 struct ip_count;
 
@@ -219,17 +227,17 @@ struct limits {
 
 int  limits_init(struct limits *m, const struct server_opts *o) must_use;
 void limits_fini(struct limits *m);
-bool limits_room(struct limits *m, struct listener *l); /* false: l waits; it is told when there is room */
-enum admit limits_admit(struct limits *m, struct listener *l, const struct peer *p);   /* OK and EVICT count it */
-void limits_leave(struct limits *m, struct listener *l, const struct peer *p);
-int64_t limits_wait_ms(struct limits *m, struct listener *l);   /* until one more may be accepted; 0: now */
+bool limits_room(struct limits *m, struct acceptor *l); /* false: l waits; it is told when there is room */
+enum admit limits_admit(struct limits *m, struct acceptor *l, const struct peer *p);   /* OK and EVICT count it */
+void limits_leave(struct limits *m, struct acceptor *l, const struct peer *p);
+int64_t limits_wait_ms(struct limits *m, struct acceptor *l);   /* until one more may be accepted; 0: now */
 
 /* ---- the server ---- */
 
 struct server {
     /* fixed */
     struct server_opts opts;            /* its arrays are not kept */
-    struct listener   *listeners;
+    struct acceptor   *listeners;
     size_t             listeners_n;
     pthread_t         *io;
     int                io_n;

@@ -18,7 +18,7 @@ static void hand_back(struct request *first, const struct request *end)
     bool wake = true;
 
     if (c->direct) {
-        c->direct = conn_send(c, &unsent, end) == SENT_ALL;
+        c->direct = conn_send(c, &unsent, end, true) == SENT_ALL;
         wake = !c->direct;
     }
     for (struct request *r = first; r != end; r = next) {
@@ -54,11 +54,27 @@ static bool run_one(struct server *s, struct request *r, struct request **held)
     return true;
 }
 
+/* What a network thread could not send without waiting for the disk: as much as the socket takes now. */
+static void send_on(struct request *r)
+{
+    struct conn *c = r->conn;
+    struct nthread *t = c->t;
+    struct request *unsent = r;
+
+    c->out_sent = conn_send(c, &unsent, c->out_end, true);
+    mpsc_push(&t->done, &r->link);
+    nthread_wake(t);
+}
+
 void batch_run(struct server *s, struct request *r)
 {
     struct request *held = NULL;
     int64_t since = 0;
 
+    if (atomic_load(&r->phase) == PHASE_SENDING) {
+        send_on(r);
+        return;
+    }
     while (r != NULL) {
         if (!run_one(s, r, &held))
             return;

@@ -12,12 +12,15 @@
 
 #define IOV_MAX_RUNS       64
 #define SEND_BUDGET_BYTES  ((size_t)4 << 20)    /* then the thread's other connections have their turn */
+#define LOOK_BYTES         ((size_t)256 << 10)  /* sent at a time where the page cache is looked into first */
+#define LOOK_EVERY_BYTES   ((size_t)64 << 10)
 
 struct out {
     struct conn          *c;
     struct request       *r;            /* the first that is not sent whole */
     const struct request *end;
     size_t                budget;
+    bool                  may_wait;
 };
 
 static size_t runs_n(const struct request *r)
@@ -93,6 +96,18 @@ static enum sent send_memory(struct out *o)
     return (size_t)n == len ? SENT_ALL : SENT_PART;
 }
 
+/* Whether the range is in the page cache, as far as a few looks can tell (and where the file system can tell). */
+static bool is_warm(int fd, off_t pos, size_t n)
+{
+    uint8_t byte;
+    struct iovec iov = { &byte, 1 };
+
+    for (size_t at = 0; at < n; at += LOOK_EVERY_BYTES)
+        if (preadv2(fd, &iov, 1, pos + (off_t)at, RWF_NOWAIT) < 0 && errno == EAGAIN)
+            return false;
+    return preadv2(fd, &iov, 1, pos + (off_t)n - 1, RWF_NOWAIT) >= 0 || errno != EAGAIN;
+}
+
 static enum sent send_file(struct out *o)
 {
     struct slice s = run(o->r, o->c->out_i);
@@ -102,6 +117,12 @@ static enum sent send_file(struct out *o)
 
     if (want > o->budget)
         want = o->budget;
+    if (!o->may_wait) {
+        if (want > LOOK_BYTES)
+            want = LOOK_BYTES;
+        if (!is_warm(s.file->fd, pos, want))
+            return SENT_COLD;
+    }
     n = sendfile(o->c->fd, s.file->fd, &pos, want);
     if (n < 0)
         return failed();
@@ -114,9 +135,9 @@ static enum sent send_file(struct out *o)
     return (size_t)n == want ? SENT_ALL : SENT_PART;
 }
 
-enum sent conn_send(struct conn *c, struct request **first, const struct request *end)
+enum sent conn_send(struct conn *c, struct request **first, const struct request *end, bool may_wait)
 {
-    struct out o = { .c = c, .r = *first, .end = end, .budget = SEND_BUDGET_BYTES };
+    struct out o = { .c = c, .r = *first, .end = end, .budget = SEND_BUDGET_BYTES, .may_wait = may_wait };
     enum sent sent = SENT_ALL;
 
     advance(&o, 0);                     /* those without an answer */

@@ -84,28 +84,27 @@ static int listeners_open(struct server *s, const struct server_opts *o)
         return ERR_NOMEM;
     for (size_t i = 0; i < o->listeners_n; i++) {
         s->listeners_n++;
-        TRY(listener_open(&s->listeners[i], s, &o->listeners[i]));
+        TRY(acceptor_open(&s->listeners[i], s, &o->listeners[i]));
     }
     return OK;
 }
 
-static int threads_start(struct server *s)
+static int threads_start(struct server *s, const struct server_opts *o)
 {
-    int n = s->opts.network_threads;
-
     for (size_t i = 0; i < s->listeners_n; i++) {
-        struct listener *l = &s->listeners[i];
+        struct acceptor *l = &s->listeners[i];
+        int n = o->listeners[i].network_threads;
 
         l->threads = calloc((size_t)n, sizeof *l->threads);
         if (l->threads == NULL)
             return ERR_NOMEM;
-        for (; l->threads_n < n; l->threads_n++)
-            TRY(nthread_init(&l->threads[l->threads_n], s, l));
-        listener_attach(l);
+        while (l->threads_n < n)        /* one that fails is counted, for nthread_fini() */
+            TRY(nthread_init(&l->threads[l->threads_n++], s, l));
+        acceptor_attach(l);
     }
     TRY(io_start(s));
     for (size_t i = 0; i < s->listeners_n; i++)
-        for (int k = 0; k < n; k++)
+        for (int k = 0; k < s->listeners[i].threads_n; k++)
             TRY(nthread_start(&s->listeners[i].threads[k]));
     return OK;
 }
@@ -130,7 +129,7 @@ int server_new(struct server **out, const struct server_opts *opts)
     if (rc == OK)
         rc = listeners_open(s, opts);
     if (rc == OK) {
-        rc = threads_start(s);
+        rc = threads_start(s, opts);
         if (rc != OK)
             log_error("the network threads cannot be started: %s", err_text(rc));
     }
@@ -234,10 +233,10 @@ void server_free(struct server **sp, int64_t grace_ms)
     if (!stop_io(s))
         return;
     for (size_t i = 0; i < s->listeners_n; i++) {
-        struct listener *l = &s->listeners[i];
+        struct acceptor *l = &s->listeners[i];
 
         if (l->threads != NULL)
-            listener_close(l);
+            acceptor_close(l);
         else if (l->fd >= 0)
             close(l->fd);
         for (int k = 0; k < l->threads_n; k++)

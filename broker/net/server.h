@@ -4,7 +4,7 @@
  *
  * OWNER   the daemon makes one. Strings and arrays of the options are copied by server_new().
  * LOCKS   server_new() to server_free() are called by one thread (the daemon's main thread). The rest runs in the
- *         server's own threads: opts.network_threads for each listener, opts.io_threads in all.
+ *         server's own threads: network_threads for each listener, opts.io_threads in all.
  * MEMORY  A connection without a request costs about 1 KB. Request bodies are taken as bytes arrive, bounded by
  *         request_max_bytes each and, if set, by queued_max_request_bytes in all; a connection has one batch of small
  *         requests or one large one in work, one more read ahead, and the answers of one batch on their way out.
@@ -27,12 +27,13 @@ struct listen_opts {
     const char *name;                   /* e.g. PLAINTEXT */
     const char *host;                   /* NULL or "": every address, IPv6 and IPv4 */
     int         port;                   /* 0: any free one; see server_port() */
+    int         network_threads;
     int         max_connections;        /* listener.name.X.max.connections; 0: no limit of its own */
     int         max_creation_rate;      /* connections a second; 0: no limit */
     bool        inter_broker;           /* let in beyond max_connections of the whole, at the cost of another */
 };
 
-struct ip_limit {
+struct server_ip_limit {
     const char *host;                   /* a name or an address */
     int         max_connections;
 };
@@ -40,9 +41,8 @@ struct ip_limit {
 struct server_opts {
     const struct listen_opts *listeners;
     size_t                    listeners_n;
-    const struct ip_limit    *ip_limits;            /* max.connections.per.ip.overrides */
+    const struct server_ip_limit    *ip_limits;            /* max.connections.per.ip.overrides */
     size_t                    ip_limits_n;
-    int                       network_threads;      /* for each listener */
     int                       io_threads;
     size_t                    queued_max_requests;
     int64_t                   queued_max_request_bytes;     /* <= 0: no limit */

@@ -82,7 +82,10 @@ void nthread_take_done(struct nthread *t)
 
         next = q->next;
         c = r->conn;
-        conn_ended(c, r);
+        if (c->lent && atomic_load(&r->phase) == PHASE_SENDING)
+            conn_returned(c, r);
+        else
+            conn_ended(c, r);
         if (!c->dirty) {
             c->dirty = true;
             c->dirty_next = dirty;
@@ -113,7 +116,7 @@ static void start_draining(struct nthread *t)
 
     t->draining = true;
     if (t == t->listener->threads)
-        listener_close(t->listener);
+        acceptor_close(t->listener);
     DL_FOREACH_SAFE(t->conns, c, tmp)
         conn_drain(c);
 }
@@ -132,7 +135,7 @@ static void look_around(struct nthread *t)
     if (atomic_load(&t->mode) >= MODE_DRAIN && !t->draining)
         start_draining(t);
     if (atomic_load(&t->accept_again) && atomic_exchange(&t->accept_again, false) && !t->draining)
-        listener_accept(t->listener, true);
+        acceptor_accept(t->listener, true);
 }
 
 static bool lists_empty(struct nthread *t)
@@ -161,7 +164,7 @@ static void *nthread_run(void *arg)
     return NULL;
 }
 
-int nthread_init(struct nthread *t, struct server *s, struct listener *l)
+int nthread_init(struct nthread *t, struct server *s, struct acceptor *l)
 {
     struct event_config *ec = event_config_new();
     struct timeval tick;

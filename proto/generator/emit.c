@@ -67,6 +67,19 @@ void blank(struct out *o)
     fputc('\n', o->f);
 }
 
+void guard(struct out *o, struct guard *g, const char *test)
+{
+    if (test != NULL && always(test))
+        test = NULL;
+    if (test != NULL && g->test != NULL && strcmp(test, g->test) == 0)
+        return;
+    if (g->test != NULL)
+        line(o, "}");
+    g->test = test;
+    if (test != NULL)
+        line(o, "if (%s) {", test);
+}
+
 /* ---- phrases ---- */
 
 const char *version_test(struct range want, struct range have)
@@ -96,23 +109,23 @@ bool never(const char *test)
     return strcmp(test, "false") == 0;
 }
 
-bool ever_flexible(const struct strukt *s)
+bool ever_flexible(const struct shape *s)
 {
     return !range_empty(range_and(s->message->flexible, s->versions));
 }
 
-const char *field_present(const struct field *f, const struct strukt *in)
+const char *field_present(const struct field *f, const struct shape *in)
 {
     return version_test(f->versions, in->versions);
 }
 
 /* Here the field is present. */
-const char *field_null_ok(const struct field *f, const struct strukt *in)
+const char *field_null_ok(const struct field *f, const struct shape *in)
 {
     return version_test(f->nullable, range_and(f->versions, in->versions));
 }
 
-const char *field_compact(const struct field *f, const struct strukt *in)
+const char *field_compact(const struct field *f, const struct shape *in)
 {
     if (f->classic || !ever_flexible(in))
         return "false";
@@ -152,7 +165,7 @@ const char *field_not_default(const struct field *f, const char *x)
     }
 }
 
-void function_head(struct out *o, const struct strukt *s)
+void function_head(struct out *o, const struct shape *s)
 {
     if (ever_flexible(s))
         line(o, "const bool flex = %s;", version_test(s->message->flexible, s->versions));

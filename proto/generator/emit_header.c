@@ -16,22 +16,39 @@ static const char *range_text(struct range r)
     return r.lo == r.hi ? xprintf("%d", r.lo) : xprintf("%d-%d", r.lo, r.hi);
 }
 
-static void emit_field(struct out *o, const struct field *f)
+static const char *declaration(const struct field *f)
 {
     const char *type = f->kind == K_STRUCT ? xprintf("struct %s ", f->type->c_name) : c_types[f->kind];
-    const char *note = xprintf("%s%s%s", range_text(f->versions), range_empty(f->nullable) ? "" : ", may be null",
-                               f->default_null ? " and is by default" : "");
 
-    line(o, "%s%s%s;%s/* %s */", type, f->array || is_pointer(f) ? "*" : "", f->c_name, " ", note);
-    if (f->array)
-        line(o, "int32_t %s_n;", f->c_name);
+    return xprintf("%s%s%s;", type, f->array || is_pointer(f) ? "*" : "", f->c_name);
 }
 
-static void emit_struct(struct out *o, const struct strukt *s)
+static const char *note_of(const struct field *f, const struct shape *in)
 {
+    const char *null = "";
+
+    if (!range_empty(f->nullable))
+        null = range_covers(f->nullable, range_and(f->versions, in->versions))
+               ? ", may be null" : xprintf(", may be null in %s", range_text(f->nullable));
+    return xprintf("%s%s%s%s", range_text(f->versions), null, f->default_null ? " and is by default" : "",
+                   f->tag >= 0 ? ", tagged" : "");
+}
+
+static void emit_struct(struct out *o, const struct shape *s)
+{
+    size_t width = 0;
+
     line(o, "struct %s {", s->c_name);
     for (size_t i = 0; i < s->n; i++)
-        emit_field(o, &s->fields[i]);
+        if (strlen(declaration(&s->fields[i])) > width)
+            width = strlen(declaration(&s->fields[i]));
+    for (size_t i = 0; i < s->n; i++) {
+        const struct field *f = &s->fields[i];
+
+        line(o, "%-*s  /* %s */", (int)width, declaration(f), note_of(f, s));
+        if (f->array)
+            line(o, "int32_t %s_n;", f->c_name);
+    }
     if (ever_flexible(s))
         line(o, "const struct raw_tag *unknown_tags;");
     line(o, "};");
@@ -54,11 +71,11 @@ void emit_header(const struct message *m, const char *dir)
     line(&o, "enum { %s_MIN_VERSION = %d, %s_MAX_VERSION = %d };", upper_snake(m->name), m->versions.lo,
          upper_snake(m->name), m->versions.hi);
     blank(&o);
-    for (const struct strukt *s = m->structs; s != NULL; s = s->next)
+    for (const struct shape *s = m->structs; s != NULL; s = s->next)
         emit_struct(&o, s);
-    for (const struct strukt *s = m->structs; s != NULL; s = s->next)
+    for (const struct shape *s = m->structs; s != NULL; s = s->next)
         line(&o, "void %s_init(struct %s *x);", s->c_name, s->c_name);
-    for (const struct strukt *s = m->structs; s != NULL; s = s->next)
+    for (const struct shape *s = m->structs; s != NULL; s = s->next)
         if (s->needs_is_default)
             line(&o, "bool %s_is_default(const struct %s *x);", s->c_name, s->c_name);
     line(&o, "int %s_read(struct cursor *c, int16_t v, struct arena *a, struct %s *x) must_use;", m->c_name,
@@ -89,7 +106,7 @@ static void emit_default(struct out *o, const struct field *f)
     }
 }
 
-static void emit_is_default(struct out *o, const struct strukt *s)
+static void emit_is_default(struct out *o, const struct shape *s)
 {
     line(o, "bool %s_is_default(const struct %s *x)", s->c_name, s->c_name);
     line(o, "{");
@@ -102,7 +119,7 @@ static void emit_is_default(struct out *o, const struct strukt *s)
     blank(o);
 }
 
-void emit_init(struct out *o, const struct strukt *s)
+void emit_init(struct out *o, const struct shape *s)
 {
     line(o, "void %s_init(struct %s *x)", s->c_name, s->c_name);
     line(o, "{");

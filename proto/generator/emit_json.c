@@ -41,7 +41,7 @@ static void json_value(struct out *o, const struct field *f)
     }
 }
 
-void emit_json(struct out *o, const struct strukt *s)
+void emit_json(struct out *o, const struct shape *s)
 {
     line(o, "static json_t *json_%s(const struct %s *x, int16_t v)", s->c_name, s->c_name);
     line(o, "{");
@@ -114,11 +114,9 @@ static void emit_table_header(const char *dir)
     blank(&o);
     line(&o, "struct message_info {");
     line(&o, "const char *name;         /* FetchRequest */");
-    line(&o, "const char *schema;       /* the file that defines it */");
     line(&o, "int16_t key;              /* -1: neither request nor response */");
     line(&o, "bool is_request;");
     line(&o, "int16_t min_version, max_version;");
-    line(&o, "int16_t first_flexible;   /* INT16_MAX: none */");
     line(&o, "size_t bytes;             /* of its struct */");
     line(&o, "void (*init)(void *x);");
     line(&o, "int (*read)(struct cursor *c, int16_t v, struct arena *a, void *x);");
@@ -168,9 +166,9 @@ void emit_registry(const struct schema *s, const char *dir)
         const struct message *m = s->messages[i];
         const char *n = m->c_name;
 
-        line(&o, "{ \"%s\", \"%s\", %d, %s, %d, %d, %d, sizeof(struct %s), any_%s_init, any_%s_read, any_%s_size, "
-             "any_%s_write, any_%s_to_json },", m->name, m->file, m->key, m->is_request ? "true" : "false",
-             m->versions.lo, m->versions.hi, range_empty(m->flexible) ? INT16_MAX : m->flexible.lo, n, n, n, n, n, n);
+        line(&o, "{ \"%s\", %d, %s, %d, %d, sizeof(struct %s), any_%s_init, any_%s_read, any_%s_size, "
+             "any_%s_write, any_%s_to_json },", m->name, m->key, m->is_request ? "true" : "false", m->versions.lo,
+             m->versions.hi, n, n, n, n, n, n);
     }
     line(&o, "};");
     blank(&o);

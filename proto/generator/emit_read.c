@@ -19,7 +19,7 @@ static const char *read_expr(const struct field *f, const char *compact, const c
     return xprintf("wire_read_%s(c, %s, %s)", runs[f->kind], compact, null_ok);
 }
 
-static void read_array(struct out *o, const struct field *f, const struct strukt *in, const char *compact)
+static void read_array(struct out *o, const struct field *f, const struct shape *in, const char *compact)
 {
     const char *n = f->c_name;
 
@@ -32,7 +32,7 @@ static void read_array(struct out *o, const struct field *f, const struct strukt
         line(o, "    x->%s[i] = %s;", n, read_expr(f, compact, "false"));
 }
 
-static void read_value(struct out *o, const struct field *f, const struct strukt *in)
+static void read_value(struct out *o, const struct field *f, const struct shape *in)
 {
     const char *compact = field_compact(f, in), *n = f->c_name;
 
@@ -49,7 +49,7 @@ static void read_value(struct out *o, const struct field *f, const struct strukt
     }
 }
 
-static bool has_tags(const struct strukt *s)
+static bool has_tags(const struct shape *s)
 {
     for (size_t i = 0; i < s->n; i++)
         if (s->fields[i].tag >= 0 && !never(field_present(&s->fields[i], s)))
@@ -57,7 +57,7 @@ static bool has_tags(const struct strukt *s)
     return false;
 }
 
-static void read_known_tags(struct out *o, const struct strukt *s)
+static void read_known_tags(struct out *o, const struct shape *s)
 {
     line(o, "const struct raw_tag **tail = &x->unknown_tags;");
     line(o, "for (uint32_t n = wire_read_tag_count(c); n > 0 && c->rc == OK; n--) {");
@@ -65,7 +65,7 @@ static void read_known_tags(struct out *o, const struct strukt *s)
     line(o, "switch (tag) {");
     for (size_t i = 0; i < s->n; i++) {
         const struct field *f = &s->fields[i];
-        const char *present = field_present(f, s);
+        const char *present = version_test(f->versions, range_and(s->versions, s->message->flexible));
 
         if (f->tag < 0 || never(present))
             continue;
@@ -87,7 +87,7 @@ static void read_known_tags(struct out *o, const struct strukt *s)
     line(o, "}");
 }
 
-static void read_tags(struct out *o, const struct strukt *s)
+static void read_tags(struct out *o, const struct shape *s)
 {
     if (!has_tags(s)) {
         line(o, "if (flex)");
@@ -99,8 +99,10 @@ static void read_tags(struct out *o, const struct strukt *s)
     line(o, "}");
 }
 
-void emit_read(struct out *o, const struct strukt *s)
+void emit_read(struct out *o, const struct shape *s)
 {
+    struct guard g = { NULL };
+
     line(o, "static void read_%s(struct cursor *c, int16_t v, struct arena *a, struct %s *x)", s->c_name, s->c_name);
     line(o, "{");
     function_head(o, s);
@@ -112,12 +114,10 @@ void emit_read(struct out *o, const struct strukt *s)
 
         if (f->tag >= 0 || never(present))
             continue;
-        if (!always(present))
-            line(o, "if (%s) {", present);
+        guard(o, &g, present);
         read_value(o, f, s);
-        if (!always(present))
-            line(o, "}");
     }
+    guard(o, &g, NULL);
     if (ever_flexible(s))
         read_tags(o, s);
     line(o, "}");

@@ -26,7 +26,7 @@ static const char *size_expr(const struct field *f, const char *x, const char *c
 }
 
 /* Adds the size of a field's value to the C variable `sum`. */
-static void size_value(struct out *o, const struct field *f, const struct strukt *in, const char *sum)
+static void size_value(struct out *o, const struct field *f, const struct shape *in, const char *sum)
 {
     const char *compact = field_compact(f, in), *x = xprintf("x->%s", f->c_name);
 
@@ -48,14 +48,15 @@ static void size_value(struct out *o, const struct field *f, const struct strukt
     }
 }
 
-static const char *tag_test(const struct field *f, const struct strukt *in)
+static const char *tag_test(const struct field *f, const struct shape *in)
 {
-    const char *present = field_present(f, in), *differs = field_not_default(f, "x");
+    const char *present = version_test(f->versions, range_and(in->versions, in->message->flexible));
+    const char *differs = field_not_default(f, "x");
 
     return always(present) ? differs : xprintf("%s && %s", present, differs);
 }
 
-static void size_tags(struct out *o, const struct strukt *s)
+static void size_tags(struct out *o, const struct shape *s)
 {
     line(o, "if (flex) {");
     line(o, "uint32_t tags = 0;");
@@ -76,8 +77,10 @@ static void size_tags(struct out *o, const struct strukt *s)
     line(o, "}");
 }
 
-void emit_size(struct out *o, const struct strukt *s)
+void emit_size(struct out *o, const struct shape *s)
 {
+    struct guard g = { NULL };
+
     line(o, "static size_t size_%s(const struct %s *x, int16_t v)", s->c_name, s->c_name);
     line(o, "{");
     function_head(o, s);
@@ -89,12 +92,10 @@ void emit_size(struct out *o, const struct strukt *s)
 
         if (f->tag >= 0 || never(present))
             continue;
-        if (!always(present))
-            line(o, "if (%s) {", present);
+        guard(o, &g, present);
         size_value(o, f, s, "n");
-        if (!always(present))
-            line(o, "}");
     }
+    guard(o, &g, NULL);
     if (ever_flexible(s))
         size_tags(o, s);
     line(o, "return n;");
@@ -123,7 +124,7 @@ static const char *write_stmt(const struct field *f, const char *x, const char *
 #pragma GCC diagnostic pop
 }
 
-static void write_value(struct out *o, const struct field *f, const struct strukt *in)
+static void write_value(struct out *o, const struct field *f, const struct shape *in)
 {
     const char *compact = field_compact(f, in), *x = xprintf("x->%s", f->c_name);
 
@@ -144,7 +145,7 @@ static void write_value(struct out *o, const struct field *f, const struct struk
 }
 
 /* The tagged field with the next higher tag, or NULL. */
-static const struct field *next_tag(const struct strukt *s, int after)
+static const struct field *next_tag(const struct shape *s, int after)
 {
     const struct field *best = NULL;
 
@@ -157,7 +158,7 @@ static const struct field *next_tag(const struct strukt *s, int after)
     return best;
 }
 
-static void write_known_tags(struct out *o, const struct strukt *s)
+static void write_known_tags(struct out *o, const struct shape *s)
 {
     const struct field *f;
 
@@ -180,7 +181,7 @@ static void write_known_tags(struct out *o, const struct strukt *s)
     line(o, "(void)wire_write_unknown(ch, raw, UINT64_MAX);");
 }
 
-static void write_tags(struct out *o, const struct strukt *s)
+static void write_tags(struct out *o, const struct shape *s)
 {
     const char *flexible = version_test(s->message->flexible, s->versions);
 
@@ -199,12 +200,13 @@ static void write_tags(struct out *o, const struct strukt *s)
 }
 
 /* Where the version does not have the field: its value may only be dropped when it is the default or ignorable. */
-static void write_absent(struct out *o, const struct field *f, const char *present)
+static void write_absent(struct out *o, struct guard *g, const struct field *f, const char *present)
 {
     const char *differs = field_not_default(f, "x");
 
     if (f->ignorable || always(present))
         return;
+    guard(o, g, NULL);
     if (never(present))
         line(o, "if (%s)", differs);
     else
@@ -212,8 +214,10 @@ static void write_absent(struct out *o, const struct field *f, const char *prese
     line(o, "    wire_fail(ch, ERR_UNSUPPORTED);");
 }
 
-void emit_write(struct out *o, const struct strukt *s)
+void emit_write(struct out *o, const struct shape *s)
 {
+    struct guard g = { NULL };
+
     line(o, "static void write_%s(struct chain *ch, const struct %s *x, int16_t v)", s->c_name, s->c_name);
     line(o, "{");
     function_head(o, s);
@@ -222,15 +226,13 @@ void emit_write(struct out *o, const struct strukt *s)
         const struct field *f = &s->fields[i];
         const char *present = field_present(f, s);
 
-        write_absent(o, f, present);
+        write_absent(o, &g, f, present);
         if (f->tag >= 0 || never(present))
             continue;
-        if (!always(present))
-            line(o, "if (%s) {", present);
+        guard(o, &g, present);
         write_value(o, f, s);
-        if (!always(present))
-            line(o, "}");
     }
+    guard(o, &g, NULL);
     if (ever_flexible(s))
         write_tags(o, s);
     line(o, "}");

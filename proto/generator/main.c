@@ -22,7 +22,7 @@ static void codec_file(const struct schema *s, size_t from, size_t to, const cha
 
         line(&o, "/* ---- %s ---- */", m->name);
         blank(&o);
-        for (const struct strukt *k = m->structs; k != NULL; k = k->next) {
+        for (const struct shape *k = m->structs; k != NULL; k = k->next) {
             emit_init(&o, k);
             emit_read(&o, k);
             emit_size(&o, k);
@@ -44,7 +44,7 @@ static void json_file(const struct schema *s, size_t from, size_t to, const char
         line(&o, "#include \"proto/gen/%s.h\"", s->messages[i]->c_name);
     blank(&o);
     for (size_t i = from; i < to; i++)
-        for (const struct strukt *k = s->messages[i]->structs; k != NULL; k = k->next)
+        for (const struct shape *k = s->messages[i]->structs; k != NULL; k = k->next)
             emit_json(&o, k);
     out_close(&o);
 }

@@ -73,17 +73,17 @@ static const char *const kind_names[] = {
     [K_RECORDS] = "records",
 };
 
-static struct strukt *strukt_find(struct message *m, const char *name)
+static struct shape *shape_find(struct message *m, const char *name)
 {
-    for (struct strukt *s = m->structs; s != NULL; s = s->next)
+    for (struct shape *s = m->structs; s != NULL; s = s->next)
         if (strcmp(s->name, name) == 0)
             return s;
     return NULL;
 }
 
-static struct strukt *strukt_new(struct message *m, const char *name, struct range versions)
+static struct shape *shape_new(struct message *m, const char *name, struct range versions)
 {
-    struct strukt *s = xalloc(sizeof *s);
+    struct shape *s = xalloc(sizeof *s);
 
     s->name = name;
     s->c_name = xprintf("%s_%s", m->c_name, snake_case(name));
@@ -92,23 +92,23 @@ static struct strukt *strukt_new(struct message *m, const char *name, struct ran
     return s;
 }
 
-static void strukt_append(struct message *m, struct strukt *s)
+static void shape_append(struct message *m, struct shape *s)
 {
-    struct strukt **tail = &m->structs;
+    struct shape **tail = &m->structs;
 
     while (*tail != NULL)
         tail = &(*tail)->next;
     *tail = s;
 }
 
-static void strukt_parse(struct strukt *s, json_t *rows, json_t *shared);
+static void shape_parse(struct shape *s, json_t *rows, json_t *shared);
 
 /* The struct that a field of that type holds: its own, given by rows, or a shared one, which is laid out first. */
-static struct strukt *field_struct(struct strukt *in, const struct field *f, const char *type, json_t *rows,
+static struct shape *field_struct(struct shape *in, const struct field *f, const char *type, json_t *rows,
                                    json_t *shared)
 {
     struct message *m = in->message;
-    struct strukt *s = strukt_find(m, type);
+    struct shape *s = shape_find(m, type);
     const char *field = at.field;
 
     if (rows == NULL) {
@@ -117,19 +117,19 @@ static struct strukt *field_struct(struct strukt *in, const struct field *f, con
         rows = json_object_get(shared, type);
         if (rows == NULL)
             WRONG("no type %s", type);
-        s = strukt_new(m, type, m->versions);
+        s = shape_new(m, type, m->versions);
     } else {
         if (s != NULL || json_object_get(shared, type) != NULL)
             WRONG("type %s is defined twice", type);
-        s = strukt_new(m, type, range_and(in->versions, f->versions));
+        s = shape_new(m, type, range_and(in->versions, f->versions));
     }
-    strukt_parse(s, rows, shared);
-    strukt_append(m, s);
+    shape_parse(s, rows, shared);
+    shape_append(m, s);
     at.field = field;
     return s;
 }
 
-static void field_type(struct strukt *in, struct field *f, const char *text, json_t *rows, json_t *shared)
+static void field_type(struct shape *in, struct field *f, const char *text, json_t *rows, json_t *shared)
 {
     char *type = xprintf("%s", text);
     size_t n = strlen(type);
@@ -186,7 +186,7 @@ static void property_parse(struct field *f, const char *text)
         WRONG("unknown property '%s'", text);
 }
 
-static void field_check(const struct strukt *in, const struct field *f)
+static void field_check(const struct shape *in, const struct field *f)
 {
     const struct message *m = in->message;
     bool can_be_null = f->array || f->kind >= K_STRING;
@@ -208,7 +208,7 @@ static void field_check(const struct strukt *in, const struct field *f)
 }
 
 /* [ name, type, versions, property..., [ rows of its struct ]? ] */
-static void field_parse(struct strukt *in, struct field *f, json_t *row, json_t *shared)
+static void field_parse(struct shape *in, struct field *f, json_t *row, json_t *shared)
 {
     size_t n = json_array_size(row);
     json_t *rows = n > 3 && json_is_array(json_array_get(row, n - 1)) ? json_array_get(row, n - 1) : NULL;
@@ -234,7 +234,7 @@ static void field_parse(struct strukt *in, struct field *f, json_t *row, json_t 
         f->type->needs_is_default = true;
 }
 
-static void strukt_parse(struct strukt *s, json_t *rows, json_t *shared)
+static void shape_parse(struct shape *s, json_t *rows, json_t *shared)
 {
     size_t i, n = json_array_size(rows);
     json_t *row;
@@ -258,7 +258,7 @@ static void mark_compared(struct message *m)
 {
     for (bool again = true; again;) {
         again = false;
-        for (struct strukt *s = m->structs; s != NULL; s = s->next)
+        for (struct shape *s = m->structs; s != NULL; s = s->next)
             for (size_t i = 0; s->needs_is_default && i < s->n; i++) {
                 struct field *f = &s->fields[i];
                 if (f->kind == K_STRUCT && !f->array && !f->default_null && !f->type->needs_is_default)
@@ -294,16 +294,16 @@ static struct message *message_new(struct schema *s, const char *name, json_t *v
     m->versions = range_parse(text_of(versions_of, "versions"));
     m->flexible = range_and(range_parse(text_of(versions_of, "flexible")), m->versions);
     m->root = xalloc(sizeof *m->root);
-    *m->root = (struct strukt){ .name = name, .c_name = m->c_name, .message = m, .versions = m->versions };
+    *m->root = (struct shape){ .name = name, .c_name = m->c_name, .message = m, .versions = m->versions };
     if (m->versions.hi == VERSION_OPEN)
         WRONG("a message has a last version");
     if (!range_empty(m->flexible) && m->flexible.hi != m->versions.hi)
         WRONG("a message that became flexible stays so");
-    strukt_parse(m->root, rows, shared);
-    strukt_append(m, m->root);
+    shape_parse(m->root, rows, shared);
+    shape_append(m, m->root);
     at.field = NULL;
     json_object_foreach(shared, key, value)
-        if (strukt_find(m, key) == NULL)
+        if (shape_find(m, key) == NULL)
             WRONG("nobody uses the struct %s", key);
     mark_compared(m);
     s->messages = realloc(s->messages, (s->n + 1) * sizeof *s->messages);
@@ -368,7 +368,7 @@ void schema_load(struct schema *s, const char *const *files, size_t n)
 
 /* ---- sizes ---- */
 
-static size_t strukt_min_at(const struct strukt *s, int version);
+static size_t shape_min_at(const struct shape *s, int version);
 
 static size_t element_min_at(const struct field *f, int version, bool compact)
 {
@@ -380,13 +380,13 @@ static size_t element_min_at(const struct field *f, int version, bool compact)
     if (f->kind < K_STRING)
         return fixed[f->kind];
     if (f->kind == K_STRUCT)
-        return f->default_null && !f->array ? 1 : strukt_min_at(f->type, version);
+        return f->default_null && !f->array ? 1 : shape_min_at(f->type, version);
     if (compact)
         return 1;
     return f->kind == K_STRING ? 2 : 4;
 }
 
-static size_t strukt_min_at(const struct strukt *s, int version)
+static size_t shape_min_at(const struct shape *s, int version)
 {
     const struct message *m = s->message;
     bool flexible = version >= m->flexible.lo && version <= m->flexible.hi;
@@ -405,7 +405,7 @@ static size_t strukt_min_at(const struct strukt *s, int version)
     return size;
 }
 
-size_t field_min_element(const struct field *f, const struct strukt *in)
+size_t field_min_element(const struct field *f, const struct shape *in)
 {
     struct range r = range_and(f->versions, in->versions);
     size_t least = SIZE_MAX;

@@ -25,7 +25,7 @@ struct field {
     const char    *c_name;          /* topic_id */
     enum kind      kind;            /* of the elements, when it is an array */
     bool           array;
-    struct strukt *type;            /* K_STRUCT */
+    struct shape *type;            /* K_STRUCT */
     struct range   versions, nullable;
     int            tag;             /* -1: not a tagged field */
     bool           ignorable;       /* may be dropped where the version cannot carry it */
@@ -34,14 +34,14 @@ struct field {
     int64_t        default_number;
 };
 
-struct strukt {
+struct shape {
     const char     *name, *c_name;  /* PartitionData, fetch_response_partition_data */
     struct message *message;
     struct range    versions;       /* within those of the message */
     struct field   *fields;
     size_t          n;
     bool            needs_is_default;
-    struct strukt  *next;           /* in the message: one that is used by value comes before its user */
+    struct shape  *next;           /* in the message: one that is used by value comes before its user */
 };
 
 struct message {
@@ -50,8 +50,8 @@ struct message {
     int             key;            /* -1: not a request or response */
     bool            is_request;
     struct range    versions, flexible;
-    struct strukt  *root;
-    struct strukt  *structs;        /* all, the root last */
+    struct shape  *root;
+    struct shape  *structs;        /* all, the root last */
     size_t          weight;         /* how much code it makes: its fields */
 };
 
@@ -67,7 +67,7 @@ bool         range_empty(struct range r);
 bool         range_covers(struct range outer, struct range inner);
 
 /* The fewest bytes that one element takes on the wire in any version; at least 1. */
-size_t field_min_element(const struct field *f, const struct strukt *in);
+size_t field_min_element(const struct field *f, const struct shape *in);
 
 const char *snake_case(const char *name);       /* TopicId -> topic_id; a C keyword gets a trailing underscore */
 const char *upper_snake(const char *name);      /* TopicId -> TOPIC_ID */

@@ -7,15 +7,6 @@
 
 enum { VARLONG_MAX_BYTES = 10, WINDOW_MIN_BYTES = 64 };
 
-static inline int64_t varlong(struct cursor *c)
-{
-    if (c->p < c->end && *c->p < 0x80) {
-        uint64_t v = *c->p++;
-        return (int64_t)((v >> 1) ^ (0ULL - (v & 1)));
-    }
-    return cur_varlong(c);
-}
-
 static inline void look(struct scan *s, int32_t n, int64_t timestamp, int32_t offset, bool has_key)
 {
     if (timestamp > s->max_timestamp)
@@ -63,7 +54,7 @@ static int scan_plain(struct scan *s, const struct batch_head *h, struct bytes p
             return ERR_INVALID;
         body = cur_ro(p, (size_t)len);
         cur_i8(&body);
-        delta = varlong(&body);
+        delta = cur_varlong(&body);
         offset = cur_varint(&body);
         key_len = cur_varint(&body);
         cur_take(&body, key_len > 0 ? (size_t)key_len : 0);
@@ -162,7 +153,7 @@ static int window_scan(struct scan *s, const struct batch_head *h, struct window
         window_want(in);
         cur_i8(&in->w);
         window_want(in);
-        delta = varlong(&in->w);
+        delta = cur_varlong(&in->w);
         offset = window_varint(in);
         key_len = window_varint(in);
         window_skip(in, key_len);

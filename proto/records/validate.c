@@ -9,14 +9,9 @@
  */
 #include "proto/records/validate.h"
 
+#include "proto/kerr.h"
 #include "proto/records/builder.h"
 #include "proto/records/scan.h"
-
-/* Apache Kafka's error codes, as far as they come from here. */
-enum {
-    KERR_UNKNOWN_SERVER_ERROR = -1, KERR_NONE = 0, KERR_CORRUPT_MESSAGE = 2, KERR_MESSAGE_TOO_LARGE = 10,
-    KERR_INVALID_TIMESTAMP = 32, KERR_UNSUPPORTED_COMPRESSION_TYPE = 76, KERR_INVALID_RECORD = 87
-};
 
 enum { REBUILD_SLACK_BYTES = 256 << 10 };       /* codecs ask for room before they know how little they need */
 

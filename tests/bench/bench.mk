@@ -6,12 +6,15 @@ $(B)/tests/bench/%: $(B)/obj/tests/bench/%.o $(B)/libbase.a
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $< $(B)/libbase.a -lisal -lpthread
 
-# The example's includes of the library's private headers give way to one header of ours.
-$(B)/tests/bench/rdkafka_performance: tests/bench/rdkafka_compat.h $(wildcard $(RDKAFKA_EXAMPLE))
+# The example's includes of the library's private headers give way to one header of ours. Where packages are installed
+# without their documentation, the example comes out of the package itself.
+$(B)/tests/bench/rdkafka_performance: tests/bench/rdkafka_compat.h
 	@mkdir -p $(@D)
-	@[ -e $(RDKAFKA_EXAMPLE) ] || { echo "bench: $(RDKAFKA_EXAMPLE) is missing (is documentation left out when packages" \
-	    "are installed here?)"; exit 1; }
-	$(Q)grep -vE '#include "(\.\./|rd|rdtime|rdkafka)' $(RDKAFKA_EXAMPLE) >$@.c
+	$(Q)if [ -e $(RDKAFKA_EXAMPLE) ]; then cp $(RDKAFKA_EXAMPLE) $@.example; else \
+	    cd $(@D) && apt-get download -qq librdkafka-dev && \
+	    dpkg-deb --fsys-tarfile librdkafka-dev_*.deb | tar -xO .$(RDKAFKA_EXAMPLE) >rdkafka_performance.example && \
+	    rm -f librdkafka-dev_*.deb; fi
+	$(Q)grep -vE '#include "(\.\./|rd|rdtime|rdkafka)' $@.example >$@.c
 	$(Q)$(CC) -D_GNU_SOURCE -O2 -w -include tests/bench/rdkafka_compat.h -I. -o $@ $@.c -lrdkafka -lpthread
 
 .PHONY: bench

@@ -404,7 +404,7 @@ static struct {
     struct cond cond;
     /* under lock */
     size_t      n, failed, out_of_order;
-    int64_t     last;
+    intptr_t    last;
 } tally;
 
 static void tally_done(struct store_call *c)
@@ -412,8 +412,8 @@ static void tally_done(struct store_call *c)
     lock_take(&tally.lock);
     tally.n++;
     tally.failed += c->rc != OK;
-    tally.out_of_order += c->tag <= tally.last;
-    tally.last = c->tag;
+    tally.out_of_order += (intptr_t)c->user <= tally.last;
+    tally.last = (intptr_t)c->user;
     cond_signal(&tally.cond);
     lock_drop(&tally.lock);
     store_call_free(&c);
@@ -449,7 +449,7 @@ START_TEST(many_calls_are_answered_in_order_and_the_map_grows)
         char path[32];
 
         snprintf(path, sizeof path, "/p/%d", i);
-        c->tag = i;
+        c->user = (void *)(intptr_t)i;
         store_create(c, path, text(big), 0);
         store_submit(store, c);
     }
@@ -477,7 +477,7 @@ START_TEST(the_nodes_of_a_thousand_partitions)
         char path[32];
 
         snprintf(path, sizeof path, i < 1000 ? "/t/%d" : "/t/%d/state", i % 1000);
-        c->tag = i;
+        c->user = (void *)(intptr_t)i;
         store_check(c, "/epoch", 0);
         store_create(c, path, text(i < 1000 ? "" : "{\"controller_epoch\":1,\"leader\":0,\"version\":1,"
                                                    "\"leader_epoch\":0,\"isr\":[0]}"), 0);

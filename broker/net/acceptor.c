@@ -1,4 +1,4 @@
-/* broker/net/listener.c - binding a listener, and accepting on its first network thread.
+/* broker/net/acceptor.c - binding a listener, and accepting on its first network thread.
  *
  * Accepted sockets inherit their buffer sizes, TCP_NODELAY and keep-alive from the listening one, so a connection costs
  * one accept4() and one epoll_ctl(). When a limit or the supply of descriptors is reached, accepting stops and the
@@ -63,7 +63,7 @@ static const char *bind_advice(int err)
     }
 }
 
-static int bind_any(struct listener *l, const struct listen_opts *o)
+static int bind_any(struct acceptor *l, const struct listen_opts *o)
 {
     const struct server_opts *so = &l->server->opts;
     bool wild = o->host == NULL || o->host[0] == '\0';
@@ -99,12 +99,12 @@ static int bind_any(struct listener *l, const struct listen_opts *o)
     return err_from_errno(err);
 }
 
-int listener_open(struct listener *l, struct server *s, const struct listen_opts *o)
+int acceptor_open(struct acceptor *l, struct server *s, const struct listen_opts *o)
 {
     struct sockaddr_storage ss;
     socklen_t len = sizeof ss;
 
-    *l = (struct listener){ .server = s, .inter_broker = o->inter_broker, .fd = -1 };
+    *l = (struct acceptor){ .server = s, .inter_broker = o->inter_broker, .fd = -1 };
     l->max_connections = o->max_connections;
     l->rate.per_second = o->max_creation_rate;
     snprintf(l->name, sizeof l->name, "%s", o->name);
@@ -117,22 +117,22 @@ int listener_open(struct listener *l, struct server *s, const struct listen_opts
     return OK;
 }
 
-static void pause_accepting(struct listener *l, int64_t ms)
+static void pause_accepting(struct acceptor *l, int64_t ms)
 {
     struct timeval tv = { .tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000 };
 
-    listener_accept(l, false);
+    acceptor_accept(l, false);
     if (ms > 0)
         event_add(&l->ev_retry, &tv);
 }
 
 /* A thread of another listener gives up its longest idle connection. */
-static void evict_elsewhere(struct listener *l)
+static void evict_elsewhere(struct acceptor *l)
 {
     struct nthread *most = NULL;
 
     for (size_t i = 0; i < l->server->listeners_n; i++) {
-        struct listener *other = &l->server->listeners[i];
+        struct acceptor *other = &l->server->listeners[i];
 
         for (int k = 0; other != l && k < other->threads_n; k++)
             if (most == NULL || atomic_load(&other->threads[k].conns_n) > atomic_load(&most->conns_n))
@@ -144,7 +144,7 @@ static void evict_elsewhere(struct listener *l)
     nthread_wake(most);
 }
 
-static void welcome(struct listener *l, int fd, const struct peer *p)
+static void welcome(struct acceptor *l, int fd, const struct peer *p)
 {
     struct nthread *t = &l->threads[l->turn++ % l->threads_n];
     struct server *s = l->server;
@@ -182,7 +182,7 @@ static void welcome(struct listener *l, int fd, const struct peer *p)
 }
 
 /* true: go on with the next one. */
-static bool accept_one(struct listener *l)
+static bool accept_one(struct acceptor *l)
 {
     struct sockaddr_storage ss;
     socklen_t len = sizeof ss;
@@ -206,7 +206,7 @@ static bool accept_one(struct listener *l)
 
 static void on_accept(evutil_socket_t fd, short what, void *arg)
 {
-    struct listener *l = arg;
+    struct acceptor *l = arg;
 
     (void)fd, (void)what;
     nthread_awake(l->threads);
@@ -229,20 +229,20 @@ static void on_accept(evutil_socket_t fd, short what, void *arg)
 
 static void on_retry(evutil_socket_t fd, short what, void *arg)
 {
-    struct listener *l = arg;
+    struct acceptor *l = arg;
 
     (void)fd, (void)what;
     nthread_awake(l->threads);
-    listener_accept(l, true);
+    acceptor_accept(l, true);
 }
 
-void listener_attach(struct listener *l)
+void acceptor_attach(struct acceptor *l)
 {
     event_assign(&l->ev_accept, l->threads[0].base, l->fd, EV_READ | EV_PERSIST, on_accept, l);
     event_assign(&l->ev_retry, l->threads[0].base, -1, 0, on_retry, l);
 }
 
-void listener_accept(struct listener *l, bool on)
+void acceptor_accept(struct acceptor *l, bool on)
 {
     if (l->fd < 0 || l->accepting == on)
         return;
@@ -253,11 +253,11 @@ void listener_accept(struct listener *l, bool on)
         event_del(&l->ev_accept);
 }
 
-void listener_close(struct listener *l)
+void acceptor_close(struct acceptor *l)
 {
     if (l->fd < 0)
         return;
-    listener_accept(l, false);
+    acceptor_accept(l, false);
     if (event_initialized(&l->ev_retry))
         event_del(&l->ev_retry);
     close(l->fd);

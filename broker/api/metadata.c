@@ -1,0 +1,352 @@
+/* broker/api/metadata.c - Metadata: brokers and topics as this broker knows them, and topics that come to be because
+ * somebody asks for them.
+ *
+ * The answer is taken from one snapshot of the metadata cache. A request that has topics created waits for the
+ * store (not for their leaders: LEADER_NOT_AVAILABLE makes the client ask again).
+ */
+#include "base/log.h"
+#include "broker/api/authorized.h"
+#include "broker/api/handlers.h"
+#include "broker/api/reply.h"
+#include "broker/broker.h"
+#include "broker/cluster/metadata_cache.h"
+#include "broker/cluster/topic_name.h"
+#include "broker/controller/controller.h"
+#include "config/config.h"
+#include "proto/gen/metadata_request.h"
+#include "proto/gen/metadata_response.h"
+#include "proto/kerr.h"
+
+#include <stdlib.h>
+
+#define topic_in   metadata_request_metadata_request_topic
+#define topic_out  metadata_response_metadata_response_topic
+#define part_out   metadata_response_metadata_response_partition
+#define broker_out metadata_response_metadata_response_broker
+
+struct asked {                          /* in the request's arena; r->state while topics are created */
+    struct metadata_request  in;
+    struct metadata_response out;
+    struct metadata         *md;
+    struct topic_op          op;
+};
+
+/* ---- one topic ---------------------------------------------------------------------------------------------- */
+
+static struct topic_out *topic_add(struct asked *q, struct str name, struct uuid id, int16_t error)
+{
+    struct topic_out *t = &q->out.topics[q->out.topics_n++];
+
+    metadata_response_metadata_response_topic_init(t);
+    t->name = name;
+    t->topic_id = id;
+    t->error_code = error;
+    t->is_internal = name.p != NULL && topic_name_internal(name);
+    return t;
+}
+
+static bool reachable(const struct metadata *md, int32_t id, struct str listener)
+{
+    const struct metadata_broker *b = metadata_broker(md, id);
+
+    return b != NULL && metadata_endpoint(b, listener) != NULL;
+}
+
+/* Version 0 lists only brokers that can be reached. NULL: out of memory. */
+static int32_t *reachable_of(const struct request *r, struct arena *a, const struct metadata *md, const int32_t *v,
+                             int32_t *n)
+{
+    int32_t *out = (int32_t *)(uintptr_t)v, kept = 0;
+
+    if (r->version > 0)
+        return out;
+    out = arena_array(a, (size_t)*n + 1, sizeof *out);
+    for (int32_t i = 0; i < *n && out != NULL; i++)
+        if (reachable(md, v[i], r->listener))
+            out[kept++] = v[i];
+    *n = kept;
+    return out;
+}
+
+static bool partition_fill(struct request *r, const struct metadata *md, const struct metadata_partition *p,
+                           struct part_out *out)
+{
+    out->partition_index = p->index;
+    out->leader_id = p->leader;
+    out->leader_epoch = p->leader_epoch;
+    out->replica_nodes_n = p->replicas_n;
+    out->isr_nodes_n = p->isr_n;
+    out->replica_nodes = reachable_of(r, &r->arena, md, p->replicas, &out->replica_nodes_n);
+    out->isr_nodes = reachable_of(r, &r->arena, md, p->isr, &out->isr_nodes_n);
+    out->offline_replicas = (int32_t *)(uintptr_t)p->offline;
+    out->offline_replicas_n = p->offline_n;
+    if (!reachable(md, p->leader, r->listener)) {
+        bool alive = metadata_broker(md, p->leader) != NULL;
+
+        out->error_code = alive && r->version >= 6 ? KERR_LISTENER_NOT_FOUND : KERR_LEADER_NOT_AVAILABLE;
+        out->leader_id = -1;
+    } else if (out->replica_nodes_n < p->replicas_n || out->isr_nodes_n < p->isr_n) {
+        out->error_code = KERR_REPLICA_NOT_AVAILABLE;
+    }
+    return out->replica_nodes != NULL || p->replicas_n == 0;
+}
+
+static bool topic_fill(struct request *r, struct asked *q, const struct metadata_topic *t)
+{
+    struct topic_out *out = topic_add(q, t->name, t->id, KERR_NONE);
+
+    if (q->in.include_topic_authorized_operations)
+        out->topic_authorized_operations = AUTHORIZED_TOPIC;
+    out->partitions = arena_array(&r->arena, (size_t)t->partitions_n + 1, sizeof *out->partitions);
+    if (out->partitions == NULL)
+        return false;
+    out->partitions_n = t->partitions_n;
+    for (int32_t i = 0; i < t->partitions_n; i++) {
+        metadata_response_metadata_response_partition_init(&out->partitions[i]);
+        if (!partition_fill(r, q->md, &t->partitions[i], &out->partitions[i]))
+            return false;
+    }
+    return true;
+}
+
+/* ---- the answer --------------------------------------------------------------------------------------------- */
+
+static bool brokers_fill(struct broker *b, struct request *r, struct asked *q)
+{
+    size_t n;
+    const struct metadata_broker *brokers = metadata_brokers(q->md, &n);
+
+    q->out.brokers = arena_array(&r->arena, n + 1, sizeof *q->out.brokers);
+    if (q->out.brokers == NULL)
+        return false;
+    for (size_t i = 0; i < n; i++) {
+        const struct metadata_endpoint *e = metadata_endpoint(&brokers[i], r->listener);
+        struct broker_out *out = &q->out.brokers[q->out.brokers_n];
+
+        if (e == NULL)
+            continue;
+        metadata_response_metadata_response_broker_init(out);
+        out->node_id = brokers[i].id;
+        out->host = e->host;
+        out->port = e->port;
+        out->rack = brokers[i].rack;
+        q->out.brokers_n++;
+    }
+    q->out.cluster_id = str_of(b->cluster_id);
+    q->out.controller_id = metadata_controller(q->md);
+    if (q->in.include_cluster_authorized_operations && r->version <= 10)
+        q->out.cluster_authorized_operations = AUTHORIZED_CLUSTER;
+    return true;
+}
+
+static void answer(struct broker *b, struct request *r, struct asked *q, bool ok)
+{
+    struct metadata *md = q->md;
+
+    if (ok && brokers_fill(b, r, q))
+        API_REPLY(r, metadata_response, &q->out);
+    else
+        request_close(r, "out of memory");
+    metadata_put(&md);                              /* q went with the request */
+}
+
+/* ---- which topics ------------------------------------------------------------------------------------------- */
+
+static int by_text(const void *a, const void *b)
+{
+    const struct str *x = a, *y = b;
+    size_t n = x->len < y->len ? x->len : y->len;
+    int d = n > 0 ? memcmp(x->p, y->p, n) : 0;
+
+    return d != 0 ? d : (x->len > y->len) - (x->len < y->len);
+}
+
+static int by_bytes(const void *a, const void *b)
+{
+    return memcmp(a, b, sizeof(struct uuid));
+}
+
+/* Versions 10 and 11 have the field of the id but do not take ids. The whole request is refused then. */
+static bool refused(struct request *r, struct asked *q)
+{
+    bool bad = false;
+
+    for (int32_t i = 0; i < q->in.topics_n && r->version < 12; i++)
+        bad |= q->in.topics[i].name.p == NULL || !uuid_is_zero(q->in.topics[i].topic_id);
+    for (int32_t i = 0; i < q->in.topics_n && bad; i++) {
+        const struct topic_in *t = &q->in.topics[i];
+
+        topic_add(q, t->name.p != NULL ? t->name : STR_LIT(""), t->topic_id, KERR_INVALID_REQUEST)->is_internal = false;
+    }
+    return bad;
+}
+
+static bool by_id(const struct asked *q)
+{
+    for (int32_t i = 0; i < q->in.topics_n; i++)
+        if (!uuid_is_zero(q->in.topics[i].topic_id))
+            return true;
+    return false;
+}
+
+static bool ids_fill(struct request *r, struct asked *q)
+{
+    struct uuid *ids = arena_array(&r->arena, (size_t)q->in.topics_n + 1, sizeof *ids);
+    int32_t n = 0;
+
+    if (ids == NULL)
+        return false;
+    for (int32_t i = 0; i < q->in.topics_n; i++)
+        if (!uuid_is_zero(q->in.topics[i].topic_id))
+            ids[n++] = q->in.topics[i].topic_id;
+    qsort(ids, (size_t)n, sizeof *ids, by_bytes);
+    for (int32_t i = 0; i < n; i++) {
+        const struct metadata_topic *t = metadata_topic_by_id(q->md, ids[i]);
+
+        if (i > 0 && uuid_eq(ids[i], ids[i - 1]))
+            continue;
+        if (t == NULL)
+            (void)topic_add(q, (struct str){ NULL, 0 }, ids[i], KERR_UNKNOWN_TOPIC_ID);
+        else if (!topic_fill(r, q, t))
+            return false;
+    }
+    return true;
+}
+
+/* Internal topics have settings of their own; on fewer brokers than replicas they get as many as there are. */
+static void wanted_shape(const struct config *cfg, const struct metadata *md, struct topic_op_topic *t)
+{
+    static struct log_limit limit = LOG_LIMIT(3600000, 1);
+    size_t brokers;
+    int hidden;
+
+    (void)metadata_brokers(md, &brokers);
+    t->partitions = cfg->num_partitions;
+    t->replication = (int16_t)cfg->default_replication_factor;
+    if (str_is(t->name, "__consumer_offsets")) {
+        t->partitions = cfg->offsets_topic_num_partitions;
+        t->replication = cfg->offsets_topic_replication_factor;
+    } else if (str_is(t->name, "__transaction_state")) {
+        t->partitions = cfg->transaction_state_log_num_partitions;
+        t->replication = cfg->transaction_state_log_replication_factor;
+    } else {
+        return;
+    }
+    if (brokers > 0 && (size_t)t->replication > brokers) {
+        if (log_limit(&limit, &hidden))
+            log_warn("%.*s: replication factor %d is more than the %zu brokers that are alive; it gets that many",
+                     STR_ARG(t->name), t->replication, brokers);
+        t->replication = (int16_t)brokers;
+    }
+}
+
+static bool names_fill(struct broker *b, struct request *r, struct asked *q)
+{
+    struct str *names = arena_array(&r->arena, (size_t)q->in.topics_n + 1, sizeof *names);
+    bool create = q->in.allow_auto_topic_creation && b->cfg->auto_create_topics_enable;
+    struct topic_op *op = &q->op;
+
+    op->topics = create ? arena_array(&r->arena, (size_t)q->in.topics_n + 1, sizeof *op->topics) : NULL;
+    if (names == NULL || (create && op->topics == NULL))
+        return false;
+    for (int32_t i = 0; i < q->in.topics_n; i++)
+        names[i] = q->in.topics[i].name.p != NULL ? q->in.topics[i].name : STR_LIT("");
+    qsort(names, (size_t)q->in.topics_n, sizeof *names, by_text);
+    for (int32_t i = 0; i < q->in.topics_n; i++) {
+        const struct metadata_topic *t = metadata_topic(q->md, names[i]);
+        char buf[512];
+
+        if (i > 0 && str_eq(names[i], names[i - 1]))
+            continue;
+        if (t != NULL) {
+            if (!topic_fill(r, q, t))
+                return false;
+        } else if (topic_name_fault(names[i], buf, sizeof buf) != NULL) {
+            (void)topic_add(q, names[i], (struct uuid){ { 0 } }, KERR_INVALID_TOPIC_EXCEPTION);
+        } else if (create) {
+            op->topics[op->topics_n] = (struct topic_op_topic){ .name = names[i] };
+            wanted_shape(b->cfg, q->md, &op->topics[op->topics_n++]);
+        } else {
+            (void)topic_add(q, names[i], (struct uuid){ { 0 } }, KERR_UNKNOWN_TOPIC_OR_PARTITION);
+        }
+    }
+    return true;
+}
+
+static bool all_fill(struct request *r, struct asked *q)
+{
+    const struct metadata_topic *t;
+    size_t pos = 0;
+
+    while ((t = metadata_next_topic(q->md, &pos)) != NULL)
+        if (!topic_fill(r, q, t))
+            return false;
+    return true;
+}
+
+/* ---- creation ----------------------------------------------------------------------------------------------- */
+
+static void created(struct broker *b, struct request *r)
+{
+    struct asked *q = r->state;
+
+    for (int32_t i = 0; i < q->op.topics_n; i++) {
+        const struct topic_op_topic *t = &q->op.topics[i];
+        int16_t error = t->error;
+        struct topic_out *out;
+
+        if (error == KERR_NONE || error == KERR_REQUEST_TIMED_OUT || error == KERR_TOPIC_ALREADY_EXISTS)
+            error = KERR_LEADER_NOT_AVAILABLE;
+        out = topic_add(q, t->name, (struct uuid){ { 0 } }, error);
+        if (q->in.include_topic_authorized_operations)
+            out->topic_authorized_operations = AUTHORIZED_TOPIC;
+    }
+    answer(b, r, q, true);
+}
+
+static void on_controller_thread(struct topic_op *op)
+{
+    request_resume(op->arg, created);
+}
+
+static void create_topics(struct broker *b, struct request *r, struct asked *q)
+{
+    q->op.kind = TOPIC_OP_CREATE;
+    q->op.automatic = true;
+    q->op.arena = &r->arena;
+    q->op.done = on_controller_thread;
+    q->op.arg = r;
+    r->state = q;
+    controller_topic_op(b->controller, &q->op);
+}
+
+void api_metadata(struct broker *b, struct request *r)
+{
+    struct asked *q = arena_zalloc(&r->arena, sizeof *q);
+    size_t topics;
+    bool all, ok;
+
+    if (q == NULL) {
+        request_close(r, "out of memory");
+        return;
+    }
+    if (!API_READ(r, metadata_request, &q->in))
+        return;
+    metadata_response_init(&q->out);
+    q->md = metadata_get(b->metacache);
+    all = q->in.topics_n < 0 || (r->version == 0 && q->in.topics_n == 0);
+    topics = all ? metadata_topics_n(q->md) : (size_t)q->in.topics_n;
+    q->out.topics = arena_array(&r->arena, topics + 1, sizeof *q->out.topics);
+    if (q->out.topics == NULL)
+        ok = false;
+    else if (all)
+        ok = all_fill(r, q);
+    else if (refused(r, q))
+        ok = true;
+    else
+        ok = by_id(q) ? ids_fill(r, q) : names_fill(b, r, q);
+    if (ok && q->op.topics_n > 0)
+        create_topics(b, r, q);
+    else
+        answer(b, r, q, ok);
+}

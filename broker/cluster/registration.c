@@ -1,0 +1,192 @@
+/* broker/cluster/registration.c */
+#include "broker/cluster/registration.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "metadata/store.h"
+#include "metadata/znodes.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+
+/* ---- the top of the tree ------------------------------------------------------------------------------ */
+
+struct pending {                        /* calls that are waited for by a later one */
+    int rc;
+};
+
+static void top_made(struct store_call *call)
+{
+    struct pending *p = call->arg;
+
+    if (call->rc != OK && call->rc != ERR_EXISTS)
+        p->rc = call->rc;
+    store_call_free(&call);
+}
+
+/* All creations are under way together; the read that follows comes after them. */
+static int top_submit(struct store *s, struct pending *p, const char *path, struct bytes data)
+{
+    struct store_call *call = store_call_new(top_made, p);
+
+    if (call == NULL)
+        return ERR_NOMEM;
+    store_create(call, path, data, 0);
+    store_submit(s, call);
+    return OK;
+}
+
+static int top_create(struct store *s, const char *proposed, struct pending *p)
+{
+    char id[UUID_TEXT_LEN + 1], *text;
+    int rc = OK;
+
+    for (size_t i = 0; znode_top_level[i] != NULL && rc == OK; i++)
+        rc = top_submit(s, p, znode_top_level[i], (struct bytes){ NULL, 0 });
+    TRY(rc);
+    TRY(top_submit(s, p, "/cluster", (struct bytes){ NULL, 0 }));
+    uuid_text(uuid_random(), id);
+    text = znode_cluster_id_write(proposed != NULL ? proposed : id);
+    if (text == NULL)
+        return ERR_NOMEM;
+    rc = top_submit(s, p, ZK_CLUSTER_ID, (struct bytes){ (uint8_t *)text, strlen(text) });
+    free(text);
+    return rc;
+}
+
+int cluster_open(struct store *s, const char *proposed, char id[UUID_TEXT_LEN + 1])
+{
+    struct store_call *call = store_call_new(NULL, NULL);
+    struct pending p = { OK };
+    const char *found = NULL;
+    int rc = call != NULL ? top_create(s, proposed, &p) : ERR_NOMEM;
+
+    if (call == NULL)
+        return rc;
+    store_get(call, ZK_CLUSTER_ID, 0);
+    if (store_run(s, call) != OK && rc == OK)       /* also when something failed: p must not be in use any more */
+        rc = call->rc;
+    if (rc == OK)
+        rc = p.rc;
+    if (rc == OK)
+        rc = znode_cluster_id_read(call->ops[0].value, &call->arena, &found);
+    if (rc == OK && strlen(found) > UUID_TEXT_LEN)
+        rc = ERR_CORRUPT;
+    if (rc == OK)
+        memcpy(id, found, strlen(found) + 1);
+    else
+        log_error("metadata store: cannot make or read the top of the tree: %s", err_text(rc));
+    store_call_free(&call);
+    return rc;
+}
+
+int cluster_next_broker_id(struct store *s, int32_t reserved_max, int32_t *id)
+{
+    struct store_call *call = store_call_new(NULL, NULL);
+    int rc;
+
+    if (call == NULL)
+        return ERR_NOMEM;
+    store_set(call, ZK_BROKER_SEQID, (struct bytes){ NULL, 0 }, STORE_ANY_VERSION);
+    rc = store_run(s, call);
+    if (rc == OK)
+        *id = reserved_max + call->ops[0].stat.version;
+    else
+        log_error(ZK_BROKER_SEQID ": cannot draw a broker id: %s", err_text(rc));
+    store_call_free(&call);
+    return rc;
+}
+
+/* ---- /brokers/ids/<id> -------------------------------------------------------------------------------- */
+
+static const char *const protocols[] = { "PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL" };
+
+int registration_write(struct store_call *call, const struct broker_info *b)
+{
+    struct znode_broker z = { .endpoints_n = b->endpoints_n, .rack = str_of(b->rack), .timestamp_ms = wall_ms() };
+    struct zpath path = zpath_broker(b->id);
+    char *text;
+
+    z.endpoints = calloc(b->endpoints_n + 1, sizeof *z.endpoints);
+    if (z.endpoints == NULL)
+        return ERR_NOMEM;
+    for (size_t i = 0; i < b->endpoints_n; i++)
+        z.endpoints[i] = (struct znode_endpoint){
+            .listener = str_of(b->endpoints[i].listener), .host = str_of(b->endpoints[i].host),
+            .protocol = str_of(protocols[b->endpoints[i].security_protocol]), .port = b->endpoints[i].port,
+        };
+    text = znode_broker_write(&z);
+    free(z.endpoints);
+    if (text == NULL)
+        return ERR_NOMEM;
+    store_create(call, path.z, (struct bytes){ NULL, 0 }, STORE_EPHEMERAL);
+    store_set(call, path.z, (struct bytes){ (uint8_t *)text, strlen(text) }, 0);
+    free(text);
+    return OK;
+}
+
+/* Does another registered broker advertise one of our endpoints? One read of each; there are few. */
+static int endpoints_free(struct store *s, const struct broker_info *b, const struct str *ids, size_t n)
+{
+    int rc = OK;
+
+    for (size_t i = 0; i < n && rc == OK; i++) {
+        struct store_call *call = store_call_new(NULL, NULL);
+        struct znode_broker z;
+
+        if (call == NULL)
+            return ERR_NOMEM;
+        store_get(call, zpath_broker((int32_t)strtol(ids[i].p, NULL, 10)).z, 0);
+        if (store_run(s, call) == OK && znode_broker_read(call->ops[0].value, &call->arena, &z) == OK)
+            for (size_t k = 0; k < z.endpoints_n * b->endpoints_n; k++) {
+                const struct znode_endpoint *theirs = &z.endpoints[k / b->endpoints_n];
+                const struct broker_endpoint *ours = &b->endpoints[k % b->endpoints_n];
+
+                if (theirs->port == ours->port && str_is(theirs->host, ours->host)) {
+                    log_error("broker %s advertises %s:%d already; give this broker its own advertised.listeners",
+                              ids[i].p, ours->host, ours->port);
+                    rc = ERR_EXISTS;
+                }
+            }
+        store_call_free(&call);
+    }
+    return rc;
+}
+
+static int endpoints_check(struct store *s, const struct broker_info *b)
+{
+    struct store_call *call = store_call_new(NULL, NULL);
+    int rc;
+
+    if (call == NULL)
+        return ERR_NOMEM;
+    store_children(call, ZK_BROKER_IDS, 0);
+    rc = store_run(s, call);
+    if (rc == OK)
+        rc = endpoints_free(s, b, call->ops[0].children, call->ops[0].children_n);
+    store_call_free(&call);
+    return rc;
+}
+
+int registration_register(struct store *s, const struct broker_info *b, int64_t *epoch)
+{
+    struct store_call *call = store_call_new(NULL, NULL);
+    int rc;
+
+    if (call == NULL)
+        return ERR_NOMEM;
+    rc = endpoints_check(s, b);
+    if (rc == OK)
+        rc = registration_write(call, b);
+    if (rc == OK) {
+        rc = store_run(s, call);
+        if (rc == OK)
+            *epoch = call->ops[0].stat.czxid;
+        else if (rc == ERR_EXISTS)
+            log_error("broker id %d is in use by another live broker; give this one its own broker.id", b->id);
+        else
+            log_error("broker %d cannot be registered: %s", b->id, err_text(rc));
+    }
+    store_call_free(&call);
+    return rc;
+}

@@ -1,0 +1,188 @@
+/* broker/controller/context.c */
+#define HASH_NONFATAL_OOM 1
+#define uthash_nonfatal_oom(t) ((t)->name_len = 0)
+#include "broker/controller/context.h"
+
+#include <stdlib.h>
+
+int ids_set(struct ids *ids, const int32_t *v, int32_t n)
+{
+    int32_t *copy = malloc((size_t)(n > 0 ? n : 1) * sizeof *copy);
+
+    if (copy == NULL)
+        return ERR_NOMEM;
+    if (n > 0)
+        memcpy(copy, v, (size_t)n * sizeof *copy);
+    free(ids->v);
+    ids->v = copy;
+    ids->n = n;
+    return OK;
+}
+
+bool ids_have(const struct ids *ids, int32_t id)
+{
+    for (int32_t i = 0; i < ids->n; i++)
+        if (ids->v[i] == id)
+            return true;
+    return false;
+}
+
+void ids_fini(struct ids *ids)
+{
+    free(ids->v);
+    *ids = (struct ids){ NULL, 0 };
+}
+
+/* ---- topics ------------------------------------------------------------------------------------------- */
+
+struct ctl_topic *context_topic(const struct context *x, struct str name)
+{
+    struct ctl_topic *t = NULL;
+
+    HASH_FIND(hh, x->topics, name.p, name.len, t);
+    return t;
+}
+
+int context_topic_add(struct context *x, struct str name, struct ctl_topic **out)
+{
+    struct ctl_topic *t = calloc(1, sizeof *t + name.len + 1);
+
+    if (t == NULL)
+        return ERR_NOMEM;
+    memcpy(t->name, name.p, name.len);
+    t->name_len = (uint32_t)name.len;
+    HASH_ADD(hh, x->topics, name, (unsigned)name.len, t);
+    if (t->name_len != name.len) {
+        free(t);
+        return ERR_NOMEM;
+    }
+    *out = t;
+    return OK;
+}
+
+static void partition_fini(struct ctl_partition *p)
+{
+    ids_fini(&p->isr);
+    ids_fini(&p->replicas);
+    free(p->replica_state);
+}
+
+void context_topic_drop(struct context *x, struct ctl_topic *t)
+{
+    HASH_DEL(x->topics, t);
+    for (int32_t i = 0; i < t->partitions_n; i++)
+        partition_fini(&t->partitions[i]);
+    free(t->partitions);
+    free(t);
+}
+
+struct ctl_partition *context_partition(const struct ctl_topic *t, int32_t index)
+{
+    int32_t lo = 0, hi = t->partitions_n;
+
+    while (lo < hi) {
+        int32_t mid = lo + (hi - lo) / 2;
+
+        if (t->partitions[mid].index < index)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    return lo < t->partitions_n && t->partitions[lo].index == index ? &t->partitions[lo] : NULL;
+}
+
+static int partition_init(struct ctl_partition *p, struct ctl_topic *t, const struct znode_partition *z)
+{
+    *p = (struct ctl_partition){ .topic = t, .index = z->index, .leader = -1 };
+    p->replica_state = calloc((size_t)z->replicas.n + 1, 1);        /* all NonExistent */
+    if (p->replica_state == NULL || ids_set(&p->replicas, z->replicas.v, z->replicas.n) != OK) {
+        partition_fini(p);
+        return ERR_NOMEM;
+    }
+    return OK;
+}
+
+/* New partitions have higher numbers than those that are there; anything else in the node is not ours to
+ * follow. */
+int context_topic_grow(struct ctl_topic *t, const struct znode_topic *z, int32_t *added)
+{
+    int32_t last = t->partitions_n > 0 ? t->partitions[t->partitions_n - 1].index : -1;
+    struct ctl_partition *all;
+
+    *added = t->partitions_n;
+    all = realloc(t->partitions, ((size_t)t->partitions_n + (size_t)z->partitions_n + 1) * sizeof *all);
+    if (all == NULL)
+        return ERR_NOMEM;
+    t->partitions = all;
+    for (int32_t i = 0; i < z->partitions_n; i++) {
+        if (z->partitions[i].index <= last)
+            continue;
+        TRY(partition_init(&t->partitions[t->partitions_n], t, &z->partitions[i]));
+        t->partitions_n++;
+    }
+    return OK;
+}
+
+int context_leadership(struct ctl_partition *p, const struct znode_state *s, int32_t zk_version)
+{
+    TRY(ids_set(&p->isr, s->isr.v, s->isr.n));
+    p->has_leadership = true;
+    p->recovering = s->recovering;
+    p->leader = s->leader;
+    p->leader_epoch = s->leader_epoch;
+    p->controller_epoch = s->controller_epoch;
+    p->zk_version = zk_version;
+    return OK;
+}
+
+/* ---- brokers ------------------------------------------------------------------------------------------ */
+
+struct ctl_broker *context_broker(const struct context *x, int32_t id)
+{
+    for (size_t i = 0; i < x->brokers_n; i++)
+        if (x->brokers[i].id == id)
+            return &x->brokers[i];
+    return NULL;
+}
+
+#define BROKER_MEMORY_MAX ((size_t)4 * 1024 * 1024)
+
+int context_broker_add(struct context *x, int32_t id, struct ctl_broker **out)
+{
+    struct ctl_broker *all = realloc(x->brokers, (x->brokers_n + 1) * sizeof *all);
+    size_t at = 0;
+
+    if (all == NULL)
+        return ERR_NOMEM;
+    x->brokers = all;
+    while (at < x->brokers_n && all[at].id < id)
+        at++;
+    memmove(&all[at + 1], &all[at], (x->brokers_n - at) * sizeof *all);
+    x->brokers_n++;
+    all[at] = (struct ctl_broker){ .id = id };
+    arena_init(&all[at].arena, BROKER_MEMORY_MAX);
+    *out = &all[at];
+    return OK;
+}
+
+bool context_online(const struct context *x, int32_t broker)
+{
+    const struct ctl_broker *b = context_broker(x, broker);
+
+    return b != NULL && b->live;
+}
+
+void context_clear(struct context *x)
+{
+    struct ctl_topic *t, *next;
+
+    HASH_ITER(hh, x->topics, t, next)
+        context_topic_drop(x, t);
+    for (size_t i = 0; i < x->brokers_n; i++) {
+        arena_fini(&x->brokers[i].arena);
+        free(x->brokers[i].lai);
+        free(x->brokers[i].stop);
+    }
+    free(x->brokers);
+    *x = (struct context){ .topics = NULL };
+}

@@ -1,0 +1,107 @@
+/* broker/controller/context.h - what the active controller knows: live brokers, topics, partitions and their
+ * states.
+ *
+ * OWNER   one struct context in the controller; topics and brokers belong to it, partitions to their topic.
+ *         Pointers stay good until the topic is dropped, which only the running event does (see task.h), so
+ *         an event may keep them from step to step.
+ * LOCKS   none: the controller's thread only.
+ */
+#ifndef BROKER_CONTROLLER_CONTEXT_H
+#define BROKER_CONTROLLER_CONTEXT_H
+
+#include "base/arena.h"
+#include "base/uuid.h"
+#include "broker/controller/states.h"
+#include "metadata/znodes.h"
+
+#include <uthash.h>
+
+struct broker_channel;
+struct ctl_topic;
+
+struct ids {                            /* broker ids, in order of preference; v is on the heap */
+    int32_t *v;
+    int32_t  n;
+};
+
+struct ctl_partition {
+    struct ctl_topic    *topic;
+    int32_t              index;
+    enum partition_state state;
+    bool                 has_leadership;        /* the six below are known */
+    bool                 recovering;
+    int32_t              leader, leader_epoch, controller_epoch;
+    int32_t              zk_version;            /* of the state node: the partition epoch */
+    struct ids           isr;
+    struct ids           replicas;              /* as assigned */
+    uint8_t             *replica_state;         /* enum replica_state, one for each of replicas */
+    uint32_t             batch;                 /* the batch whose UpdateMetadata has it */
+};
+
+struct ctl_topic {
+    UT_hash_handle        hh;
+    struct uuid           id;
+    struct ctl_partition *partitions;           /* by rising index */
+    int32_t               partitions_n;
+    bool                  queued;               /* for deletion */
+    bool                  deleting;             /* deletion has begun: its partitions do not exist any more */
+    bool                  ineligible;           /* deletion waits for something */
+    uint32_t              name_len;
+    char                  name[];
+};
+
+struct stop_entry {
+    struct ctl_partition *p;
+    bool                  delete_it;
+};
+
+struct lai_entry {
+    struct ctl_partition *p;
+    bool                  is_new;
+};
+
+struct ctl_broker {
+    int32_t                id;
+    int64_t                epoch;               /* czxid of its node */
+    bool                   live;
+    struct znode_broker    info;                /* in arena */
+    struct arena           arena;
+    struct broker_channel *channel;             /* NULL: cannot be reached */
+    /* the batch under construction */
+    struct lai_entry      *lai;
+    size_t                 lai_n, lai_cap;
+    struct stop_entry     *stop;
+    size_t                 stop_n, stop_cap;
+    bool                   update;              /* gets an UpdateMetadata even if nothing else */
+};
+
+struct context {
+    struct ctl_topic  *topics;                  /* uthash by name */
+    struct ctl_broker *brokers;                 /* by rising id */
+    size_t             brokers_n;
+};
+
+static inline struct str topic_str(const struct ctl_topic *t)
+{
+    return (struct str){ t->name, t->name_len };
+}
+
+int  ids_set(struct ids *ids, const int32_t *v, int32_t n) must_use;    /* copies; ERR_NOMEM leaves it as it was */
+bool ids_have(const struct ids *ids, int32_t id);
+void ids_fini(struct ids *ids);
+
+struct ctl_topic *context_topic(const struct context *x, struct str name);
+int  context_topic_add(struct context *x, struct str name, struct ctl_topic **out) must_use;
+void context_topic_drop(struct context *x, struct ctl_topic *t);
+/* Takes over the assignment; *added = index of the first new one in t->partitions. Replicas of partitions
+ * that are known already stay as they are. */
+int  context_topic_grow(struct ctl_topic *t, const struct znode_topic *z, int32_t *added) must_use;
+struct ctl_partition *context_partition(const struct ctl_topic *t, int32_t index);
+int  context_leadership(struct ctl_partition *p, const struct znode_state *s, int32_t zk_version) must_use;
+
+struct ctl_broker *context_broker(const struct context *x, int32_t id);
+int  context_broker_add(struct context *x, int32_t id, struct ctl_broker **out) must_use;
+bool context_online(const struct context *x, int32_t broker);           /* a live broker */
+void context_clear(struct context *x);                                  /* channels stay open */
+
+#endif

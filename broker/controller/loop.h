@@ -1,0 +1,32 @@
+/* broker/controller/loop.h - the controller's queue: any thread posts, one thread runs, in order.
+ *
+ * OWNER  an item belongs to the loop from loop_post() until its run(), which may free it.
+ * LOCKS  class ctlqueue, only to sleep and to wake.
+ */
+#ifndef BROKER_CONTROLLER_LOOP_H
+#define BROKER_CONTROLLER_LOOP_H
+
+#include "base/lock.h"
+#include "base/queue.h"
+
+struct loop_item {
+    struct qnode link;          /* first */
+    void       (*run)(struct loop_item *, void *arg);
+};
+
+struct loop {
+    struct mpsc items;
+    struct lock lock;
+    /* under lock */
+    struct cond cond;
+};
+
+void loop_init(struct loop *l);
+void loop_fini(struct loop *l);
+void loop_post(struct loop *l, struct loop_item *item);
+
+/* Runs what is there; when there is nothing, waits for something until until_ns (monotonic; INT64_MAX: for
+ * ever). */
+void loop_turn(struct loop *l, void *arg, int64_t until_ns);
+
+#endif

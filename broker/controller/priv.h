@@ -1,0 +1,110 @@
+/* broker/controller/priv.h - struct controller, for the files of this folder. */
+#ifndef BROKER_CONTROLLER_PRIV_H
+#define BROKER_CONTROLLER_PRIV_H
+
+#include "base/lock.h"
+#include "broker/cluster/registration.h"
+#include "broker/controller/channel.h"
+#include "broker/controller/context.h"
+#include "broker/controller/controller.h"
+#include "broker/controller/task.h"
+#include "config/config.h"
+
+struct op_state;
+
+struct batch {                          /* requests to brokers under construction; see batch.c */
+    uint32_t               number;
+    bool                   open;
+    struct ctl_partition **update;      /* partitions of the UpdateMetadata */
+    size_t                 update_n, update_cap;
+};
+
+struct controller {
+    /* fixed */
+    struct controller_opts opts;
+    pthread_t              thread;
+    bool                   started;
+    struct loop            loop;
+    /* under lock */
+    struct lock            lock;
+    struct cond            ready_cond;
+    bool                   ready;
+    int                    ready_rc;
+    /* any thread */
+    atomic_bool            active;
+    atomic_bool            recheck_posted;
+    struct loop_item       recheck;     /* in the loop while recheck_posted */
+    struct loop_item       stop;
+    /* the controller's thread only */
+    bool                   stopping;
+    int64_t                broker_epoch;
+    int32_t                controller_id;       /* -1: none known */
+    int32_t                epoch;               /* ours, while active */
+    int32_t                epoch_version;       /* version of /controller_epoch */
+    struct context         ctx;
+    struct batch           batch;
+    struct event          *events, **events_tail, *event;   /* waiting; running */
+    struct frame          *top;
+    struct lane            lane;                /* of the running event */
+    int                    abort_rc;
+    struct op_state       *ops;                 /* topic_ops.c */
+    size_t                 sent;                /* requests to brokers without an answer */
+    bool                   failed_over;         /* ready as soon as they are answered */
+    int64_t                elect_at_ns;         /* elections and writes to try again; INT64_MAX: none */
+    int64_t                retry_at_ns;
+};
+
+/* controller.c */
+void controller_set_ready(struct controller *c, int rc);
+
+/* What begins an event: pushes its frame. */
+void election_begin(struct controller *c);              /* election.c */
+void controller_changed(struct controller *c);
+void session_expired(struct controller *c);
+void session_begun(struct controller *c);
+void topics_changed(struct controller *c);              /* topics.c */
+void topic_changed(struct controller *c);
+void deletions_changed(struct controller *c);           /* deletion.c */
+void broker_answered(struct controller *c);             /* batch.c */
+void retry_partitions(struct controller *c);            /* topics.c */
+
+/* election.c */
+void election_resign(struct controller *c);
+
+/* topics.c: becoming the controller, from the moment that /controller is ours; pushes */
+void failover_begin(struct controller *c);
+
+/* deletion.c; both push */
+void deletion_init(struct controller *c, const struct str *topics, size_t n);   /* what is there at the start */
+void deletion_resume(struct controller *c);                                     /* all that can be done now */
+
+/* partitions.c. The list is copied. */
+void partitions_start(struct controller *c, struct ctl_partition **v, size_t n);    /* at the start of a term */
+void partitions_to(struct controller *c, struct ctl_partition **v, size_t n, enum partition_state to);
+void partitions_online(struct controller *c, struct ctl_partition **v, size_t n);       /* pushes */
+
+/* replicas.c */
+struct replica_ref {
+    struct ctl_partition *p;
+    int32_t               broker;
+};
+enum replica_state replica_state(const struct ctl_partition *p, int32_t broker);
+void replicas_start(struct controller *c, struct ctl_partition **v, size_t n);
+void replicas_to(struct controller *c, const struct replica_ref *v, size_t n, enum replica_state to);
+void replicas_offline(struct controller *c, const struct replica_ref *v, size_t n);     /* pushes */
+
+/* batch.c: begin, add, send */
+void batch_begin(struct controller *c);
+void batch_leader_and_isr(struct controller *c, int32_t broker, struct ctl_partition *p, bool is_new);
+void batch_update(struct controller *c, struct ctl_partition *p);       /* to every live broker */
+void batch_update_brokers(struct controller *c);                        /* without partitions, to every live broker */
+void batch_stop(struct controller *c, int32_t broker, struct ctl_partition *p, bool delete_it);
+void batch_send(struct controller *c);
+void batch_fini(struct controller *c);
+
+/* topic_ops.c */
+void ops_recheck(struct controller *c);                 /* the metadata cache has changed, or a deadline has come */
+int64_t ops_deadline(const struct controller *c);       /* monotonic ns; INT64_MAX: none */
+void ops_end(struct controller *c);                     /* every operation is answered */
+
+#endif

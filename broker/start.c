@@ -1,0 +1,453 @@
+/* broker/start.c - the order in which the daemon's parts come up.
+ *
+ * Each part has a row in `parts`: up() makes it from those above it, down() takes it away again. A failed start takes
+ * down what was up, like a stop. Going down, `accept` comes first: requests in work end while everything that they
+ * need still stands; what is parked is ended by its owner (controller, replicas) before the network threads go.
+ */
+#include "broker/start.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/scheduler.h"
+#include "base/timer.h"
+#include "broker/api/api.h"
+#include "broker/broker.h"
+#include "broker/cluster/metadata_cache.h"
+#include "broker/cluster/registration.h"
+#include "broker/cluster/topic_configs.h"
+#include "broker/controller/channel.h"
+#include "broker/controller/controller.h"
+#include "broker/net/server.h"
+#include "broker/replica/partition.h"
+#include "broker/replica/replicas.h"
+#include "broker/txn/producer_ids.h"
+#include "config/config.h"
+#include "metadata/lmdb_store.h"
+#include "storage/logmgr.h"
+
+#include <limits.h>
+#include <netdb.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define GRACE_MS          2000          /* for peers that do not read their last answer; a supervisor waits 5 s */
+#define CONTROLLER_MS     60000
+#define HOST_NAME_BYTES   256
+
+struct daemon {
+    struct broker           b;          /* first: the rest is of the start and stop only */
+    void                  (*on_dead)(void);
+    struct broker_info      info;
+    struct broker_endpoint *endpoints;
+    char                    host[HOST_NAME_BYTES];      /* this machine, where no host is configured */
+    int64_t                 epoch;
+    struct logmgr_loaded    loaded;
+    bool                    logs_run, controller_runs;
+    size_t                  up_n;       /* rows of `parts` that are up */
+    int                     rc;         /* of going down */
+};
+
+/* ---- background ---- */
+
+static int timer_up(struct daemon *d)
+{
+    return timer_new(&d->b.timer);
+}
+
+static void timer_down(struct daemon *d)
+{
+    timer_free(&d->b.timer);
+}
+
+static int sched_up(struct daemon *d)
+{
+    return scheduler_new(&d->b.sched, d->b.cfg->background_threads);
+}
+
+static void sched_down(struct daemon *d)
+{
+    scheduler_free(&d->b.sched);
+}
+
+/* ---- log directories, store, who we are ---- */
+
+static int dirs_up(struct daemon *d)
+{
+    const struct config *cfg = d->b.cfg;
+    struct logmgr_opts o;
+
+    logmgr_opts_init(&o);
+    o.dirs = cfg->log_dirs_parsed.v;
+    o.dirs_n = cfg->log_dirs_parsed.n;
+    o.recovery_threads = cfg->num_recovery_threads_per_data_dir;
+    o.producer_id_expiration_ms = cfg->producer_id_expiration_ms;
+    o.producer_id_check_ms = cfg->producer_id_expiration_check_interval_ms;
+    o.retention_check_ms = cfg->log_retention_check_interval_ms;
+    o.initial_task_delay_ms = cfg->log_initial_task_delay_ms;
+    o.hw_checkpoint_ms = cfg->replica_high_watermark_checkpoint_interval_ms;
+    o.start_checkpoint_ms = cfg->log_flush_start_offset_checkpoint_interval_ms;
+    o.sync_checkpoint_ms = cfg->log_flush_offset_checkpoint_interval_ms;
+    o.now_ms = wall_ms;
+    return logmgr_open(&o, &d->b.logs);
+}
+
+static void dirs_down(struct daemon *d)
+{
+    logmgr_free(&d->b.logs);
+}
+
+static int store_up(struct daemon *d)
+{
+    return lmdb_store_open(&d->b.store, d->b.cfg->log_dirs_parsed.v[0]);
+}
+
+static void store_down(struct daemon *d)
+{
+    store_free(&d->b.store);
+}
+
+static int choose_id(struct daemon *d, int32_t found)
+{
+    const struct config *cfg = d->b.cfg;
+
+    d->b.id = cfg->broker_id;
+    if (d->b.id >= 0)
+        return OK;
+    d->b.id = found;
+    if (found >= 0)
+        return OK;
+    if (!cfg->broker_id_generation_enable) {
+        log_error("broker.id is not set and broker.id.generation.enable=false; set broker.id to a number that no other "
+                  "broker of the cluster has");
+        return ERR_INVALID;
+    }
+    return cluster_next_broker_id(d->b.store, cfg->reserved_broker_max_id, &d->b.id);
+}
+
+static int identity_up(struct daemon *d)
+{
+    const struct logmgr_identity *found = logmgr_found_identity(d->b.logs);
+
+    TRY(cluster_open(d->b.store, found->cluster_id[0] != '\0' ? found->cluster_id : NULL, d->b.cluster_id));
+    TRY(choose_id(d, found->broker_id));
+    return logmgr_identify(d->b.logs, d->b.id, d->b.cluster_id);
+}
+
+static int caches_up(struct daemon *d)
+{
+    TRY(metadata_cache_new(&d->b.metacache));
+    TRY(topic_configs_new(&d->b.topic_configs, d->b.store, d->b.cfg));
+    TRY(topic_configs_load_all(d->b.topic_configs));            /* the logs that are loaded next ask for them */
+    return producer_ids_new(&d->b.producer_ids, d->b.store, d->b.id);
+}
+
+static void caches_down(struct daemon *d)
+{
+    producer_ids_free(&d->b.producer_ids);
+    topic_configs_free(&d->b.topic_configs);
+    metadata_cache_free(&d->b.metacache);
+}
+
+/* ---- logs and replicas ---- */
+
+static void opts_of_topic(void *arg, struct str topic, struct log_opts *out)
+{
+    struct topic_config_entry *e = topic_configs_get(arg, topic);
+
+    partition_log_opts(&e->cfg, out);
+    topic_config_entry_put(&e);
+}
+
+static void on_offline(void *arg, size_t dir_index, const char *path)
+{
+    struct daemon *d = arg;
+    struct logmgr_dir dir;
+
+    (void)dir_index;
+    for (size_t i = 0; i < logmgr_dirs(d->b.logs); i++)
+        if (logmgr_dir(d->b.logs, i, &dir) == OK && !dir.offline)
+            return;
+    log_fatal("%s was the last log directory that worked; the broker stops", path);
+    d->on_dead();
+}
+
+static int logs_up(struct daemon *d)
+{
+    logmgr_on_offline(d->b.logs, on_offline, d);
+    TRY(logmgr_load(d->b.logs, opts_of_topic, d->b.topic_configs, &d->loaded));
+    if (d->loaded.recovered > 0)
+        log_info("%zu of %zu logs were not closed cleanly: recovered in %lld ms, %lld MB read", d->loaded.recovered,
+                 d->loaded.logs, (long long)d->loaded.ms, (long long)(d->loaded.read_bytes / 1000000));
+    TRY(logmgr_start(d->b.logs, d->b.sched));
+    d->logs_run = true;
+    return OK;
+}
+
+static void logs_down(struct daemon *d)
+{
+    int rc = d->logs_run ? logmgr_stop(d->b.logs) : OK;     /* what was not loaded whole must not be called clean */
+
+    if (rc != OK)
+        d->rc = rc;
+}
+
+static int replicas_up(struct daemon *d)
+{
+    struct replicas_opts o = { .broker_id = d->b.id, .cfg = d->b.cfg, .logs = d->b.logs, .sched = d->b.sched,
+                               .timer = d->b.timer, .metacache = d->b.metacache,
+                               .topic_configs = d->b.topic_configs };
+
+    return replicas_new(&d->b.replicas, &o);
+}
+
+static void replicas_down(struct daemon *d)
+{
+    controller_free(&d->b.controller);          /* now that nobody can ask it for anything any more */
+    replicas_free(&d->b.replicas);
+}
+
+/* ---- the network ---- */
+
+static int limit_or_none(int32_t n)
+{
+    return n == INT32_MAX ? 0 : n;
+}
+
+static int net_up(struct daemon *d)
+{
+    const struct config *cfg = d->b.cfg;
+    size_t n = cfg->listeners_parsed_n;
+    struct listen_opts *lo = calloc(n, sizeof *lo);
+    struct server_ip_limit *il = calloc(cfg->ip_limits_n + 1, sizeof *il);
+    struct server_opts o = { .listeners = lo, .listeners_n = n, .ip_limits = il, .ip_limits_n = cfg->ip_limits_n };
+    int rc = ERR_NOMEM;
+
+    if (lo == NULL || il == NULL)
+        goto out;
+    for (size_t i = 0; i < n; i++) {
+        const struct listener *l = &cfg->listeners_parsed[i];
+
+        lo[i] = (struct listen_opts){ .name = l->name, .host = l->host, .port = l->port };
+        lo[i].network_threads = l->num_network_threads;
+        lo[i].max_connections = limit_or_none(l->max_connections);
+        lo[i].max_creation_rate = limit_or_none(l->max_connection_creation_rate);
+        lo[i].inter_broker = strcmp(l->name, cfg->inter_broker_listener) == 0;
+    }
+    for (size_t i = 0; i < cfg->ip_limits_n; i++)
+        il[i] = (struct server_ip_limit){ cfg->ip_limits[i].host, cfg->ip_limits[i].max_connections };
+    o.io_threads = cfg->num_io_threads;
+    o.queued_max_requests = (size_t)cfg->queued_max_requests;
+    o.queued_max_request_bytes = cfg->queued_max_request_bytes;
+    o.request_max_bytes = (size_t)cfg->socket_request_max_bytes;
+    o.send_buffer_bytes = cfg->socket_send_buffer_bytes;
+    o.receive_buffer_bytes = cfg->socket_receive_buffer_bytes;
+    o.backlog = cfg->socket_listen_backlog_size;
+    o.max_connections = cfg->max_connections;
+    o.max_connections_per_ip = cfg->max_connections_per_ip;
+    o.max_creation_rate = limit_or_none(cfg->max_connection_creation_rate);
+    o.max_idle_ms = cfg->connections_max_idle_ms;
+    o.handle = api_dispatch;
+    o.broker = &d->b;
+    rc = server_new(&d->b.net, &o);
+out:
+    free(lo);
+    free(il);
+    return rc;
+}
+
+static void net_down(struct daemon *d)
+{
+    server_free(&d->b.net, GRACE_MS);
+}
+
+/* ---- in the cluster ---- */
+
+/* What clients are told where the configuration names no host: this machine's full name, as Kafka does. */
+static void find_host_name(struct daemon *d)
+{
+    struct addrinfo hints = { .ai_socktype = SOCK_STREAM, .ai_flags = AI_CANONNAME }, *found = NULL;
+
+    if (gethostname(d->host, sizeof d->host - 1) != 0 || d->host[0] == '\0')
+        snprintf(d->host, sizeof d->host, "localhost");
+    if (getaddrinfo(d->host, NULL, &hints, &found) == 0) {
+        if (found->ai_canonname != NULL)
+            snprintf(d->host, sizeof d->host, "%s", found->ai_canonname);
+        freeaddrinfo(found);
+        return;
+    }
+    log_warn("this machine's name '%s' cannot be resolved, so clients are told to connect to localhost; to let other "
+             "machines in, set advertised.listeners", d->host);
+    snprintf(d->host, sizeof d->host, "localhost");
+}
+
+/* The one cause of "connects, then fails" that can be seen from here: an advertised name that nobody can resolve. */
+static void check_advertised(const struct broker_endpoint *e)
+{
+    struct addrinfo hints = { .ai_socktype = SOCK_STREAM }, *found = NULL;
+    int err = getaddrinfo(e->host, NULL, &hints, &found);
+
+    if (err == 0)
+        freeaddrinfo(found);
+    else
+        log_warn("advertised.listeners: clients of %s are told to connect to '%s', which cannot be resolved here (%s); "
+                 "unless they can resolve it, set a name or address that they can reach", e->listener, e->host,
+                 gai_strerror(err));
+}
+
+static int32_t port_of(struct daemon *d, const struct listener *advertised)
+{
+    for (size_t i = 0; advertised->port == 0 && i < d->b.cfg->listeners_parsed_n; i++)
+        if (strcmp(d->b.cfg->listeners_parsed[i].name, advertised->name) == 0)
+            return server_port(d->b.net, i);
+    return advertised->port;
+}
+
+static int register_up(struct daemon *d)
+{
+    const struct config *cfg = d->b.cfg;
+    size_t n = cfg->advertised_parsed_n;
+
+    d->endpoints = calloc(n, sizeof *d->endpoints);
+    if (d->endpoints == NULL)
+        return ERR_NOMEM;
+    for (size_t i = 0; i < n; i++) {
+        const struct listener *l = &cfg->advertised_parsed[i];
+
+        if (l->host == NULL && d->host[0] == '\0')
+            find_host_name(d);
+        d->endpoints[i] = (struct broker_endpoint){ .listener = l->name, .host = l->host != NULL ? l->host : d->host,
+                                                    .port = port_of(d, l), .security_protocol = (int16_t)l->protocol };
+        if (l->host != NULL)
+            check_advertised(&d->endpoints[i]);
+    }
+    d->info = (struct broker_info){ .id = d->b.id, .rack = cfg->broker_rack, .endpoints = d->endpoints,
+                                    .endpoints_n = n };
+    return registration_register(d->b.store, &d->info, &d->epoch);
+}
+
+static void register_down(struct daemon *d)
+{
+    free(d->endpoints);
+    replicas_stop(d->b.replicas);       /* what is parked there ends, while the network can still answer */
+}
+
+static int controller_up(struct daemon *d)
+{
+    struct local_channel_opts lo = { .replicas = d->b.replicas, .metacache = d->b.metacache,
+                                     .topic_configs = d->b.topic_configs };
+    struct controller_opts o = { .cfg = d->b.cfg, .broker = &d->info, .broker_epoch = d->epoch, .store = d->b.store,
+                                 .metacache = d->b.metacache, .topic_configs = d->b.topic_configs };
+
+    TRY(local_channel_new(&o.local, &lo));
+    TRY(controller_new(&d->b.controller, &o));
+    TRY(controller_start(d->b.controller));
+    d->controller_runs = true;
+    return controller_wait_ready(d->b.controller, CONTROLLER_MS);
+}
+
+static void controller_down(struct daemon *d)
+{
+    if (d->controller_runs)
+        controller_stop(d->b.controller);
+}
+
+static int accept_up(struct daemon *d)
+{
+    server_accept(d->b.net);
+    return OK;
+}
+
+static void accept_down(struct daemon *d)
+{
+    server_drain(d->b.net);
+}
+
+/* ---- all of it ---- */
+
+static const struct part {
+    const char *what;                   /* completes "cannot start: " */
+    int       (*up)(struct daemon *);
+    void      (*down)(struct daemon *);
+} parts[] = {
+    { "the timer",                  timer_up,      timer_down },
+    { "the background threads",     sched_up,      sched_down },
+    { "the log directories",        dirs_up,       dirs_down },
+    { "the metadata store",         store_up,      store_down },
+    { "the broker's identity",      identity_up,   NULL },
+    { "the caches of metadata",     caches_up,     caches_down },
+    { "the logs",                   logs_up,       logs_down },
+    { "the replica manager",        replicas_up,   replicas_down },
+    { "the network",                net_up,        net_down },
+    { "the broker's registration",  register_up,   register_down },
+    { "the controller",             controller_up, controller_down },
+    { "accepting",                  accept_up,     accept_down },
+};
+#define PARTS_N (sizeof parts / sizeof parts[0])
+
+static void say_ready(struct daemon *d, int64_t began_ns)
+{
+    const struct config *cfg = d->b.cfg;
+    long long ms = (mono_ns() - began_ns) / 1000000;
+    char where[512] = "", text[300];
+    size_t n = 0;
+
+    for (size_t i = 0; i < cfg->listeners_parsed_n && n < sizeof where; i++) {
+        struct listener l = cfg->listeners_parsed[i];
+        int k;
+
+        l.port = server_port(d->b.net, i);
+        listener_text(&l, text, sizeof text);
+        k = snprintf(where + n, sizeof where - n, "%s%s %s", i > 0 ? ", " : "", l.name, text);
+        n += k > 0 ? (size_t)k : 0;
+    }
+    log_info("ready in %lld ms: broker %d of cluster %s, %s, %zu partitions in %s", ms, d->b.id, d->b.cluster_id, where,
+             d->loaded.logs, cfg->log_dirs_parsed.v[0]);
+}
+
+static int go_down(struct daemon *d)
+{
+    struct config *cfg = (struct config *)(uintptr_t)d->b.cfg;
+    int rc;
+
+    while (d->up_n > 0)
+        if (parts[--d->up_n].down != NULL)
+            parts[d->up_n].down(d);
+    config_unref(&cfg);
+    rc = d->rc;
+    free(d);
+    return rc;
+}
+
+int broker_start(struct broker **out, const struct config *cfg, int64_t began_ns, void (*on_dead)(void))
+{
+    struct daemon *d = calloc(1, sizeof *d);
+    int rc = OK;
+
+    if (d == NULL)
+        return ERR_NOMEM;
+    d->b.cfg = config_ref(cfg);
+    d->on_dead = on_dead;
+    while (d->up_n < PARTS_N && rc == OK) {
+        rc = parts[d->up_n].up(d);
+        if (rc != OK)
+            log_fatal("cannot start %s: %s", parts[d->up_n].what, err_text(rc));
+        d->up_n++;                      /* a part that came up in part is taken down too */
+    }
+    if (rc != OK) {
+        go_down(d);
+        return rc;
+    }
+    say_ready(d, began_ns);
+    *out = &d->b;
+    return OK;
+}
+
+int broker_stop(struct broker **b)
+{
+    struct daemon *d = (struct daemon *)*b;
+
+    *b = NULL;
+    return d != NULL ? go_down(d) : OK;
+}

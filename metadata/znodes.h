@@ -1,0 +1,108 @@
+/* metadata/znodes.h - the paths of the tree and the JSON in its nodes, as Apache Kafka 3.9 writes them.
+ *
+ * Writers give a string on the heap (compact JSON; the caller frees it), or NULL when memory is out. Readers
+ * take a node's bytes, ignore what they do not know, and copy what they give into the arena.
+ * FAILURE  ERR_CORRUPT: not JSON, a field that must be there is missing or of another type, or a number is
+ *          out of range; ERR_NOMEM. Readers log nothing: the caller knows the path.
+ * UNITS    times in ms.
+ */
+#ifndef METADATA_ZNODES_H
+#define METADATA_ZNODES_H
+
+#include "base/arena.h"
+#include "base/bytes.h"
+#include "base/err.h"
+#include "base/uuid.h"
+#include "metadata/store.h"
+
+#define ZK_TOPIC_NAME_MAX 249
+
+#define ZK_BROKER_IDS         "/brokers/ids"
+#define ZK_BROKER_SEQID       "/brokers/seqid"
+#define ZK_BROKER_TOPICS      "/brokers/topics"
+#define ZK_CLUSTER_ID         "/cluster/id"
+#define ZK_CONFIG_TOPICS      "/config/topics"
+#define ZK_CONTROLLER         "/controller"
+#define ZK_CONTROLLER_EPOCH   "/controller_epoch"
+#define ZK_DELETE_TOPICS      "/admin/delete_topics"
+#define ZK_FEATURE            "/feature"
+#define ZK_ISR_CHANGES        "/isr_change_notification"
+#define ZK_LOG_DIR_EVENTS     "/log_dir_event_notification"
+
+/* Every persistent path that a broker makes at its start, parents first; ends with NULL. */
+extern const char *const znode_top_level[];
+
+/* Paths of a topic or broker; a name longer than ZK_TOPIC_NAME_MAX gives a path that the store refuses. */
+struct zpath {
+    char z[STORE_PATH_MAX + 2];
+};
+struct zpath zpath_broker(int32_t id);
+struct zpath zpath_topic(struct str topic);
+struct zpath zpath_partitions(struct str topic);
+struct zpath zpath_partition(struct str topic, int32_t partition);
+struct zpath zpath_state(struct str topic, int32_t partition);
+struct zpath zpath_topic_config(struct str topic);
+struct zpath zpath_delete_topic(struct str topic);
+
+/* ---- /brokers/ids/<id>, version 5 ---- */
+struct znode_endpoint {
+    struct str listener, host, protocol;        /* protocol: PLAINTEXT, SSL, SASL_PLAINTEXT, SASL_SSL */
+    int32_t    port;
+};
+struct znode_broker {
+    struct znode_endpoint *endpoints;
+    size_t                 endpoints_n;
+    struct str             rack;                /* null: none */
+    int64_t                timestamp_ms;
+};
+char *znode_broker_write(const struct znode_broker *b) must_use;
+int   znode_broker_read(struct bytes in, struct arena *a, struct znode_broker *b) must_use;   /* versions 1-5 */
+
+/* ---- /brokers/topics/<T>, version 3 ---- */
+struct znode_replicas {
+    int32_t *v;
+    int32_t  n;
+};
+struct znode_partition {
+    int32_t               index;
+    struct znode_replicas replicas, adding, removing;
+};
+struct znode_topic {
+    struct uuid             id;                 /* zero: not written */
+    struct znode_partition *partitions;         /* by rising index */
+    int32_t                 partitions_n;
+};
+char *znode_topic_write(const struct znode_topic *t) must_use;
+int   znode_topic_read(struct bytes in, struct arena *a, struct znode_topic *t) must_use;     /* versions 1-3 */
+
+/* ---- /brokers/topics/<T>/partitions/<P>/state ---- */
+struct znode_state {
+    int32_t               leader, leader_epoch, controller_epoch;
+    struct znode_replicas isr;
+    bool                  recovering;
+};
+char *znode_state_write(const struct znode_state *s) must_use;
+int   znode_state_read(struct bytes in, struct arena *a, struct znode_state *s) must_use;
+
+/* ---- /config/<type>/<entity> ---- */
+struct znode_pair {
+    const char *name, *value;
+};
+struct znode_config {
+    struct znode_pair *pairs;                   /* by rising name */
+    size_t             n;
+};
+char *znode_config_write(const struct znode_config *c) must_use;
+int   znode_config_read(struct bytes in, struct arena *a, struct znode_config *c) must_use;   /* empty: no pairs */
+
+/* ---- the small ones ---- */
+char *znode_controller_write(int32_t broker_id, int64_t timestamp_ms) must_use;
+int   znode_controller_read(struct bytes in, int32_t *broker_id, int32_t *kraft_epoch) must_use;
+char *znode_cluster_id_write(const char *id) must_use;
+int   znode_cluster_id_read(struct bytes in, struct arena *a, const char **id) must_use;
+int   znode_epoch_read(struct bytes in, int32_t *epoch) must_use;       /* /controller_epoch: decimal text */
+
+/* ---- /feature: what a controller of 3.9 makes of it. *out: the new text; NULL: it stays as it is. ---- */
+int   znode_feature_update(struct bytes in, bool there, char **out) must_use;
+
+#endif

@@ -6,7 +6,7 @@
  *          chain's rc is set (ERR_NOMEM; ERR_INVALID for null where null is not allowed or for raw tags out of order;
  *          ERR_TOO_LARGE for a string of more than 32,767 bytes; ERR_UNSUPPORTED).
  * LIMIT    a count is believed only when that many elements of the smallest size fit into what is left, so the
- *          arena never takes more than a small multiple of the message's size.
+ *          arena takes no more than about 24 bytes for one of the message, at each level of nesting.
  * UNITS    bytes. `compact` selects the encoding of flexible versions: unsigned varint of length + 1, 0 for null.
  */
 #ifndef PROTO_TYPES_H

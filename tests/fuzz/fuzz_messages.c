@@ -10,8 +10,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define ARENA_LIMIT   ((size_t)64 << 20)
-#define ARENA_PER_BYTE 1024             /* the largest struct for one byte on the wire, and nesting */
+#define ARENA_LIMIT    ((size_t)64 << 20)
+#define ARENA_PER_BYTE 128              /* 24 for the worst array, and nesting, and room left in blocks */
 
 /* Encodes x, decodes that, and compares. Raw tags that came out of order cannot be written (nor can Java). */
 static void round_trip(const struct message_info *m, int16_t v, const void *x, struct arena *a)

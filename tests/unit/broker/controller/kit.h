@@ -204,8 +204,8 @@ static inline void kit_op_done(struct topic_op *op)
     lock_drop(&ko->lock);
 }
 
-static inline void kit_op_run(struct kit *k, struct kit_op *ko, enum topic_op_kind kind, struct topic_op_topic *t,
-                              int32_t n, int32_t timeout_ms)
+static inline void kit_op_start(struct kit *k, struct kit_op *ko, enum topic_op_kind kind, struct topic_op_topic *t,
+                                int32_t n, int32_t timeout_ms)
 {
     arena_init(&ko->arena, (size_t)64 << 20);
     lock_init(&ko->lock, LOCK_log);
@@ -214,10 +214,21 @@ static inline void kit_op_run(struct kit *k, struct kit_op *ko, enum topic_op_ki
     ko->op = (struct topic_op){ .kind = kind, .validate_only = ko->op.validate_only, .timeout_ms = timeout_ms,
                                 .topics = t, .topics_n = n, .arena = &ko->arena, .done = kit_op_done, .arg = ko };
     controller_topic_op(k->ctl, &ko->op);
+}
+
+static inline void kit_op_wait(struct kit_op *ko)
+{
     lock_take(&ko->lock);
     while (!ko->done)
         cond_wait(&ko->cond, &ko->lock);
     lock_drop(&ko->lock);
+}
+
+static inline void kit_op_run(struct kit *k, struct kit_op *ko, enum topic_op_kind kind, struct topic_op_topic *t,
+                              int32_t n, int32_t timeout_ms)
+{
+    kit_op_start(k, ko, kind, t, n, timeout_ms);
+    kit_op_wait(ko);
 }
 
 static inline void kit_op_end(struct kit_op *ko)

@@ -213,12 +213,12 @@ static void finish_wrapper(struct builder *b)
 /* ---- the builder --------------------------------------------------------------------------------------------- */
 void builder_add(struct builder *b, const struct record *r)
 {
-    int64_t timestamp = b->o.append_time && b->o.magic < 2 ? b->o.append_ms : r->timestamp;
+    int64_t timestamp = b->o.append_time && b->o.magic < 2 ? b->o.append_ms : r->timestamp, delta;
 
     if (b->rc != OK)
         return;
-    if ((b->n > 0 && r->offset <= b->last_offset) || r->offset < b->o.base_offset ||
-        r->offset - b->o.base_offset > INT32_MAX || (r->timestamp < 0 && r->timestamp != NO_TIMESTAMP) ||
+    if (__builtin_sub_overflow(r->offset, b->o.base_offset, &delta) || delta < 0 || delta > INT32_MAX ||
+        (b->n > 0 && r->offset <= b->last_offset) || (r->timestamp < 0 && r->timestamp != NO_TIMESTAMP) ||
         (b->o.magic < 2 && r->n_headers > 0) || b->n == INT32_MAX || r->n_headers < 0) {
         b->rc = ERR_INVALID;
         return;

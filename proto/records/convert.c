@@ -87,15 +87,3 @@ int records_down_convert(const struct convert_opts *o, struct bytes in, struct a
         *out = (struct bytes){ cut_message, sizeof cut_message };
     return OK;
 }
-
-int8_t records_max_magic(struct bytes in)
-{
-    struct batch_iter it;
-    int8_t max = -1;
-
-    batch_iter_init(&it, in);
-    while (batch_iter_next(&it))
-        if (it.head.magic > max)
-            max = it.head.magic;
-    return max;
-}

@@ -29,8 +29,4 @@ struct convert_opts {
  * but nothing remains of them, *out is the 12 bytes of a message that is too large to read, as Kafka sends it. */
 int records_down_convert(const struct convert_opts *o, struct bytes in, struct arena *a, struct bytes *out) must_use;
 
-/* The highest magic among the batches of `in`, from their headers; -1 if there is none. Tells whether conversion is
- * needed at all. */
-int8_t records_max_magic(struct bytes in);
-
 #endif

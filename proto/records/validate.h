@@ -24,7 +24,7 @@
 #include "proto/records/batch.h"
 
 /* What to pass as max_decompressed_bytes: no honest batch compresses like this, and reading it takes well under a
- * second. Kafka has no such limit. */
+ * second. Kafka has no such limit; beyond it we answer MESSAGE_TOO_LARGE. */
 static inline size_t records_decompressed_limit(size_t max_message_bytes)
 {
     const size_t floor = (size_t)256 << 20;

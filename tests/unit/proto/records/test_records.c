@@ -155,6 +155,11 @@ START_TEST(the_builder_refuses_what_no_reader_could_use)
     ck_assert_int_eq(build_rc(o, r, 2), ERR_INVALID);
     r[1].offset = INT32_MAX;
     ck_assert_int_eq(build_rc(o, r, 2), OK);
+    r[1].offset = INT64_MAX;
+    o.base_offset = INT64_MIN + 1;                      /* the distance does not fit 64 bits */
+    ck_assert_int_eq(build_rc(o, r + 1, 1), ERR_INVALID);
+    o.base_offset = 0;
+    r[1].offset = 1;
     r[0].timestamp = -2;
     ck_assert_int_eq(build_rc(o, r, 2), ERR_INVALID);
     r[0] = s.v[0];

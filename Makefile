@@ -39,6 +39,7 @@ MAY.storage  := base storage proto/records proto/compress
 MAY.broker   := base proto gen config metadata storage broker
 MAY.tools    := base proto gen config metadata tools
 MAY.tools/dump_log := $(MAY.tools) storage
+LAYER_EXTRAS := tools/dump_log
 
 src       = $(sort $(shell find $(1) -name '*.c' 2>/dev/null))
 objs      = $(patsubst %.c,$(B)/obj/%.o,$(1))
@@ -111,7 +112,8 @@ setup:
 	@sh tools/dev/setup.sh
 
 layers:
-	@$(foreach d,$(LAYERS),sh tools/dev/layers.sh $(d) $(MAY.$(d)) &&) true
+	@$(foreach d,$(LAYERS),sh tools/dev/layers.sh $(d) $(MAY.$(d)) $(addprefix -,$(filter $(d)/%,$(LAYER_EXTRAS))) &&) true
+	@$(foreach d,$(LAYER_EXTRAS),sh tools/dev/layers.sh $(d) $(MAY.$(d)) &&) true
 
 style:
 	@sh tools/dev/style.sh

@@ -16,6 +16,7 @@ static const struct command *const commands[] = {
     &command_get_offsets,
     &command_delete_records,
     &command_broker_api_versions,
+    &command_dump_log,
     &command_server_start,
     &command_server_stop,
 };

@@ -80,6 +80,11 @@ static struct str name_of(void *arg, struct uuid id)
     return t != NULL ? t->name : (struct str){ NULL, 0 };
 }
 
+static int32_t epoch_or_none(int32_t epoch)
+{
+    return epoch < 0 ? -1 : epoch;
+}
+
 static int ask_items(struct fetch *f, struct fetch_ask *ask)
 {
     size_t total = 0;
@@ -100,8 +105,8 @@ static int ask_items(struct fetch *f, struct fetch_ask *ask)
 
             ask->items[ask->n++] = (struct fetch_item){
                 .topic = topic, .topic_id = t->topic_id, .partition = p->partition,
-                .max_bytes = p->partition_max_bytes, .leader_epoch = p->current_leader_epoch,
-                .last_epoch = p->last_fetched_epoch, .offset = p->fetch_offset,
+                .max_bytes = p->partition_max_bytes, .leader_epoch = epoch_or_none(p->current_leader_epoch),
+                .last_epoch = epoch_or_none(p->last_fetched_epoch), .offset = p->fetch_offset,
             };
         }
     }
@@ -289,6 +294,13 @@ static void answer_error(struct part_out *out, int32_t partition, int16_t kerr)
     out->records = slice_mem("", 0);
 }
 
+/* Records that exist, but not for this client: no records at all, not even none. */
+static void answer_unservable(struct part_out *out, int32_t partition, int16_t kerr)
+{
+    answer_error(out, partition, kerr);
+    out->records = (struct slice){ .p = NULL };
+}
+
 /* For the clients of Fetch 0-3; and below version 10 a topic of zstd is not served at all. ERR_NOMEM. */
 static int answer_for_old(struct fetch *f, struct part *pt, struct part_out *out)
 {
@@ -301,13 +313,13 @@ static int answer_for_old(struct fetch *f, struct part *pt, struct part_out *out
         return OK;
     conf = partition_conf(pt->p);
     if (conf.codec == TOPIC_CODEC_ZSTD) {
-        answer_error(out, pt->item->partition, KERR_UNSUPPORTED_COMPRESSION_TYPE);
+        answer_unservable(out, pt->item->partition, KERR_UNSUPPORTED_COMPRESSION_TYPE);
         return OK;
     }
     if (f->r->version > 3)
         return OK;
     if (!conf.downconversion) {
-        answer_error(out, pt->item->partition, KERR_UNSUPPORTED_VERSION);
+        answer_unservable(out, pt->item->partition, KERR_UNSUPPORTED_VERSION);
         return OK;
     }
     if (pt->error != KERR_NONE || pt->io.read.records.len == 0)
@@ -322,9 +334,9 @@ static int answer_for_old(struct fetch *f, struct part *pt, struct part_out *out
     if (rc == ERR_NOMEM)
         return rc;
     if (rc == OK)
-        out->records = slice_mem(converted.p, converted.len);
+        out->records = slice_mem(converted.len > 0 ? (const char *)converted.p : "", converted.len);
     else
-        answer_error(out, pt->item->partition,
+        answer_unservable(out, pt->item->partition,
                      rc == ERR_UNSUPPORTED ? KERR_UNSUPPORTED_COMPRESSION_TYPE : partition_log_error(rc));
     return OK;
 }
@@ -372,7 +384,8 @@ static int answer_part(struct fetch *f, struct part *pt, struct part_out *out, s
         }
     }
     /* No transactions yet: none aborted, which is told to read_committed only. */
-    out->aborted_transactions_n = f->isolation == ISOLATION_LSO && kerr == KERR_NONE ? 0 : -1;
+    if (!pt->unknown && (f->isolation != ISOLATION_LSO || kerr != KERR_NONE))
+        out->aborted_transactions_n = -1;
     if (f->r->version >= 16 && (kerr == KERR_NOT_LEADER_OR_FOLLOWER || kerr == KERR_FENCED_LEADER_EPOCH))
         TRY(answer_leader(f, pt, out, resp));
     return f->r->version < 10 ? answer_for_old(f, pt, out) : OK;

@@ -81,9 +81,11 @@ static int find_duplicates(const struct list_offsets_request *in, struct arena *
 static int16_t list_v0(struct request *r, struct partition *p, const struct lo_part_in *in, int32_t replica,
                        struct lo_part_out *out)
 {
-    size_t max = in->max_num_offsets > 0 ? (size_t)in->max_num_offsets : 0, n;
+    size_t max = (size_t)in->max_num_offsets, n;
     int16_t kerr;
 
+    if (in->max_num_offsets < 0)
+        return KERR_UNKNOWN_SERVER_ERROR;       /* as Apache Kafka; no client sends it */
     if (max > OFFSETS_V0_MAX)
         max = OFFSETS_V0_MAX;
     out->old_style_offsets = arena_array(&r->arena, max + 1, sizeof *out->old_style_offsets);

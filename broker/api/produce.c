@@ -194,6 +194,8 @@ static int do_partition(struct produce *pr, const struct topic_in *t, const stru
         rc = put_records(pr, p, records, out);
     else
         fail(pr, out, kerr);
+    if (kerr == KERR_CORRUPT_MESSAGE)
+        out->error_message = str_of(chk.message);
     partition_unref(&p);
     return rc;
 }

@@ -1,7 +1,7 @@
 /* tests/unit/broker/controller/test_controller.c - the controller from election to deletion: its znodes, what it tells
  * brokers, and what clients are answered.
  */
-#include "tests/unit/broker/controller/kit.h"
+#include "tests/unit/broker/kit.h"
 
 static struct kit k;
 

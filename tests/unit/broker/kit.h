@@ -1,8 +1,8 @@
-/* tests/unit/broker/controller/kit.h - a controller on a real embedded store, with a broker that is only a record of
+/* tests/unit/broker/kit.h - a controller on a real embedded store, with a broker that is only a record of
  * what it was told. Everything is called from the test's thread.
  */
-#ifndef TESTS_UNIT_BROKER_CONTROLLER_KIT_H
-#define TESTS_UNIT_BROKER_CONTROLLER_KIT_H
+#ifndef TESTS_UNIT_BROKER_KIT_H
+#define TESTS_UNIT_BROKER_KIT_H
 
 #include "base/clock.h"
 #include "base/lock.h"

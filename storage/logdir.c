@@ -1,0 +1,243 @@
+/* storage/logdir.c - one log directory. */
+#include "storage/logdir.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "storage/fio.h"
+#include "storage/killpoint.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <utlist.h>
+
+struct trash {
+    char         *path;
+    bool          directory;
+    int64_t       due_ns;
+    struct trash *prev, *next;
+};
+
+static int failed_open(const struct logdir *d, const char *what, int rc)
+{
+    log_error("log directory %s: %s: %s; check that it exists and that this user may write to it", d->path, what,
+              strerror(fio_errno()));
+    return rc;
+}
+
+static int open_directory(struct logdir *d)
+{
+    int rc;
+
+    if (mkdir(d->path, 0755) != 0 && errno != EEXIST) {
+        log_error("log directory %s: cannot be created: %s; check log.dirs and the rights of its parent", d->path,
+                  strerror(errno));
+        return err_from_errno(errno);
+    }
+    rc = fio_open(AT_FDCWD, d->path, O_RDONLY | O_DIRECTORY, &d->fd);
+    return rc == OK ? OK : failed_open(d, "cannot be opened", rc);
+}
+
+static int take_lock(struct logdir *d)
+{
+    struct flock whole = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+    int rc = fio_open(d->fd, ".lock", O_RDWR | O_CREAT, &d->lock_fd);
+
+    if (rc != OK)
+        return failed_open(d, ".lock cannot be written", rc);
+    if (fcntl(d->lock_fd, F_SETLK, &whole) == 0)
+        return OK;
+    if (errno != EACCES && errno != EAGAIN)
+        return failed_open(d, ".lock cannot be locked", ERR_IO);
+    whole.l_type = F_WRLCK;
+    if (fcntl(d->lock_fd, F_GETLK, &whole) != 0 || whole.l_type == F_UNLCK)
+        whole.l_pid = 0;
+    log_error("log directory %s: in use by another broker (process %d holds .lock); stop it, or give this one a "
+              "log.dirs of its own", d->path, (int)whole.l_pid);
+    return ERR_BUSY;
+}
+
+static int read_meta(struct logdir *d)
+{
+    int rc = meta_properties_read(d->fd, &d->meta);
+
+    d->has_meta = rc == OK;
+    if (rc == ERR_NOENT)
+        return OK;
+    if (rc == ERR_CORRUPT) {
+        log_error("%s/" META_PROPERTIES ": does not parse; restore it, or remove it if this directory belongs to this "
+                  "broker", d->path);
+        return rc;
+    }
+    if (rc != OK)
+        return failed_open(d, META_PROPERTIES " cannot be read", rc);
+    if (d->meta.version != 0) {
+        log_error("%s/" META_PROPERTIES ": version is %d, should be 0; version 1 is a directory of a broker in KRaft "
+                  "mode, which cannot be taken over: point log.dirs elsewhere", d->path, (int)d->meta.version);
+        return ERR_VERSION;
+    }
+    return OK;
+}
+
+/* A checkpoint that cannot be read costs time, not data: without recovery points everything is checked. */
+static int read_checkpoint(struct logdir *d, const char *name, struct offset_checkpoint *out)
+{
+    size_t line;
+    int rc = offset_checkpoint_read(d->fd, name, out, &line);
+
+    if (rc == ERR_CORRUPT || rc == ERR_TOO_LARGE) {
+        log_warn("%s/%s: line %zu does not parse; taken as empty, it will be written anew", d->path, name, line);
+        *out = (struct offset_checkpoint){ 0 };
+        return OK;
+    }
+    return rc == OK ? OK : failed_open(d, name, rc);
+}
+
+static int read_state(struct logdir *d)
+{
+    int rc;
+
+    TRY(read_meta(d));
+    rc = clean_marker_exists(d->fd, &d->was_clean);
+    if (rc != OK)
+        return failed_open(d, CLEAN_SHUTDOWN " cannot be looked for", rc);
+    boot_mark_now(d->fd, &d->boot);
+    d->same_boot = !d->was_clean && boot_mark_same(d->fd, &d->boot);
+    TRY(read_checkpoint(d, CHECKPOINT_RECOVERY_POINT, &d->recovery_points));
+    TRY(read_checkpoint(d, CHECKPOINT_LOG_START, &d->starts));
+    return read_checkpoint(d, CHECKPOINT_HIGH_WATERMARK, &d->high_watermarks);
+}
+
+int logdir_open(struct logdir *d, size_t index, const char *path, const struct logmgr_opts *o)
+{
+    int rc;
+
+    *d = (struct logdir){ .index = index, .fd = -1, .lock_fd = -1, .opts = *o };
+    d->opts.dirs = NULL;
+    atomic_init(&d->offline, false);
+    lock_init(&d->lock, LOCK_trash);
+    d->path = strdup(path);
+    if (d->path == NULL)
+        return ERR_NOMEM;
+    TRY(open_directory(d));
+    TRY(take_lock(d));
+    TRY(read_state(d));
+    if (d->was_clean) {
+        rc = clean_marker_remove(d->fd);
+        if (rc != OK)
+            return failed_open(d, CLEAN_SHUTDOWN " cannot be removed", rc);
+    }
+    KILL_POINT("open.marker_removed");
+    return OK;
+}
+
+void logdir_close(struct logdir *d)
+{
+    struct trash *t, *tmp;
+
+    if (d->path == NULL)
+        return;
+    DL_FOREACH_SAFE(d->trash, t, tmp) {
+        free(t->path);
+        free(t);
+    }
+    offset_checkpoint_free(&d->recovery_points);
+    offset_checkpoint_free(&d->starts);
+    offset_checkpoint_free(&d->high_watermarks);
+    fio_close(&d->lock_fd);
+    fio_close(&d->fd);
+    free(d->path);
+    lock_fini(&d->lock);
+    d->path = NULL;
+}
+
+int logdir_check(struct logdir *d, int rc, const char *what, const char *file)
+{
+    if (rc != ERR_IO && rc != ERR_DENIED)
+        return rc;
+    if (!atomic_exchange(&d->offline, true))
+        log_error("%s/%s: %s failed: %s; the log directory is offline until the disk is mended and the broker "
+                  "restarted", d->path, file, what, strerror(fio_errno()));
+    return ERR_OFFLINE;
+}
+
+bool logdir_offline(const struct logdir *d)
+{
+    return atomic_load_explicit(&d->offline, memory_order_relaxed);
+}
+
+/* ---- deleting later ------------------------------------------------------------------------------------------ */
+
+static int by_due(const struct trash *a, const struct trash *b)
+{
+    return (a->due_ns > b->due_ns) - (a->due_ns < b->due_ns);
+}
+
+void logdir_trash(struct logdir *d, const char *path, bool directory, int64_t delay_ms)
+{
+    struct trash *t = calloc(1, sizeof *t);
+
+    if (t == NULL || (t->path = strdup(path)) == NULL) {
+        free(t);
+        return;
+    }
+    t->directory = directory;
+    t->due_ns = mono_ns() + delay_ms * 1000000;
+    lock_take(&d->lock);
+    DL_INSERT_INORDER(d->trash, t, by_due);
+    lock_drop(&d->lock);
+}
+
+/* Logs' directories hold plain files only. */
+static void remove_directory(struct logdir *d, const char *path)
+{
+    char file[PATH_MAX];
+    struct dirent *e;
+    DIR *dir;
+    int fd;
+
+    if (fio_open(d->fd, path, O_RDONLY | O_DIRECTORY, &fd) != OK)
+        return;
+    dir = fdopendir(fd);
+    if (dir == NULL) {
+        fio_close(&fd);
+        return;
+    }
+    while ((e = readdir(dir)) != NULL) {
+        if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
+            continue;
+        if (snprintf(file, sizeof file, "%s/%s", path, e->d_name) < (int)sizeof file)
+            (void)unlinkat(d->fd, file, 0);
+        KILL_POINT("trash.file_removed");
+    }
+    (void)closedir(dir);
+    if (unlinkat(d->fd, path, AT_REMOVEDIR) != 0 && errno != ENOENT)
+        log_warn("%s/%s: cannot be removed: %s; remove it by hand", d->path, path, strerror(errno));
+}
+
+int64_t logdir_empty_trash(struct logdir *d, bool all)
+{
+    for (;;) {
+        int64_t now = mono_ns();
+        struct trash *t;
+        lock_take(&d->lock);
+        t = d->trash;
+        if (t == NULL || (!all && t->due_ns > now)) {
+            lock_drop(&d->lock);
+            return t == NULL ? -1 : (t->due_ns - now) / 1000000 + 1;
+        }
+        DL_DELETE(d->trash, t);
+        lock_drop(&d->lock);
+        if (t->directory)
+            remove_directory(d, t->path);
+        else if (unlinkat(d->fd, t->path, 0) != 0 && errno != ENOENT)
+            log_warn("%s/%s: cannot be removed: %s; remove it by hand", d->path, t->path, strerror(errno));
+        free(t->path);
+        free(t);
+    }
+}

@@ -1,0 +1,55 @@
+/* storage/logdir.h - one log directory: its lock, identity, marker, checkpoints, and whether it still works.
+ *
+ * OWNER    the log manager; logs borrow it and never outlive it.
+ * LOCKS    `logdir` fields are fixed after logdir_open() but for the atomics and the files to delete, which have the
+ *          `trash` lock. logdir_failed() may be called with any lock held.
+ * FAILURE  a directory that failed once stays offline until the broker is started again (invariant 9).
+ */
+#ifndef STORAGE_LOGDIR_H
+#define STORAGE_LOGDIR_H
+
+#include "base/lock.h"
+#include "storage/checkpoint_file.h"
+#include "storage/log_opts.h"
+#include "storage/meta_file.h"
+
+#include <stdatomic.h>
+
+struct syncer;
+
+struct logdir {
+    /* fixed after logdir_open() */
+    size_t         index;
+    char          *path;
+    int            fd;
+    int            lock_fd;
+    bool           was_clean;           /* the clean-shutdown marker was there */
+    bool           same_boot;           /* not clean, but the page cache is the one that was written through */
+    bool           has_meta;
+    struct meta_properties meta;
+    struct boot_mark boot;
+    struct logmgr_opts opts;            /* dirs is not valid here */
+    struct offset_checkpoint recovery_points, starts, high_watermarks;  /* as found; freed when the logs are loaded */
+    struct syncer *syncer;              /* set before any log exists */
+    /* any thread */
+    atomic_bool    offline;
+    /* under `lock` (class trash) */
+    struct lock    lock;
+    struct trash  *trash;               /* files and directories to delete later, in order of when */
+};
+
+int  logdir_open(struct logdir *d, size_t index, const char *path, const struct logmgr_opts *o) must_use;
+void logdir_close(struct logdir *d);    /* NULL-safe inside; gives the lock back */
+
+/* Passes rc on; what means that the disk is broken (ERR_IO, ERR_DENIED) takes the directory offline, with one line
+ * that says what was being done with which file (below the directory), and becomes ERR_OFFLINE. */
+int  logdir_check(struct logdir *d, int rc, const char *what, const char *file) must_use;
+bool logdir_offline(const struct logdir *d);
+
+/* The file, or directory with all in it, is deleted delay_ms from now. When memory is out it stays until the next
+ * start. */
+void logdir_trash(struct logdir *d, const char *path, bool directory, int64_t delay_ms);
+/* Deletes what is due (everything if all); milliseconds until the next is, or -1: nothing is left. */
+int64_t logdir_empty_trash(struct logdir *d, bool all);
+
+#endif

@@ -1,0 +1,109 @@
+/* storage/plog_impl.h - what is inside a log; for the files storage/plog_*.c, syncer.c and logmgr.c only.
+ *
+ * LOCKS    see storage/README.md. Functions here say: [log] the caller holds l->lock; [load] the log is not shared
+ *          yet.
+ */
+#ifndef STORAGE_PLOG_IMPL_H
+#define STORAGE_PLOG_IMPL_H
+
+#include "storage/epochs.h"
+#include "storage/logdir.h"
+#include "storage/plog.h"
+#include "storage/producers.h"
+#include "storage/segment.h"
+
+#define PLOG_MAGIC 0x706c6f67U
+
+struct plog {
+    uint32_t        magic;              /* PLOG_MAGIC; zeroed on free */
+    atomic_int      refs;
+    /* fixed */
+    struct logdir  *dir;
+    char           *name;               /* "topic-partition" */
+    size_t          topic_len;
+    int32_t         partition;
+    struct place    place;
+
+    /* under `lock` (class plog): writing */
+    struct lock     lock;
+    struct log_opts opts;
+    struct producers producers;
+    int64_t         recovery_point;     /* all below is on disk */
+    int64_t         old_snapshot;       /* a snapshot that is no segment's and goes with the next sync; -1 */
+    bool            epochs_dirty;       /* not yet in leader-epoch-checkpoint */
+    bool            files_dirty;        /* directory entries or partition.metadata not synced */
+
+    /* changed under `lock` and `view` (class plogview), read under either */
+    struct lock     view;
+    struct segment **segs;              /* by base offset; the last is appended to; never empty once open */
+    size_t          n, cap;
+    struct plog_offsets off;            /* only offsets_move() writes it */
+    int64_t         size_bytes;
+    struct epochs   epochs;
+    struct uuid     topic_id;
+
+    /* any thread */
+    atomic_bool     closed;             /* deleted, or the manager stops: no more appends and reads */
+    /* under the syncer's lock, but for due_ns, which may be read without it */
+    _Atomic int64_t sync_due_ns;        /* 0: not waiting */
+    bool            sync_data;          /* also what is in the active segment */
+    struct plog    *sync_prev, *sync_next;
+};
+
+/* ---- plog.c -------------------------------------------------------------------------------------------------- */
+struct plog *plog_new(struct logdir *d, struct str topic, int32_t partition, const struct log_opts *o) must_use;
+int  plog_usable(const struct plog *l) must_use;                /* ERR_CLOSED, ERR_OFFLINE */
+int  plog_check(struct plog *l, int rc, const char *what) must_use;     /* logdir_check() with the log's name */
+/* [log] The one place where offsets change: those that are >= 0 in `to` are set, and the order is asserted. */
+void offsets_move(struct plog *l, struct plog_offsets to);
+#define OFFSETS_KEEP ((struct plog_offsets){ -1, -1, -1, -1 })
+int  plog_add_segment(struct plog *l, struct segment *s) must_use;      /* [log] at the end; takes over s */
+struct segment *plog_active(const struct plog *l);              /* [log] */
+/* Borrow the segment that holds `offset` (the last with base <= offset, else the first) and the one after it. */
+struct segment *plog_segment_at(struct plog *l, int64_t offset, uint32_t *size, int64_t *next_base);
+/* [log] Something is to be made durable within delay_ms. */
+void plog_dirty(struct plog *l, int64_t delay_ms);
+
+/* ---- plog_roll.c --------------------------------------------------------------------------------------------- */
+int  plog_roll(struct plog *l, int64_t base) must_use;          /* [log] a new active segment that begins at base */
+int  plog_should_roll(struct plog *l, size_t bytes, int64_t max_timestamp, int64_t last_offset, bool *yes) must_use;
+int  plog_write_snapshot(struct plog *l, int64_t offset) must_use;      /* [log] of the state now; not synced */
+/* [log] The files of a segment that is no longer in the list get ".deleted" behind their names, and go later. */
+int  plog_doom_files(struct plog *l, const struct segment *s) must_use;
+int  plog_retain(struct plog *l, int64_t now_ms, size_t *deleted) must_use;     /* one retention run */
+void plog_expire_producers(struct plog *l, int64_t now_ms, int64_t expiration_ms);
+
+/* ---- plog_load.c --------------------------------------------------------------------------------------------- */
+struct load_result {
+    bool    recovered;                  /* was not closed cleanly */
+    int64_t read_bytes;
+};
+
+int plog_create(struct plog *l) must_use;                       /* [load] directory and first segment; the log is new */
+int plog_load(struct plog *l, struct load_result *out) must_use;        /* [load] what is in the directory */
+
+/* ---- plog_sync.c: the steps of making a log durable (invariant 10), for the syncer --------------------------- */
+struct sync_item {
+    struct plog     *log;               /* a reference */
+    struct segment **segs;              /* references; to be fsynced */
+    size_t           segs_n;
+    int64_t          upto;              /* will be the recovery point */
+    int64_t          snapshot;          /* offset of a snapshot to fsync, -1 none */
+    bool             epochs;            /* leader-epoch-checkpoint.tmp was written: fsync, rename */
+    bool             files;             /* fsync partition.metadata and the directories */
+    int64_t          old_snapshot;      /* to be removed when the recovery point is checkpointed; -1 */
+};
+
+/* What must be synced: all of it, or (data false) only new files and epochs, and what was rolled. plog_sync_end() is
+ * due also when it fails. */
+int  plog_sync_begin(struct plog *l, bool data, struct sync_item *it) must_use;
+int  plog_sync_files(struct sync_item *it) must_use;            /* fsync each file */
+int  plog_sync_rename(struct sync_item *it) must_use;           /* put the epoch file in place */
+int  plog_sync_dir(struct sync_item *it) must_use;              /* fsync the directory */
+void plog_sync_done(struct sync_item *it);                      /* the recovery point moves up */
+void plog_sync_end(struct sync_item *it, bool checkpointed);    /* old snapshot goes; gives back references */
+bool plog_wants_sync(struct plog *l);           /* something is not durable yet */
+int64_t plog_recovery_point(struct plog *l);
+int  plog_close(struct plog *l) must_use;       /* no more appends and reads; the last index entries are written */
+
+#endif

@@ -1,0 +1,282 @@
+/* storage/plog_read.c - regions of segment files, and offsets by time. No call here waits for an append. */
+#include "storage/plog_impl.h"
+
+#include "proto/records/records.h"
+#include "storage/scan.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+/* No honest batch holds more than this when decompressed; a look-up by time then does with the batch's own bounds. */
+#define DECOMPRESSED_MAX ((size_t)256 << 20)
+
+/* Where in segment s the bytes end that may be given out for records below `upper`; leo and size were read
+ * together. */
+static int end_position(struct segment *s, uint32_t size, int64_t next_base, int64_t upper, int64_t leo, uint32_t *end)
+{
+    struct batch_head h;
+    int rc;
+
+    *end = size;
+    if (upper >= leo || (next_base >= 0 && upper >= next_base))
+        return OK;
+    rc = segment_locate(s, upper, size, end, &h);
+    return rc == ERR_RANGE ? OK : rc;   /* all of the segment is below */
+}
+
+static int read_segment(struct segment *s, uint32_t end, int64_t offset, size_t max_bytes, bool at_least_one,
+                        struct plog_read *out)
+{
+    struct batch_head h;
+    struct file_ref *f;
+    uint32_t pos;
+    size_t len;
+
+    TRY(segment_locate(s, offset, end, &pos, &h));
+    len = end - pos;
+    if (len > max_bytes)
+        len = at_least_one && max_bytes < h.size_bytes ? h.size_bytes : max_bytes;
+    out->first_batch_bytes = h.size_bytes;
+    if (len == 0)
+        return OK;
+    TRY(segment_file(s, &f));
+    out->records = (struct slice){ .file = f, .pos = pos, .len = len };
+    return OK;
+}
+
+/* One segment; ERR_RANGE when nothing in it is at or above offset, and *next says where to go on. */
+static int read_at(struct plog *l, int64_t offset, int64_t upper, size_t max_bytes, bool at_least_one, int64_t *next,
+                   struct plog_read *out)
+{
+    struct segment *s;
+    uint32_t size, end;
+    int64_t leo;
+    int rc;
+
+    lock_take(&l->view);
+    s = plog_segment_at(l, *next, &size, next);
+    leo = l->off.leo;
+    lock_drop(&l->view);
+    rc = end_position(s, size, *next, upper, leo, &end);
+    if (rc == OK)
+        rc = read_segment(s, end, offset, max_bytes, at_least_one, out);
+    out->segment_base = s->base;
+    out->active_segment = *next < 0;
+    segment_unref(&s);
+    return rc;
+}
+
+int plog_read(struct plog *l, int64_t offset, int64_t upper, size_t max_bytes, bool at_least_one,
+              struct plog_read *out)
+{
+    int64_t next = offset;
+    int rc;
+
+    *out = (struct plog_read){ .offsets = plog_offsets(l) };
+    TRY(plog_usable(l));
+    if (offset < out->offsets.start || offset > out->offsets.leo)
+        return ERR_RANGE;
+    if (offset >= upper || offset == out->offsets.leo) {
+        struct segment *s;
+        uint32_t size;
+        lock_take(&l->view);
+        s = plog_segment_at(l, offset, &size, &next);
+        lock_drop(&l->view);
+        out->segment_base = s->base;
+        out->active_segment = next < 0;
+        segment_unref(&s);
+        return OK;
+    }
+    /* A segment may end below an offset that it should hold when compaction took the records; then go on. */
+    do
+        rc = read_at(l, offset, upper, max_bytes, at_least_one, &next, out);
+    while (rc == ERR_RANGE && next >= 0 && next < upper);
+    if (rc == ERR_RANGE)
+        return OK;
+    /* The segment was deleted while we looked at it. */
+    if (rc == ERR_NOENT && offset < plog_offsets(l).start) {
+        out->offsets = plog_offsets(l);
+        return ERR_RANGE;
+    }
+    return plog_check(l, rc, "reading");
+}
+
+void plog_read_done(struct plog_read *r)
+{
+    file_unref(&r->records.file);
+    r->records = (struct slice){ 0 };
+}
+
+/* ---- by time ------------------------------------------------------------------------------------------------- */
+
+/* References of all segments, oldest first, with their sizes; *leo_size is of the last. */
+static int all_segments(struct plog *l, struct segment ***v, uint32_t **sizes, size_t *n)
+{
+    size_t cap;
+
+    lock_take(&l->view);
+    cap = l->n;
+    lock_drop(&l->view);
+    *v = calloc(cap + 1, sizeof **v);
+    *sizes = calloc(cap + 1, sizeof **sizes);
+    if (*v == NULL || *sizes == NULL) {
+        free(*v);
+        free(*sizes);
+        return ERR_NOMEM;
+    }
+    lock_take(&l->view);
+    *n = l->n < cap ? l->n : cap;       /* a segment rolled meanwhile is not looked at */
+    for (size_t i = 0; i < *n; i++) {
+        (*v)[i] = segment_ref(l->segs[i]);
+        (*sizes)[i] = l->segs[i]->size;
+    }
+    lock_drop(&l->view);
+    return OK;
+}
+
+static void drop_segments(struct segment **v, uint32_t *sizes, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        segment_unref(&v[i]);
+    free(v);
+    free(sizes);
+}
+
+/* First record of the batch at or above start_offset with a timestamp of at least ts. *found false: there is none. */
+static int record_in_batch(const struct scan *sc, int64_t ts, int64_t start_offset, struct plog_at *out, bool *found)
+{
+    struct record_iter it;
+    struct record r;
+    uint8_t *p;
+    int rc;
+
+    *found = false;
+    TRY(scan_batch(sc, &p));
+    record_iter_init(&it, &sc->head, p, DECOMPRESSED_MAX);
+    while (!*found && record_iter_next(&it, &r)) {
+        if (r.timestamp < ts || r.offset < start_offset)
+            continue;
+        *out = (struct plog_at){ r.timestamp, r.offset, sc->head.leader_epoch };
+        *found = true;
+    }
+    rc = *found ? OK : it.rc;
+    record_iter_fini(&it);
+    free(p);
+    return rc;
+}
+
+/* The same in a segment, from the position that its indexes give. */
+static int record_in_segment(struct segment *s, uint32_t size, int64_t ts, int64_t start_offset, struct plog_at *out,
+                             bool *found)
+{
+    struct batch_head h;
+    struct file_ref *f;
+    struct scan sc;
+    uint8_t buf[4096];
+    int64_t from;
+    uint32_t pos;
+    int rc;
+
+    *found = false;
+    TRY(segment_time_floor(s, ts, &from));
+    if (from < start_offset)
+        from = start_offset;
+    rc = segment_locate(s, from, size, &pos, &h);
+    if (rc == ERR_RANGE)
+        return OK;
+    TRY(rc);
+    TRY(segment_file(s, &f));
+    scan_init(&sc, f->fd, pos, size, buf, sizeof buf);
+    while (rc == OK && !*found && scan_next(&sc))
+        if (sc.head.max_timestamp >= ts && sc.head.last_offset >= start_offset)
+            rc = record_in_batch(&sc, ts, start_offset, out, found);
+    file_unref(&f);
+    if (rc == OK && !*found)
+        rc = sc.rc;
+    return rc == ERR_SHORT ? ERR_CORRUPT : rc;
+}
+
+int plog_offset_for_time(struct plog *l, int64_t ts, struct plog_at *out)
+{
+    struct segment **v;
+    struct time_index_entry max;
+    uint32_t *sizes;
+    size_t n;
+    int64_t start = plog_offsets(l).start;
+    bool found = false;
+    int rc;
+
+    *out = (struct plog_at){ -1, -1, -1 };
+    TRY(plog_usable(l));
+    TRY(all_segments(l, &v, &sizes, &n));
+    rc = OK;
+    for (size_t i = 0; i < n && rc == OK && !found; i++) {
+        rc = segment_max(v[i], &max);
+        if (rc == OK && max.timestamp >= ts)
+            rc = record_in_segment(v[i], sizes[i], ts, start, out, &found);
+    }
+    drop_segments(v, sizes, n);
+    return plog_check(l, rc, "searching by time");
+}
+
+int plog_max_timestamp(struct plog *l, struct plog_at *out)
+{
+    struct segment **v;
+    struct time_index_entry max, best = { -1, -1 };
+    uint32_t *sizes;
+    size_t n, at = 0;
+    int64_t start = plog_offsets(l).start;
+    bool found;
+    int rc = OK;
+
+    *out = (struct plog_at){ -1, -1, -1 };
+    TRY(plog_usable(l));
+    TRY(all_segments(l, &v, &sizes, &n));
+    for (size_t i = 0; i < n && rc == OK; i++) {
+        rc = segment_max(v[i], &max);
+        if (rc == OK && max.timestamp > best.timestamp) {
+            best = max;
+            at = i;
+        }
+    }
+    if (rc == OK && best.timestamp >= 0)
+        rc = record_in_segment(v[at], sizes[at], best.timestamp, start, out, &found);
+    drop_segments(v, sizes, n);
+    return plog_check(l, rc, "searching the largest timestamp");
+}
+
+/* ---- ListOffsets v0 ------------------------------------------------------------------------------------------ */
+
+int plog_segments_before(struct plog *l, int64_t ts_ms, int64_t *out, size_t max, size_t *n)
+{
+    struct plog_offsets off = plog_offsets(l);
+    struct segment **v;
+    uint32_t *sizes;
+    size_t segs_n, from = 0;
+    int64_t mtime;
+
+    *n = 0;
+    TRY(plog_usable(l));
+    TRY(all_segments(l, &v, &sizes, &segs_n));
+    /* The list is the segments' bases and, if the last has records, the LEO as of now; count those that qualify. */
+    from = segs_n + (segs_n > 0 && sizes[segs_n - 1] > 0);
+    if (ts_ms == -2) {
+        from = 1;
+    } else if (ts_ms != -1) {
+        while (from > 0) {
+            if (from > segs_n)
+                mtime = l->dir->opts.now_ms();
+            else if (segment_mtime_ms(v[from - 1], &mtime) != OK)
+                mtime = INT64_MAX;
+            if (mtime <= ts_ms)
+                break;
+            from--;
+        }
+    }
+    while (from > 0 && *n < max) {
+        from--;
+        out[(*n)++] = from == segs_n ? off.leo : v[from]->base > off.start ? v[from]->base : off.start;
+    }
+    drop_segments(v, sizes, segs_n);
+    return OK;
+}

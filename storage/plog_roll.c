@@ -1,0 +1,257 @@
+/* storage/plog_roll.c - new segments begin, old ones go. */
+#include "storage/plog_impl.h"
+
+#include "base/log.h"
+#include "storage/fio.h"
+#include "storage/killpoint.h"
+#include "storage/syncer.h"
+
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+/* ---- rolling ------------------------------------------------------------------------------------------------- */
+
+static bool index_full(const struct plog *l, const struct segment *s)
+{
+    uint32_t offsets = (uint32_t)l->opts.segment_index_bytes / OFFSET_INDEX_ENTRY;
+    uint32_t times = (uint32_t)l->opts.segment_index_bytes / TIME_INDEX_ENTRY;
+
+    /* One time entry is kept free for the one that is added when the segment is left. */
+    return s->offsets.on_file + s->offsets.n >= offsets || s->times.on_file + s->times.n + 1 >= times;
+}
+
+int plog_should_roll(struct plog *l, size_t bytes, int64_t max_timestamp, int64_t last_offset, bool *yes)
+{
+    struct segment *s = plog_active(l);
+    int64_t first, waited;
+
+    *yes = (int64_t)s->size > l->opts.segment_bytes - (int64_t)bytes || index_full(l, s) ||
+           last_offset - s->base > INT32_MAX;
+    if (*yes || s->size == 0)
+        return OK;
+    TRY(segment_first_timestamp(s, &first));
+    waited = first >= 0 ? max_timestamp - first : l->dir->opts.now_ms() - s->created_ms;
+    *yes = waited > l->opts.segment_ms - s->jitter_ms;
+    return OK;
+}
+
+static int64_t random_jitter(const struct log_opts *o)
+{
+    int64_t max = o->segment_jitter_ms < o->segment_ms ? o->segment_jitter_ms : o->segment_ms;
+
+    return max > 0 ? (int64_t)(arc4random() % (uint64_t)max) : 0;
+}
+
+int plog_write_snapshot(struct plog *l, int64_t offset)
+{
+    char path[SEGMENT_PATH_MAX];
+    uint8_t *p;
+    size_t n;
+    int fd, rc;
+
+    TRY(producers_snapshot(&l->producers, &p, &n));
+    segment_path(&l->place, offset, SEGMENT_SNAPSHOT, "", path);
+    rc = fio_open(l->place.dirfd, path, O_WRONLY | O_CREAT | O_TRUNC, &fd);
+    if (rc == OK) {
+        rc = fio_pwrite(fd, p, n, 0);
+        fio_close(&fd);
+    }
+    free(p);
+    KILL_POINT("snapshot.written");
+    if (rc != OK)
+        (void)unlinkat(l->place.dirfd, path, 0);
+    return rc;
+}
+
+static void unlink_segment(const struct segment *s)
+{
+    char path[SEGMENT_PATH_MAX];
+
+    for (int f = SEGMENT_LOG; f < SEGMENT_FILES_N; f++) {
+        segment_path(s->place, s->base, (enum segment_file)f, "", path);
+        (void)unlinkat(s->place->dirfd, path, 0);
+    }
+}
+
+int plog_roll(struct plog *l, int64_t base)
+{
+    struct segment *s;
+    int rc;
+
+    if (l->n > 0 && plog_active(l)->base == base)
+        return OK;                      /* empty already */
+    if (l->n > 0) {
+        TRY(segment_flush_indexes(plog_active(l), true));
+        TRY(plog_write_snapshot(l, base));
+        if (l->old_snapshot == base)
+            l->old_snapshot = -1;       /* it is the new segment's now */
+    }
+    s = segment_new(&l->place, &l->view, base);
+    if (s == NULL)
+        return ERR_NOMEM;
+    s->created_ms = l->dir->opts.now_ms();
+    s->jitter_ms = random_jitter(&l->opts);
+    rc = segment_create_files(s);
+    if (rc != OK) {
+        unlink_segment(s);
+        segment_unref(&s);
+        return rc;
+    }
+    KILL_POINT("roll.created");
+    l->files_dirty = true;
+    TRY(plog_add_segment(l, s));
+    plog_dirty(l, SYNC_SOON_MS);
+    return OK;
+}
+
+/* ---- retention ----------------------------------------------------------------------------------------------- */
+
+enum retain_rule { RETAIN_START, RETAIN_SIZE, RETAIN_TIME };
+
+struct retain {
+    enum retain_rule rule;
+    int64_t          excess_bytes;      /* still to go */
+    int64_t          now_ms;
+};
+
+static bool may_go(struct plog *l, struct retain *r, size_t i)
+{
+    struct segment *s = l->segs[i];
+    struct time_index_entry max;
+
+    switch (r->rule) {
+    case RETAIN_START:
+        return i + 1 < l->n && l->segs[i + 1]->base <= l->off.start;
+    case RETAIN_SIZE:
+        if (r->excess_bytes < s->size)
+            return false;
+        r->excess_bytes -= s->size;
+        return true;
+    case RETAIN_TIME:
+        if (segment_max(s, &max) != OK || (max.timestamp < 0 && segment_mtime_ms(s, &max.timestamp) != OK))
+            return false;
+        return r->now_ms - max.timestamp > l->opts.retention_ms;
+    }
+    return false;
+}
+
+/* How many of the oldest segments may go. None that holds anything above the HW, and not an empty active one. */
+static size_t count_deletable(struct plog *l, struct retain *r)
+{
+    size_t i = 0;
+
+    for (; i < l->n; i++) {
+        bool last = i + 1 == l->n;
+        int64_t end = last ? l->off.leo : l->segs[i + 1]->base;
+        if (l->off.hw < end || (last && l->segs[i]->size == 0) || !may_go(l, r, i))
+            break;
+    }
+    return i;
+}
+
+int plog_doom_files(struct plog *l, const struct segment *s)
+{
+    char from[SEGMENT_PATH_MAX], to[SEGMENT_PATH_MAX];
+
+    for (int f = SEGMENT_LOG; f < SEGMENT_FILES_N; f++) {
+        int rc;
+        segment_path(s->place, s->base, (enum segment_file)f, "", from);
+        segment_path(s->place, s->base, (enum segment_file)f, ".deleted", to);
+        rc = fio_rename(s->place->dirfd, from, to);
+        KILL_POINT("delete.renamed");
+        if (rc != OK && rc != ERR_NOENT)
+            return rc;
+        if (rc == OK)
+            logdir_trash(l->dir, to, false, l->opts.file_delete_delay_ms);
+    }
+    return OK;
+}
+
+/* At most `want`; *done says how many. */
+static int delete_oldest(struct plog *l, size_t want, size_t *done)
+{
+    struct plog_offsets to = OFFSETS_KEEP;
+    struct segment *gone[64];
+    size_t n = want < sizeof gone / sizeof gone[0] ? want : sizeof gone / sizeof gone[0];
+    int rc = OK;
+
+    *done = 0;
+    if (n == l->n)
+        TRY(plog_roll(l, l->off.leo));
+    *done = n;
+    lock_take(&l->view);
+    to.start = l->segs[n]->base;
+    if (to.start > l->off.start) {
+        offsets_move(l, to);
+        if (epochs_truncate_start(&l->epochs, to.start))
+            l->epochs_dirty = true;
+    }
+    memcpy(gone, l->segs, n * sizeof *gone);
+    memmove(l->segs, l->segs + n, (l->n - n) * sizeof *l->segs);
+    l->n -= n;
+    for (size_t i = 0; i < n; i++)
+        l->size_bytes -= gone[i]->size;
+    lock_drop(&l->view);
+    for (size_t i = 0; i < n; i++) {
+        if (rc == OK)
+            rc = plog_doom_files(l, gone[i]);
+        segment_unref(&gone[i]);
+    }
+    l->files_dirty = true;
+    plog_dirty(l, SYNC_SOON_MS);
+    return rc;
+}
+
+static int retain_by(struct plog *l, struct retain *r, const char *why, size_t *deleted)
+{
+    size_t n = count_deletable(l, r);
+
+    if (n == 0)
+        return OK;
+    log_info("%s: %zu segments up to offset %" PRId64 " go, %s", l->name, n,
+             n < l->n ? l->segs[n]->base : l->off.leo, why);
+    while (n > 0) {
+        size_t done;
+        TRY(delete_oldest(l, n, &done));
+        *deleted += done;
+        n -= done;
+    }
+    return OK;
+}
+
+static int retain_all(struct plog *l, int64_t now_ms, size_t *deleted)
+{
+    struct retain r = { .rule = RETAIN_START, .now_ms = now_ms };
+
+    TRY(retain_by(l, &r, "since the log starts later now", deleted));
+    if (!l->opts.delete_policy)
+        return OK;
+    r.rule = RETAIN_SIZE;
+    r.excess_bytes = l->size_bytes - l->opts.retention_bytes;
+    if (l->opts.retention_bytes >= 0 && r.excess_bytes > 0)
+        TRY(retain_by(l, &r, "since the log is larger than retention.bytes", deleted));
+    r.rule = RETAIN_TIME;
+    return l->opts.retention_ms >= 0 ? retain_by(l, &r, "since they are older than retention.ms", deleted) : OK;
+}
+
+int plog_retain(struct plog *l, int64_t now_ms, size_t *deleted)
+{
+    int rc;
+
+    *deleted = 0;
+    lock_take(&l->lock);
+    rc = plog_usable(l);
+    if (rc == OK)
+        rc = plog_check(l, retain_all(l, now_ms, deleted), "removing old segments");
+    lock_drop(&l->lock);
+    return rc;
+}
+
+void plog_expire_producers(struct plog *l, int64_t now_ms, int64_t expiration_ms)
+{
+    lock_take(&l->lock);
+    producers_expire(&l->producers, now_ms, expiration_ms);
+    lock_drop(&l->lock);
+}

@@ -1,0 +1,115 @@
+/* storage/scan.c - walking over the batch headers of a .log file.
+ *
+ * Small batches are read many at a time, of large ones only the header: after a batch that is longer than the
+ * buffer the next read takes no more than one header.
+ */
+#include "storage/scan.h"
+
+#include "base/crc32c.h"
+#include "storage/fio.h"
+
+#include <stdlib.h>
+
+#define CHECK_PIECE ((size_t)256 << 10)
+#define CRC_FROM    21                  /* a v2 batch is summed from here on */
+
+void scan_init(struct scan *s, int fd, int64_t pos, int64_t end, uint8_t *buf, size_t cap)
+{
+    *s = (struct scan){ .pos = pos, .fd = fd, .next = pos, .end = end, .buf = buf, .cap = cap, .at = pos };
+}
+
+/* Bytes of the header at `pos`, in buf. */
+static int fill(struct scan *s, int64_t pos, const uint8_t **p, size_t *n)
+{
+    size_t want = s->head.size_bytes > s->cap ? BATCH_HEAD_BYTES : s->cap;
+    size_t left = (size_t)(s->end - pos);
+
+    if (pos >= s->at && pos < s->at + (int64_t)s->n) {
+        size_t have = s->n - (size_t)(pos - s->at);
+        if (have >= BATCH_HEAD_BYTES || have == left) {
+            *p = s->buf + (pos - s->at);
+            *n = have;
+            return OK;
+        }
+    }
+    if (want > left)
+        want = left;
+    TRY(fio_pread(s->fd, s->buf, want, pos, &s->n));
+    s->at = pos;
+    s->read_bytes += (int64_t)s->n;
+    *p = s->buf;
+    *n = s->n;
+    return OK;
+}
+
+bool scan_next(struct scan *s)
+{
+    const uint8_t *p;
+    size_t n;
+
+    if (s->rc != OK)
+        return false;
+    s->pos = s->next;
+    if (s->pos >= s->end)
+        return false;
+    s->rc = fill(s, s->pos, &p, &n);
+    if (s->rc == OK)
+        s->rc = batch_head_read(&s->head, p, n);
+    if (s->rc == OK && s->head.size_bytes > s->end - s->pos)
+        s->rc = ERR_SHORT;
+    if (s->rc != OK)
+        return false;
+    s->next = s->pos + s->head.size_bytes;
+    return true;
+}
+
+int scan_batch(const struct scan *s, uint8_t **p)
+{
+    uint8_t *b = malloc(s->head.size_bytes);
+    int rc;
+
+    if (b == NULL)
+        return ERR_NOMEM;
+    rc = fio_pread_all(s->fd, b, s->head.size_bytes, s->pos);
+    if (rc != OK) {
+        free(b);
+        return rc;
+    }
+    *p = b;
+    return OK;
+}
+
+static int check_v2(struct scan *s)
+{
+    int64_t pos = s->pos + CRC_FROM, end = s->pos + s->head.size_bytes;
+    uint8_t *b = malloc(CHECK_PIECE);
+    uint32_t crc = 0;
+    int rc = b != NULL ? OK : ERR_NOMEM;
+
+    while (rc == OK && pos < end) {
+        size_t n = end - pos < (int64_t)CHECK_PIECE ? (size_t)(end - pos) : CHECK_PIECE;
+        rc = fio_pread_all(s->fd, b, n, pos);
+        if (rc == OK)
+            crc = crc32c(crc, b, n);
+        pos += (int64_t)n;
+        s->read_bytes += (int64_t)n;
+    }
+    free(b);
+    if (rc == OK && crc != s->head.crc)
+        rc = ERR_CORRUPT;
+    return rc;
+}
+
+int scan_check(struct scan *s)
+{
+    uint8_t *b;
+    int rc;
+
+    if (s->head.magic >= 2 && s->head.size_bytes >= BATCH_HEAD_BYTES)
+        return check_v2(s);
+    TRY(scan_batch(s, &b));
+    s->read_bytes += s->head.size_bytes;
+    rc = batch_check(&s->head, b);
+    free(b);
+    return rc;
+}

@@ -1,0 +1,499 @@
+/* storage/segment.c - one segment: its files, its indexes, finding things in it. */
+#include "storage/segment.h"
+
+#include "base/log.h"
+#include "storage/fio.h"
+#include "storage/killpoint.h"
+#include "storage/scan.h"
+
+#include <assert.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+#define TAIL_MIN 8
+#define TAIL_MAX 512                    /* entries that wait in memory at most */
+
+static const char *const suffixes[SEGMENT_FILES_N] = {
+    [SEGMENT_LOG] = "log",
+    [SEGMENT_INDEX] = "index",
+    [SEGMENT_TIMEINDEX] = "timeindex",
+    [SEGMENT_SNAPSHOT] = "snapshot",
+};
+
+void segment_path(const struct place *p, int64_t base, enum segment_file f, const char *more,
+                  char out[SEGMENT_PATH_MAX])
+{
+    (void)snprintf(out, SEGMENT_PATH_MAX, "%s/%020" PRId64 ".%s%s", p->dir, base, suffixes[f], more);
+}
+
+struct segment *segment_new(const struct place *p, struct lock *view, int64_t base)
+{
+    struct segment *s = calloc(1, sizeof *s);
+
+    if (s == NULL)
+        return NULL;
+    atomic_init(&s->refs, 1);
+    s->place = p;
+    s->view = view;
+    s->base = base;
+    s->last_indexed = base - 1;
+    s->last_time = s->max = (struct time_index_entry){ -1, base };
+    s->first_timestamp = -1;
+    return s;
+}
+
+struct segment *segment_ref(struct segment *s)
+{
+    atomic_fetch_add_explicit(&s->refs, 1, memory_order_relaxed);
+    return s;
+}
+
+void segment_unref(struct segment **sp)
+{
+    struct segment *s = *sp;
+
+    *sp = NULL;
+    if (s == NULL || atomic_fetch_sub_explicit(&s->refs, 1, memory_order_acq_rel) != 1)
+        return;
+    file_unref(&s->log);
+    free(s->offsets.tail);
+    free(s->times.tail);
+    free(s);
+}
+
+int segment_create_files(struct segment *s)
+{
+    static const enum segment_file files[] = { SEGMENT_INDEX, SEGMENT_TIMEINDEX, SEGMENT_LOG };
+    char path[SEGMENT_PATH_MAX];
+    int fd, rc = OK;
+
+    /* .log last: without it the others are strays, which the next start removes. */
+    for (size_t i = 0; i < sizeof files / sizeof files[0] && rc == OK; i++) {
+        segment_path(s->place, s->base, files[i], "", path);
+        rc = fio_open(s->place->dirfd, path, O_WRONLY | O_CREAT | O_TRUNC, &fd);
+        if (rc == OK)
+            fio_close(&fd);
+        KILL_POINT("segment.file_created");
+    }
+    s->max_known = true;
+    s->first_known = true;
+    return rc;
+}
+
+/* ---- the .log file ------------------------------------------------------------------------------------------- */
+
+int segment_file(struct segment *s, struct file_ref **out)
+{
+    char path[SEGMENT_PATH_MAX];
+    struct file_ref *mine;
+    int fd;
+
+    lock_take(s->view);
+    *out = s->log != NULL ? file_ref(s->log) : NULL;
+    lock_drop(s->view);
+    if (*out != NULL)
+        return OK;
+    segment_path(s->place, s->base, SEGMENT_LOG, "", path);
+    TRY(fio_open(s->place->dirfd, path, O_RDWR, &fd));
+    mine = file_ref_new(fd);
+    if (mine == NULL) {
+        fio_close(&fd);
+        return ERR_NOMEM;
+    }
+    lock_take(s->view);
+    if (s->log == NULL) {
+        s->log = mine;
+        mine = NULL;
+    }
+    *out = file_ref(s->log);
+    lock_drop(s->view);
+    file_unref(&mine);                  /* somebody else was faster */
+    return OK;
+}
+
+int segment_write(struct segment *s, const void *p, size_t n)
+{
+    struct file_ref *f;
+    int rc;
+
+    TRY(segment_file(s, &f));
+    rc = fio_pwrite(f->fd, p, n, s->size);
+    KILL_POINT("append.written");
+    if (rc != OK && fio_truncate(f->fd, s->size) != OK)
+        rc = ERR_IO;
+    file_unref(&f);
+    return rc;
+}
+
+int segment_truncate(struct segment *s, uint32_t size)
+{
+    struct file_ref *f;
+    int rc;
+
+    TRY(segment_file(s, &f));
+    rc = fio_truncate(f->fd, size);
+    file_unref(&f);
+    if (rc == OK) {
+        lock_take(s->view);
+        s->size = size;
+        lock_drop(s->view);
+    }
+    return rc;
+}
+
+int segment_mtime_ms(const struct segment *s, int64_t *out)
+{
+    char path[SEGMENT_PATH_MAX];
+    struct stat st;
+
+    segment_path(s->place, s->base, SEGMENT_LOG, "", path);
+    if (fstatat(s->place->dirfd, path, &st, 0) != 0)
+        return ERR_NOENT;
+    *out = (int64_t)st.st_mtim.tv_sec * 1000 + st.st_mtim.tv_nsec / 1000000;
+    return OK;
+}
+
+/* ---- index entries in memory and on file --------------------------------------------------------------------- */
+
+static int tail_room(struct index *x, size_t entry)
+{
+    uint32_t cap = x->cap == 0 ? TAIL_MIN : x->cap * 2;
+    uint8_t *t;
+
+    if (x->n < x->cap)
+        return OK;
+    t = realloc(x->tail, cap * entry);
+    if (t == NULL)
+        return ERR_NOMEM;
+    x->tail = t;
+    x->cap = cap;
+    return OK;
+}
+
+/* Entries in memory go behind those in the file, then are forgotten here. */
+static int tail_flush(struct segment *s, struct index *x, size_t entry, enum segment_file f)
+{
+    char path[SEGMENT_PATH_MAX];
+    uint8_t *old;
+    int fd, rc;
+
+    if (x->n == 0)
+        return OK;
+    segment_path(s->place, s->base, f, "", path);
+    TRY(fio_open(s->place->dirfd, path, O_WRONLY | O_CREAT, &fd));
+    rc = fio_pwrite(fd, x->tail, x->n * entry, (int64_t)(x->on_file * entry));
+    fio_close(&fd);
+    KILL_POINT("index.written");
+    TRY(rc);                            /* what was written of them is written again at the same place */
+    lock_take(s->view);
+    x->on_file += x->n;
+    x->n = x->cap = 0;
+    old = x->tail;
+    x->tail = NULL;
+    lock_drop(s->view);
+    free(old);
+    return OK;
+}
+
+int segment_index_room(struct segment *s)
+{
+    int rc = OK;
+
+    if (s->offsets.n >= TAIL_MAX || s->times.n >= TAIL_MAX)
+        rc = segment_flush_indexes(s, false);
+    if (rc != OK || (s->offsets.n < s->offsets.cap && s->times.n < s->times.cap))
+        return rc;
+    lock_take(s->view);
+    rc = tail_room(&s->offsets, OFFSET_INDEX_ENTRY);
+    if (rc == OK)
+        rc = tail_room(&s->times, TIME_INDEX_ENTRY);
+    lock_drop(s->view);
+    return rc;
+}
+
+/* Room was made. Only a timestamp above the last entry's is worth one. */
+static void time_entry(struct segment *s)
+{
+    if (s->max.timestamp <= s->last_time.timestamp)
+        return;
+    assert(s->times.n < s->times.cap);
+    time_index_put(s->times.tail + (size_t)s->times.n * TIME_INDEX_ENTRY, s->base, s->max);
+    s->times.n++;
+    s->last_time = s->max;
+}
+
+void segment_publish(struct segment *s, uint32_t n, int64_t last_offset, int64_t max_timestamp, int64_t max_offset,
+                     int32_t index_interval_bytes)
+{
+    lock_assert(s->view);
+    if (s->size == 0) {
+        s->first_timestamp = max_timestamp;
+        s->first_known = true;
+    }
+    if (max_timestamp > s->max.timestamp)
+        s->max = (struct time_index_entry){ max_timestamp, max_offset };
+    if (s->since_index > (uint32_t)index_interval_bytes && last_offset > s->last_indexed) {
+        assert(s->offsets.n < s->offsets.cap);
+        offset_index_put(s->offsets.tail + (size_t)s->offsets.n * OFFSET_INDEX_ENTRY, s->base,
+                         (struct offset_index_entry){ last_offset, s->size });
+        s->offsets.n++;
+        s->last_indexed = last_offset;
+        time_entry(s);
+        s->since_index = 0;
+    }
+    s->since_index += n;
+    s->size += n;
+}
+
+int segment_flush_indexes(struct segment *s, bool final)
+{
+    if (final && s->max.timestamp > s->last_time.timestamp) {
+        int rc;
+        lock_take(s->view);
+        rc = tail_room(&s->times, TIME_INDEX_ENTRY);
+        if (rc == OK)
+            time_entry(s);
+        lock_drop(s->view);
+        TRY(rc);
+    }
+    TRY(tail_flush(s, &s->offsets, OFFSET_INDEX_ENTRY, SEGMENT_INDEX));
+    return tail_flush(s, &s->times, TIME_INDEX_ENTRY, SEGMENT_TIMEINDEX);
+}
+
+/* ---- searching an index -------------------------------------------------------------------------------------- */
+
+typedef bool at_or_below_fn(const uint8_t *p, int64_t base, int64_t key);
+
+static bool offset_at_or_below(const uint8_t *p, int64_t base, int64_t key)
+{
+    return offset_index_get(p, base).offset <= key;
+}
+
+static bool time_at_or_below(const uint8_t *p, int64_t base, int64_t key)
+{
+    return time_index_get(p, base).timestamp <= key;
+}
+
+struct index_kind {
+    size_t            entry;
+    enum segment_file file;
+    at_or_below_fn   *at_or_below;
+};
+
+static const struct index_kind offset_kind = { OFFSET_INDEX_ENTRY, SEGMENT_INDEX, offset_at_or_below };
+static const struct index_kind time_kind = { TIME_INDEX_ENTRY, SEGMENT_TIMEINDEX, time_at_or_below };
+
+/* How many of the n entries at p are at or below key. */
+static size_t count_below(const struct index_kind *k, const uint8_t *p, size_t n, int64_t base, int64_t key)
+{
+    size_t lo = 0, hi = n;
+
+    while (lo < hi) {
+        size_t mid = lo + (hi - lo) / 2;
+        if (k->at_or_below(p + mid * k->entry, base, key))
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    return lo;
+}
+
+#define SEARCH_BLOCK 256                /* entries read at once when the search is that narrow */
+
+/* The greatest of the n entries in the file at or below key, into out. */
+static int search_file(const struct segment *s, const struct index_kind *k, size_t n, int64_t key, uint8_t *out,
+                       bool *found)
+{
+    uint8_t block[(SEARCH_BLOCK + 1) * TIME_INDEX_ENTRY];
+    char path[SEGMENT_PATH_MAX];
+    size_t lo = 0, hi = n, below;       /* entries before lo are at or below key, from hi on above */
+    int fd, rc = OK;
+
+    segment_path(s->place, s->base, k->file, "", path);
+    TRY(fio_open(s->place->dirfd, path, O_RDONLY, &fd));
+    while (rc == OK && hi - lo > SEARCH_BLOCK) {
+        size_t mid = lo + (hi - lo) / 2;
+        rc = fio_pread_all(fd, block, k->entry, (int64_t)(mid * k->entry));
+        if (rc == OK && k->at_or_below(block, s->base, key))
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    /* One more before lo: it is the answer if none of the block is. */
+    if (lo > 0)
+        lo--;
+    if (rc == OK)
+        rc = fio_pread_all(fd, block, (hi - lo) * k->entry, (int64_t)(lo * k->entry));
+    fio_close(&fd);
+    TRY(rc);
+    below = count_below(k, block, hi - lo, s->base, key);
+    *found = below > 0;
+    if (*found)
+        memcpy(out, block + (below - 1) * k->entry, k->entry);
+    return OK;
+}
+
+/* The greatest entry at or below key, into out. *found false: there is none. */
+static int search(struct segment *s, const struct index *x, const struct index_kind *k, int64_t key, uint8_t *out,
+                  bool *found)
+{
+    size_t on_file, below;
+
+    lock_take(s->view);
+    on_file = x->on_file;
+    below = count_below(k, x->tail, x->n, s->base, key);
+    if (below > 0)
+        memcpy(out, x->tail + (below - 1) * k->entry, k->entry);
+    lock_drop(s->view);
+    *found = below > 0;
+    if (*found || on_file == 0)
+        return OK;
+    return search_file(s, k, on_file, key, out, found);
+}
+
+/* A look-up can always do without an index that turns out to be damaged; it only takes longer. */
+static void bad_index(const struct segment *s, const struct index_kind *k, const char *why)
+{
+    static struct log_limit limit = LOG_LIMIT(60000, 10);
+    char path[SEGMENT_PATH_MAX];
+    int hidden;
+
+    if (!log_limit(&limit, &hidden))
+        return;
+    segment_path(s->place, s->base, k->file, "", path);
+    log_warn("%s: %s; searching without it; remove the file and restart to have it rebuilt", path, why);
+}
+
+/* ---- look-ups ------------------------------------------------------------------------------------------------ */
+
+static int offset_floor(struct segment *s, int64_t offset, uint32_t end, uint32_t *pos)
+{
+    uint8_t e[OFFSET_INDEX_ENTRY];
+    bool found;
+    int rc = search(s, &s->offsets, &offset_kind, offset, e, &found);
+
+    *pos = 0;
+    if (rc == ERR_SHORT) {
+        bad_index(s, &offset_kind, "shorter than it was");
+        return OK;
+    }
+    TRY(rc);
+    if (found)
+        *pos = offset_index_get(e, s->base).pos;
+    if (*pos >= end)
+        *pos = 0;                       /* above what this look-up may see, or damaged */
+    return OK;
+}
+
+static int scan_for(int fd, int64_t offset, uint32_t from, uint32_t end, uint32_t *pos, struct batch_head *h)
+{
+    uint8_t buf[4096];
+    struct scan sc;
+
+    scan_init(&sc, fd, from, end, buf, sizeof buf);
+    while (scan_next(&sc)) {
+        if (from > 0 && sc.pos == from && sc.head.base_offset > offset) {
+            sc.rc = ERR_CORRUPT;        /* the index pointed too far */
+            break;
+        }
+        if (sc.head.last_offset < offset)
+            continue;
+        *pos = (uint32_t)sc.pos;
+        *h = sc.head;
+        return OK;
+    }
+    *pos = (uint32_t)sc.pos;
+    return sc.rc == OK ? ERR_RANGE : sc.rc;
+}
+
+int segment_locate(struct segment *s, int64_t offset, uint32_t end, uint32_t *pos, struct batch_head *h)
+{
+    struct file_ref *f;
+    uint32_t from;
+    int rc;
+
+    TRY(segment_file(s, &f));
+    rc = offset_floor(s, offset, end, &from);
+    if (rc == OK)
+        rc = scan_for(f->fd, offset, from, end, pos, h);
+    if ((rc == ERR_CORRUPT || rc == ERR_SHORT) && from > 0) {
+        bad_index(s, &offset_kind, "an entry does not lead to its batch");
+        rc = scan_for(f->fd, offset, 0, end, pos, h);
+    }
+    file_unref(&f);
+    if (rc == ERR_CORRUPT || rc == ERR_SHORT) {
+        char path[SEGMENT_PATH_MAX];
+        segment_path(s->place, s->base, SEGMENT_LOG, "", path);
+        log_error("%s: no whole batch at position %" PRIu32 ", looking for offset %" PRId64 "; the file was damaged "
+                  "after it was written: restore it from a copy", path, *pos, offset);
+        rc = ERR_CORRUPT;
+    }
+    return rc;
+}
+
+int segment_time_floor(struct segment *s, int64_t ts, int64_t *offset)
+{
+    uint8_t e[TIME_INDEX_ENTRY];
+    bool found;
+    int rc = search(s, &s->times, &time_kind, ts, e, &found);
+
+    *offset = s->base;
+    if (rc == ERR_SHORT) {
+        bad_index(s, &time_kind, "shorter than it was");
+        return OK;
+    }
+    TRY(rc);
+    if (found)
+        *offset = time_index_get(e, s->base).offset;
+    return OK;
+}
+
+int segment_max(struct segment *s, struct time_index_entry *out)
+{
+    uint8_t e[TIME_INDEX_ENTRY];
+    bool found = false;
+    int rc = OK;
+
+    lock_take(s->view);
+    found = s->max_known;
+    *out = s->max;
+    lock_drop(s->view);
+    if (found)
+        return OK;
+    rc = search(s, &s->times, &time_kind, INT64_MAX, e, &found);
+    if (rc == ERR_SHORT) {
+        bad_index(s, &time_kind, "shorter than it was");
+        rc = OK;
+        found = false;
+    }
+    TRY(rc);
+    if (found)
+        *out = time_index_get(e, s->base);
+    lock_take(s->view);
+    s->max = *out;
+    s->max_known = true;
+    lock_drop(s->view);
+    return OK;
+}
+
+int segment_first_timestamp(struct segment *s, int64_t *out)
+{
+    uint8_t buf[BATCH_HEAD_BYTES];
+    struct file_ref *f;
+    struct scan sc;
+
+    if (!s->first_known && s->size > 0) {
+        TRY(segment_file(s, &f));
+        scan_init(&sc, f->fd, 0, s->size, buf, sizeof buf);
+        if (scan_next(&sc))
+            s->first_timestamp = sc.head.max_timestamp;
+        file_unref(&f);
+        TRY(sc.rc);
+    }
+    s->first_known = true;
+    *out = s->first_timestamp;
+    return OK;
+}

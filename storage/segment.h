@@ -1,0 +1,98 @@
+/* storage/segment.h - one segment of a log: <base>.log with its .index and .timeindex.
+ *
+ * OWNER    the log's array of segments holds one reference; readers borrow with segment_ref() and give back with
+ *          segment_unref(). The last one closes the .log and frees the memory; files are unlinked by the log.
+ * LOCKS    [log]  the caller holds the log's `plog` lock, or the segment is not shared yet
+ *          [any]  the caller holds a reference; takes `plogview` inside, never across a system call
+ *          [view] the caller holds `plogview`
+ * UNITS    offset = record offset; pos = byte position in .log.
+ * FILES    .log is opened at its first use and stays open while the segment lives; index files are opened for each
+ *          use. Index entries wait in memory (encoded as in the file) and are written in groups: invariants 7 and 8.
+ * FAILURE  what fio gives, ERR_CORRUPT. ERR_NOENT from [any]: the files went away meanwhile; look the segment up
+ *          again.
+ */
+#ifndef STORAGE_SEGMENT_H
+#define STORAGE_SEGMENT_H
+
+#include "base/chain.h"
+#include "base/lock.h"
+#include "proto/records/batch.h"
+#include "storage/index_file.h"
+
+#include <stdatomic.h>
+
+/* Where a log's files are. Lives as long as the log. */
+struct place {
+    int         dirfd;                  /* of the log directory */
+    const char *dir;                    /* "topic-partition", below it */
+};
+
+enum segment_file { SEGMENT_LOG, SEGMENT_INDEX, SEGMENT_TIMEINDEX, SEGMENT_SNAPSHOT, SEGMENT_FILES_N };
+
+#define SEGMENT_PATH_MAX 320            /* directory (255) / 20 digits . suffix .deleted */
+
+/* "dir/00000000000000000012.log", with `more` (".deleted" or "") behind. */
+void segment_path(const struct place *p, int64_t base, enum segment_file f, const char *more,
+                  char out[SEGMENT_PATH_MAX]);
+
+/* One of the two indexes: on_file entries in the file, then n in memory. */
+struct index {
+    uint32_t on_file;
+    uint32_t n, cap;
+    uint8_t *tail;
+};
+
+struct segment {
+    atomic_int          refs;
+    /* fixed */
+    const struct place *place;
+    struct lock        *view;           /* of the log */
+    int64_t             base;
+    /* changed under plog and plogview, read under either */
+    struct file_ref    *log;            /* NULL: not opened yet (set by readers too, under plogview) */
+    uint32_t            size;           /* published bytes of .log */
+    struct index        offsets;
+    struct index        times;
+    bool                max_known;      /* max is right; else it is the last entry of .timeindex, not read yet */
+    struct time_index_entry max;        /* largest timestamp and the last offset of the first batch that has it; -1 */
+    /* under plog */
+    uint32_t            since_index;    /* bytes appended since the last index entry */
+    int64_t             last_indexed;   /* offset of the last entry of .index, or base - 1 */
+    struct time_index_entry last_time;  /* last entry of .timeindex, or -1, base */
+    int64_t             first_timestamp;        /* max timestamp of the first batch; -1 none */
+    bool                first_known;
+    int64_t             created_ms;
+    int64_t             jitter_ms;
+};
+
+struct segment *segment_new(const struct place *p, struct lock *view, int64_t base) must_use;
+struct segment *segment_ref(struct segment *s);
+void            segment_unref(struct segment **s);                      /* NULL-safe */
+
+int segment_create_files(struct segment *s) must_use;                   /* [log] empty ones, replacing empty ones */
+int segment_file(struct segment *s, struct file_ref **out) must_use;    /* [any] a new reference of the open .log */
+
+/* Bytes at the end of .log, not yet visible. On failure nothing remains of them; ERR_IO: that failed too. */
+int segment_write(struct segment *s, const void *p, size_t n) must_use;                                 /* [log] */
+
+/* Makes sure that the next segment_index() cannot fail for want of memory; writes a full tail out first. */
+int segment_index_room(struct segment *s) must_use;                                                     /* [log] */
+/* [view and log] a chunk of n bytes at s->size becomes visible; max_timestamp at max_offset is its largest. */
+void segment_publish(struct segment *s, uint32_t n, int64_t last_offset, int64_t max_timestamp, int64_t max_offset,
+                     int32_t index_interval_bytes);
+int segment_flush_indexes(struct segment *s, bool final) must_use;      /* [log] final: with the last time entry */
+
+/* [any] First batch below end (a published size) whose last offset is >= offset. ERR_RANGE with *pos = end: none
+ * has. */
+int segment_locate(struct segment *s, int64_t offset, uint32_t end, uint32_t *pos, struct batch_head *h) must_use;
+/* Offset from which a batch with a timestamp >= ts may be found. */
+int segment_time_floor(struct segment *s, int64_t ts, int64_t *offset) must_use;                        /* [any] */
+int segment_max(struct segment *s, struct time_index_entry *out) must_use;                              /* [any] */
+int segment_first_timestamp(struct segment *s, int64_t *out) must_use;  /* [log] max timestamp of the first batch; -1 */
+
+int segment_mtime_ms(const struct segment *s, int64_t *out) must_use;   /* [any] */
+
+/* Cuts .log and then nothing else: the caller rebuilds the indexes. */
+int segment_truncate(struct segment *s, uint32_t size) must_use;        /* [log] */
+
+#endif

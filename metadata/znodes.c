@@ -375,6 +375,10 @@ int znode_topic_read(struct bytes in, struct arena *a, struct znode_topic *t)
     if (rc != OK)
         goto out;
     map = json_object_get(o, "partitions");
+    if (map != NULL && !json_is_object(map)) {
+        rc = ERR_CORRUPT;
+        goto out;
+    }
     t->partitions = arena_array(a, json_object_size(map) + 1, sizeof *t->partitions);
     if (t->partitions == NULL) {
         rc = ERR_NOMEM;

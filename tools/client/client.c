@@ -274,8 +274,8 @@ static int peer_ready(struct client *c, struct peer *p, int64_t deadline_ms)
         return peer_greet(c, p, deadline_ms);
     peer_lost(c, p, rc);
     if (!p->complained && rc != ERR_NOENT) {
-        fprintf(stderr, "WARN Connection to %s could not be established, trying again for up to %d s: %s\n", c->error,
-                c->conf.api_timeout_ms / 1000, "broker may not be available");
+        fprintf(stderr, "WARN Connection to %s:%u could not be established (%s). Broker may not be available; trying "
+                "again for up to %d s.\n", p->host, p->port, p->conn.error, c->conf.api_timeout_ms / 1000);
         p->complained = true;
     }
     return rc;

@@ -228,9 +228,11 @@ static int read_options(struct dump *d, struct options *o)
     return decoder_find(d, options_str(o, L_KEY_DECODER), &d->key_decoder);
 }
 
+/* Every file, also after one that cannot be dumped: its trouble is printed, and the first one is the result. */
 static int dump_files(struct dump *d, const char *list)
 {
     size_t n = strlen(list);
+    int    result = OK;
 
     while (n > 0 && list[n - 1] == ',')
         n--;
@@ -240,10 +242,14 @@ static int dump_files(struct dump *d, const char *list)
 
         if (file == NULL)
             return dump_fail(d, ERR_NOMEM, "out of memory");
-        TRY(dump_file(d, file));
+        int rc = dump_file(d, file);
+        if (rc != OK)
+            command_fail("%s", d->error);
+        if (result == OK)
+            result = rc;
         at += len + 1;
     }
-    return OK;
+    return result;
 }
 
 static int dump_run(const struct invocation *inv, struct options *o)
@@ -255,11 +261,11 @@ static int dump_run(const struct invocation *inv, struct options *o)
         return command_usage(inv, o->error);
     arena_init(&d.arena, MEMORY_LIMIT);
     rc = read_options(&d, o);
-    if (rc == OK)
-        rc = dump_files(&d, options_str(o, L_FILES));
-    print_all_faults(&d);
     if (rc != OK)
         command_fail("%s", d.error);
+    else
+        rc = dump_files(&d, options_str(o, L_FILES));
+    print_all_faults(&d);
     arena_fini(&d.arena);
     return rc == OK ? 0 : 1;
 }

@@ -6,7 +6,8 @@
  * 3. A batch that does not fit into the map is done again from its first call after the map has grown:
  *    answers are overwritten, and watches are armed and fired only after the commit, so nothing is seen
  *    twice.
- * 4. When a commit fails, its writes are answered with the reason and the reads are done again, on what is
+ * 4. A session begins with the first batch: one commit for both, which a start on a slow disk is glad of.
+ * 5. When a commit fails, its writes are answered with the reason and the reads are done again, on what is
  * there.
  */
 #include "metadata/lmdb_store.h"
@@ -35,6 +36,7 @@ struct lmdb_store {
     /* the store's thread only */
     struct tree        tree;
     struct watches     watches;
+    bool               begun;           /* the session is in the file */
 };
 
 static struct lmdb_store *self(struct store *s)
@@ -94,9 +96,12 @@ static bool call_writes(const struct store_call *call)
 static int batch_apply(struct lmdb_store *ls, struct store_call *batch, bool writes, int refuse)
 {
     struct tree_txn x;
+    bool begin = writes && !ls->begun;
     int rc = tree_begin(&ls->tree, &x, writes);
 
     x.session = atomic_load(&ls->session);
+    if (rc == OK && begin)
+        rc = tree_change_session(&x, true);
     for (struct store_call *c = batch; c != NULL && rc == OK; c = c->next) {
         if (c->built != OK)
             c->rc = c->built;
@@ -109,13 +114,14 @@ static int batch_apply(struct lmdb_store *ls, struct store_call *batch, bool wri
         rc = tree_commit(&x);
     else
         tree_abort(&x);
+    ls->begun |= begin && rc == OK;
     return rc;
 }
 
 /* Does the batch; every call of it has its answer then. */
 static void batch_run(struct lmdb_store *ls, struct store_call *batch)
 {
-    bool writes = false;
+    bool writes = !ls->begun;
     int rc, grown = OK;
 
     for (struct store_call *c = batch; c != NULL; c = c->next)
@@ -157,30 +163,29 @@ static void batch_answer(struct lmdb_store *ls, struct store_call *batch)
     }
 }
 
-static int session_change(struct lmdb_store *ls, bool another)
+static int session_try(struct lmdb_store *ls, bool another)
 {
     struct tree_txn x;
     int rc = tree_begin(&ls->tree, &x, true);
 
     if (rc == OK)
-        rc = tree_end_session(&x);
-    if (rc == OK && another)
-        x.sessions++;
+        rc = tree_change_session(&x, another);
     if (rc != OK) {
         tree_abort(&x);
         return rc;
     }
     TRY(tree_commit(&x));
+    ls->begun = true;
     atomic_store(&ls->session, another ? x.sessions : 0);
     return OK;
 }
 
 /* Ephemeral nodes of the session before go; a new session begins, unless this is the end. */
-static int session_begin(struct lmdb_store *ls, bool another)
+static int session_change(struct lmdb_store *ls, bool another)
 {
     int rc;
 
-    while ((rc = session_change(ls, another)) == ERR_AGAIN)
+    while ((rc = session_try(ls, another)) == ERR_AGAIN)
         TRY(tree_grow(&ls->tree));
     return rc;
 }
@@ -189,7 +194,7 @@ static void session_expire(struct lmdb_store *ls)
 {
     watches_event(&ls->watches, STORE_EV_EXPIRED, "");
     watches_clear(&ls->watches);
-    if (session_begin(ls, true) == OK)
+    if (session_change(ls, true) == OK)
         watches_event(&ls->watches, STORE_EV_SESSION, "");
 }
 
@@ -235,7 +240,7 @@ static void *lmdb_main(void *arg)
         if (expire)
             session_expire(ls);
     }
-    if (session_begin(ls, false) != OK)
+    if (ls->begun && session_change(ls, false) != OK)
         log_warn("%s: the session could not be ended; the next start will do that", ls->tree.file);
     return NULL;
 }
@@ -282,18 +287,13 @@ int lmdb_store_open(struct store **out, const char *dir)
         free(ls);
         return rc;
     }
-    rc = session_begin(ls, true);
-    if (rc != OK) {
-        log_error("%s: cannot begin a session: %s", file, err_text(rc));
-    } else {
-        lock_init(&ls->lock, LOCK_store);
-        cond_init(&ls->cond);
-        rc = pthread_create(&ls->thread, NULL, lmdb_main, ls) == 0 ? OK : ERR_SYSTEM;
-    }
-    if (rc != OK) {
+    atomic_store(&ls->session, ls->tree.sessions + 1);
+    lock_init(&ls->lock, LOCK_store);
+    cond_init(&ls->cond);
+    if (pthread_create(&ls->thread, NULL, lmdb_main, ls) != 0) {
         tree_close(&ls->tree);
         free(ls);
-        return rc;
+        return ERR_SYSTEM;
     }
     *out = &ls->base;
     return OK;

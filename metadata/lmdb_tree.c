@@ -423,7 +423,7 @@ int tree_apply(struct tree_txn *x, struct store_call *call)
     return is_answer(rc) ? OK : rc;
 }
 
-int tree_end_session(struct tree_txn *x)
+static int delete_ephemerals(struct tree_txn *x)
 {
     const uint8_t first = KEY_EPHEMERAL;
     struct store_call *call = NULL;
@@ -457,6 +457,18 @@ int tree_end_session(struct tree_txn *x)
         store_call_free(&call);
     }
     return rc == ERR_NOENT ? OK : rc;
+}
+
+int tree_change_session(struct tree_txn *x, bool another)
+{
+    struct node root = { .creates = 0 };
+
+    if (x->tree->fresh)
+        TRY(node_put(x, "/", &root, 0));
+    TRY(delete_ephemerals(x));
+    if (another)
+        x->sessions++;
+    return OK;
 }
 
 /* ---- transactions ------------------------------------------------------------------------------------- */
@@ -509,6 +521,7 @@ int tree_commit(struct tree_txn *x)
         return rc;
     x->tree->zxid = x->zxid;
     x->tree->sessions = x->sessions;
+    x->tree->fresh = false;
     return OK;
 }
 
@@ -541,13 +554,12 @@ int tree_grow(struct tree *t)
     return err_of(mdb_env_set_mapsize(t->env, info.me_mapsize * 2));
 }
 
-/* A new file gets its root; an old one must be ours. */
+/* A file that is not fresh must be ours. */
 static int counters_read(struct tree *t)
 {
     uint8_t name = KEY_COUNTERS;
     MDB_val key = { 1, &name }, v;
     struct tree_txn x;
-    struct node root = { .creates = 0 };
     int rc;
 
     TRY(tree_begin(t, &x, false));
@@ -559,16 +571,8 @@ static int counters_read(struct tree *t)
         t->sessions = (int64_t)be_get64((const uint8_t *)v.mv_data + 16);
     }
     tree_abort(&x);
-    if (rc != ERR_NOENT)
-        return rc;
-    TRY(tree_begin(t, &x, true));
-    rc = node_put(&x, "/", &root, 0);
-    if (rc != OK) {
-        tree_abort(&x);
-        return rc;
-    }
-    x.sessions++;                                   /* the commit that follows makes it durable */
-    return tree_commit(&x);
+    t->fresh = rc == ERR_NOENT;
+    return t->fresh ? OK : rc;
 }
 
 static int env_open(struct tree *t)

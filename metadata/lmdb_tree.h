@@ -36,6 +36,7 @@ struct tree {
     size_t   buf_cap;
     int64_t  zxid;              /* last committed */
     int64_t  sessions;
+    bool     fresh;             /* nothing has been committed yet: not even the root is there */
     char    *file;              /* for messages */
 };
 
@@ -61,6 +62,7 @@ void tree_abort(struct tree_txn *x);                            /* harmless afte
  * has to abort the whole transaction; what the caller of the store has to know is in call->rc. */
 int  tree_apply(struct tree_txn *x, struct store_call *call) must_use;
 
-int  tree_end_session(struct tree_txn *x) must_use;             /* deletes every ephemeral node */
+/* Deletes every ephemeral node; with `another`, counts the session that begins. Makes the root of a fresh tree. */
+int  tree_change_session(struct tree_txn *x, bool another) must_use;
 
 #endif

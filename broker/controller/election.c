@@ -20,7 +20,7 @@ struct election {
     struct frame f;
     bool         taken;                 /* /controller is there */
     int32_t      holder;
-    bool         have_epoch;
+    bool         have_epoch;            /* else it has to be made first */
     int32_t      epoch, version;        /* of /controller_epoch */
     int32_t      wanted;
     bool         won;
@@ -56,34 +56,6 @@ static enum step_next look(struct controller *c, struct frame *f)
     return STEP_NEXT;
 }
 
-/* Taken already: nothing to do but to know it. */
-static enum step_next yield_or_prepare(struct controller *c, struct frame *f)
-{
-    struct election *e = (struct election *)f;
-
-    if (e->taken) {
-        c->controller_id = e->holder;
-        controller_set_ready(c, OK);
-        return STEP_END;
-    }
-    if (!e->have_epoch) {
-        struct store_call *call = ctl_call(c);
-
-        if (call == NULL)
-            return STEP_END;
-        store_create(call, ZK_CONTROLLER_EPOCH, (struct bytes){ (const uint8_t *)"0", 1 }, 0);
-        ctl_ask(c, call, NULL, NULL);               /* there in the meantime: as good */
-        call = ctl_call(c);
-        if (call == NULL)
-            return STEP_END;
-        store_exists(call, ZK_CONTROLLER, STORE_WATCH);
-        store_get(call, ZK_CONTROLLER, 0);
-        store_get(call, ZK_CONTROLLER_EPOCH, 0);
-        ctl_ask(c, call, looked, e);
-    }
-    return STEP_NEXT;
-}
-
 static void tried(struct controller *c, struct store_call *call, void *subject)
 {
     struct election *e = subject;
@@ -102,8 +74,6 @@ static enum step_next try_it(struct controller *c, struct frame *f)
     char *node, epoch[16];
     struct store_call *call;
 
-    if (!e->have_epoch || e->taken)
-        return STEP_NEXT;
     e->wanted = e->epoch + 1;
     snprintf(epoch, sizeof epoch, "%d", e->wanted);
     node = znode_controller_write(c->opts.broker->id, wall_ms());
@@ -118,6 +88,28 @@ static enum step_next try_it(struct controller *c, struct frame *f)
     free(node);
     ctl_ask(c, call, tried, e);
     return STEP_NEXT;
+}
+
+/* Taken already: nothing to do but to know it. */
+static enum step_next yield_or_claim(struct controller *c, struct frame *f)
+{
+    struct election *e = (struct election *)f;
+
+    if (e->taken) {
+        c->controller_id = e->holder;
+        controller_set_ready(c, OK);
+        return STEP_END;
+    }
+    if (!e->have_epoch) {
+        struct store_call *call = ctl_call(c);
+
+        if (call == NULL)
+            return STEP_END;
+        store_create(call, ZK_CONTROLLER_EPOCH, (struct bytes){ (const uint8_t *)"0", 1 }, 0);
+        ctl_ask(c, call, NULL, NULL);               /* what follows is refused if it is there in the meantime */
+        e->epoch = e->version = 0;
+    }
+    return try_it(c, f);
 }
 
 /* Arms the watch in any case, and tells a lost answer from a lost election. */
@@ -159,9 +151,9 @@ static enum step_next conclude(struct controller *c, struct frame *f)
 void election_begin(struct controller *c)
 {
     static const struct step steps[] = {
-        { "look at /controller", look },       { "prepare the epoch", yield_or_prepare },
-        { "claim /controller", try_it },       { "look at the outcome", look_again },
-        { "conclude", conclude },              { NULL, NULL },
+        { "look at /controller", look },       { "yield or claim it", yield_or_claim },
+        { "look at the outcome", look_again }, { "conclude", conclude },
+        { NULL, NULL },
     };
 
     if (!atomic_load(&c->active))

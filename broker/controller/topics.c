@@ -8,7 +8,7 @@
  *   4. UpdateMetadata without partitions, so that brokers know each other before they are told to lead or
  *   follow 5. replicas of live brokers go Online, which sends them LeaderAndIsr; partitions get their first
  *      state here, and those without a leader are given one if that is possible
- *   6. deletions go on
+ *   6. deletions go on; /feature is brought up to date
  */
 #include "broker/controller/priv.h"
 
@@ -614,11 +614,11 @@ static enum step_next failover_done(struct controller *c, struct frame *f)
 void failover_begin(struct controller *c)
 {
     static const struct step steps[] = {
-        { "read the overview", overview_ask },     { "write /feature", feature_write },
-        { "read the brokers", brokers_ask },       { "read the topics", intake_read },
-        { "give ids", intake_ids },                { "read the states", states_ask },
-        { "queue deletions", queue_deletions },    { "start the states", states_start },
-        { "go on with deletions", deletions_start }, { "done", failover_done },
+        { "read the overview", overview_ask },     { "read the brokers", brokers_ask },
+        { "read the topics", intake_read },        { "give ids", intake_ids },
+        { "read the states", states_ask },         { "queue deletions", queue_deletions },
+        { "start the states", states_start },      { "go on with deletions", deletions_start },
+        { "done", failover_done },                 { "write /feature", feature_write },
         { NULL, NULL },
     };
     struct failover *fo = frame_push(c, sizeof *fo, steps);

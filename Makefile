@@ -107,7 +107,7 @@ $(B)/tests/unit/%: $(B)/obj/tests/unit/%.o $(ALL_LIBS)
 
 -include tests/tests.mk
 
-.PHONY: setup layers style unit run clean
+.PHONY: setup layers style symbols unit run clean
 setup:
 	@sh tools/dev/setup.sh
 
@@ -117,6 +117,9 @@ layers:
 
 style:
 	@sh tools/dev/style.sh
+
+symbols: build-all
+	@sh tools/dev/symbols.sh $(B)
 
 # In two steps, since the first may install what the second looks for.
 run: setup

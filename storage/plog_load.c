@@ -14,7 +14,7 @@
 #include "base/log.h"
 #include "storage/fio.h"
 #include "storage/killpoint.h"
-#include "storage/scan.h"
+#include "storage/log_scan.h"
 #include "storage/syncer.h"
 
 #include <dirent.h>
@@ -237,7 +237,7 @@ static int take_epoch(struct load *ld, const struct batch_head *h)
     return epochs_assign(e, h->leader_epoch, h->base_offset, &changed);
 }
 
-static int take_producer(struct load *ld, const struct scan *sc)
+static int take_producer(struct load *ld, const struct log_scan *sc)
 {
     uint8_t *p = NULL;
     int rc = OK;
@@ -245,7 +245,7 @@ static int take_producer(struct load *ld, const struct scan *sc)
     if (sc->head.producer_id < 0 || sc->head.base_offset < ld->snapshot)
         return OK;
     if (batch_is_control(&sc->head))
-        TRY(scan_batch(sc, &p));
+        TRY(log_scan_batch(sc, &p));
     rc = producers_replay(&ld->l->producers, &sc->head, p);
     free(p);
     return rc;
@@ -260,7 +260,7 @@ static bool in_order(const struct load *ld, const struct segment *s, const struc
 }
 
 /* The batch becomes part of the segment as if it had been appended now. */
-static int take_batch(struct load *ld, struct segment *s, const struct scan *sc)
+static int take_batch(struct load *ld, struct segment *s, const struct log_scan *sc)
 {
     TRY(segment_index_room(s));
     lock_take(&ld->l->view);
@@ -314,12 +314,12 @@ static int trusted_entries(struct segment *s, int64_t file_size, int64_t below, 
  * s->size is where. */
 static int walk_trusted(struct load *ld, struct segment *s, int fd, int64_t file_size, int64_t below, uint32_t pos)
 {
-    struct scan sc;
+    struct log_scan sc;
 
     s->max = s->last_time;
     s->max_known = true;
-    scan_init(&sc, fd, pos, file_size, ld->buf, SCAN_BUFFER);
-    while (scan_next(&sc) && sc.head.last_offset < below) {
+    log_scan_init(&sc, fd, pos, file_size, ld->buf, SCAN_BUFFER);
+    while (log_scan_next(&sc) && sc.head.last_offset < below) {
         if (pos > 0 && sc.pos == pos && (sc.head.base_offset > s->last_indexed || sc.head.last_offset < s->base)) {
             sc.rc = ERR_CORRUPT;        /* not where the index entry should lead */
             break;
@@ -339,7 +339,7 @@ static int rebuild_indexes(struct load *ld, struct segment *s)
 {
     int64_t file_size = s->size, expect = ld->expect;
     struct file_ref *f;
-    struct scan sc;
+    struct log_scan sc;
     int rc = OK;
 
     TRY(segment_file(s, &f));
@@ -350,8 +350,8 @@ static int rebuild_indexes(struct load *ld, struct segment *s)
     s->last_indexed = s->base - 1;
     s->since_index = 0;
     ld->expect = s->base;
-    scan_init(&sc, f->fd, 0, file_size, ld->buf, SCAN_BUFFER);
-    while (rc == OK && scan_next(&sc) && in_order(ld, s, &sc.head))
+    log_scan_init(&sc, f->fd, 0, file_size, ld->buf, SCAN_BUFFER);
+    while (rc == OK && log_scan_next(&sc) && in_order(ld, s, &sc.head))
         rc = take_batch(ld, s, &sc);
     if (rc == OK)
         rc = is_damage(sc.rc) ? OK : sc.rc;
@@ -445,7 +445,7 @@ static int replay_segment(struct load *ld, struct segment *s, uint32_t size, int
 {
     struct batch_head h;
     struct file_ref *f;
-    struct scan sc;
+    struct log_scan sc;
     uint32_t pos = 0;
     int rc = OK;
 
@@ -455,8 +455,8 @@ static int replay_segment(struct load *ld, struct segment *s, uint32_t size, int
         return OK;
     TRY(rc);
     TRY(segment_file(s, &f));
-    scan_init(&sc, f->fd, pos, size, ld->buf, SCAN_BUFFER);
-    while (rc == OK && scan_next(&sc) && sc.head.last_offset < to) {
+    log_scan_init(&sc, f->fd, pos, size, ld->buf, SCAN_BUFFER);
+    while (rc == OK && log_scan_next(&sc) && sc.head.last_offset < to) {
         if (ld->epochs_lost)
             rc = take_epoch(ld, &sc.head);
         if (rc == OK)
@@ -521,15 +521,15 @@ static int open_end(struct load *ld, struct segment *s)
 static int recover_rest(struct load *ld, struct segment *s, int fd, int64_t file_size, bool *whole)
 {
     bool check = !ld->l->dir->same_boot;
-    struct scan sc;
+    struct log_scan sc;
     int rc = OK;
 
-    scan_init(&sc, fd, s->size, file_size, ld->buf, SCAN_BUFFER);
-    while (rc == OK && scan_next(&sc)) {
+    log_scan_init(&sc, fd, s->size, file_size, ld->buf, SCAN_BUFFER);
+    while (rc == OK && log_scan_next(&sc)) {
         if (!in_order(ld, s, &sc.head))
             sc.rc = ERR_CORRUPT;
         else if (check || sc.next == file_size)
-            sc.rc = scan_check(&sc);
+            sc.rc = log_scan_check(&sc);
         if (sc.rc != OK)
             break;
         rc = take_epoch(ld, &sc.head);

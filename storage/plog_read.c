@@ -2,7 +2,7 @@
 #include "storage/plog_impl.h"
 
 #include "proto/records/records.h"
-#include "storage/scan.h"
+#include "storage/log_scan.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -143,7 +143,8 @@ static void drop_segments(struct segment **v, uint32_t *sizes, size_t n)
 }
 
 /* First record of the batch at or above start_offset with a timestamp of at least ts. *found false: there is none. */
-static int record_in_batch(const struct scan *sc, int64_t ts, int64_t start_offset, struct plog_at *out, bool *found)
+static int record_in_batch(const struct log_scan *sc, int64_t ts, int64_t start_offset, struct plog_at *out,
+                           bool *found)
 {
     struct record_iter it;
     struct record r;
@@ -151,7 +152,7 @@ static int record_in_batch(const struct scan *sc, int64_t ts, int64_t start_offs
     int rc;
 
     *found = false;
-    TRY(scan_batch(sc, &p));
+    TRY(log_scan_batch(sc, &p));
     record_iter_init(&it, &sc->head, p, DECOMPRESSED_MAX);
     while (!*found && record_iter_next(&it, &r)) {
         if (r.timestamp < ts || r.offset < start_offset)
@@ -171,7 +172,7 @@ static int record_in_segment(struct segment *s, uint32_t size, int64_t ts, int64
 {
     struct batch_head h;
     struct file_ref *f;
-    struct scan sc;
+    struct log_scan sc;
     uint8_t buf[4096];
     int64_t from;
     uint32_t pos;
@@ -186,8 +187,8 @@ static int record_in_segment(struct segment *s, uint32_t size, int64_t ts, int64
         return OK;
     TRY(rc);
     TRY(segment_file(s, &f));
-    scan_init(&sc, f->fd, pos, size, buf, sizeof buf);
-    while (rc == OK && !*found && scan_next(&sc))
+    log_scan_init(&sc, f->fd, pos, size, buf, sizeof buf);
+    while (rc == OK && !*found && log_scan_next(&sc))
         if (sc.head.max_timestamp >= ts && sc.head.last_offset >= start_offset)
             rc = record_in_batch(&sc, ts, start_offset, out, found);
     file_unref(&f);

@@ -4,7 +4,7 @@
 #include "base/log.h"
 #include "storage/fio.h"
 #include "storage/killpoint.h"
-#include "storage/scan.h"
+#include "storage/log_scan.h"
 
 #include <assert.h>
 #include <fcntl.h>
@@ -391,10 +391,10 @@ static int offset_floor(struct segment *s, int64_t offset, uint32_t end, uint32_
 static int scan_for(int fd, int64_t offset, uint32_t from, uint32_t end, uint32_t *pos, struct batch_head *h)
 {
     uint8_t buf[4096];
-    struct scan sc;
+    struct log_scan sc;
 
-    scan_init(&sc, fd, from, end, buf, sizeof buf);
-    while (scan_next(&sc)) {
+    log_scan_init(&sc, fd, from, end, buf, sizeof buf);
+    while (log_scan_next(&sc)) {
         if (from > 0 && sc.pos == from && sc.head.base_offset > offset) {
             sc.rc = ERR_CORRUPT;        /* the index pointed too far */
             break;
@@ -483,12 +483,12 @@ int segment_first_timestamp(struct segment *s, int64_t *out)
 {
     uint8_t buf[BATCH_HEAD_BYTES];
     struct file_ref *f;
-    struct scan sc;
+    struct log_scan sc;
 
     if (!s->first_known && s->size > 0) {
         TRY(segment_file(s, &f));
-        scan_init(&sc, f->fd, 0, s->size, buf, sizeof buf);
-        if (scan_next(&sc))
+        log_scan_init(&sc, f->fd, 0, s->size, buf, sizeof buf);
+        if (log_scan_next(&sc))
             s->first_timestamp = sc.head.max_timestamp;
         file_unref(&f);
         TRY(sc.rc);

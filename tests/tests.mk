@@ -19,7 +19,7 @@ test: setup
 	@$(MAKE) --no-print-directory check
 
 check:
-	@$(MAKE) --no-print-directory layers style
+	@$(MAKE) --no-print-directory layers style symbols
 	@tests/run $(B)
 
 unit: test-programs

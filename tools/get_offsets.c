@@ -1,6 +1,6 @@
 /* tools/get_offsets.c - kafka-get-offsets.sh: the offsets of partitions at a time, or their ends. */
 #include "tools/admin.h"
-#include "tools/client/conn.h"
+#include "tools/client/link.h"
 #include "tools/command.h"
 #include "tools/offset_filter.h"
 #include "tools/partition_jobs.h"
@@ -202,7 +202,7 @@ static int get_offsets_run(const struct invocation *inv, struct options *o)
 
     if (brokers == NULL)
         return get_offsets_refuse(inv, "Missing required option(s) [bootstrap-server]");
-    if (!conn_are_addresses(brokers))
+    if (!link_are_addresses(brokers))
         return command_usage(inv, "Please provide valid host:port like host1:9091,host2:9092\n");
     rc = admin_open(&a, brokers, options_str(o, G_COMMAND_CONFIG), "GetOffsetShell");
     if (rc == OK)

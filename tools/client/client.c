@@ -8,7 +8,7 @@
 #include "proto/gen/metadata_response.h"
 #include "proto/header.h"
 #include "proto/kerr.h"
-#include "tools/client/conn.h"
+#include "tools/client/link.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -23,7 +23,7 @@ struct peer {
     uint16_t               port;
     bool                   bootstrap;
     bool                   complained;          /* one warning each */
-    struct conn            conn;
+    struct link            conn;
     struct client_version *versions;            /* while connected */
     size_t                 versions_n;
 };
@@ -75,13 +75,13 @@ static struct peer *peer_add(struct client *c)
         return NULL;
     c->peers = v;
     memset(&v[c->peers_n], 0, sizeof *v);
-    conn_init(&v[c->peers_n].conn);
+    link_init(&v[c->peers_n].conn);
     return &v[c->peers_n++];
 }
 
 static void peer_close(struct peer *p)
 {
-    conn_close(&p->conn);
+    link_close(&p->conn);
     free(p->versions);
     p->versions = NULL;
     p->versions_n = 0;
@@ -106,7 +106,7 @@ static int peers_of_bootstrap(struct client *c, const char *list, char *error, s
         if ((p = peer_add(c)) == NULL)
             return ERR_NOMEM;
         p->bootstrap = true;
-        if (conn_parse_address(s, p->host, sizeof p->host, &p->port) != OK) {
+        if (link_parse_address(s, p->host, sizeof p->host, &p->port) != OK) {
             snprintf(error, error_len, "Invalid url in bootstrap.servers: %.*s", STR_ARG(s));
             return ERR_INVALID;
         }
@@ -189,9 +189,9 @@ static int peer_exchange(struct client *c, struct peer *p, const struct client_a
         client_fail(c, rc, "The node does not support %s in a version that can carry this request (it has %d): %s",
                     api_name((int16_t)api->key), version, err_text(rc));
     } else {
-        rc = conn_send(&p->conn, &ch, deadline_ms);
+        rc = link_send(&p->conn, &ch, deadline_ms);
         if (rc == OK)
-            rc = conn_receive(&p->conn, a, &frame, deadline_ms);
+            rc = link_receive(&p->conn, a, &frame, deadline_ms);
         if (rc != OK)
             peer_lost(c, p, rc);
     }
@@ -246,7 +246,7 @@ static int peer_greet(struct client *c, struct peer *p, int64_t deadline_ms)
     q.client_software_version = STR_LIT("3.9.1");
     rc = peer_exchange(c, p, &client_api_versions, version, &q, &a, &r, deadline_ms);
     if (rc != OK && rc != ERR_TIMEOUT && rc != ERR_CLOSED && version > 0) {
-        rc = conn_open(&p->conn, p->host, p->port, deadline_ms);
+        rc = link_open(&p->conn, p->host, p->port, deadline_ms);
         if (rc == OK)
             rc = peer_exchange(c, p, &client_api_versions, 0, &q, &a, &r, deadline_ms);
         else
@@ -269,7 +269,7 @@ static int peer_ready(struct client *c, struct peer *p, int64_t deadline_ms)
     if (p->conn.fd >= 0)
         return OK;
     peer_close(p);
-    rc = conn_open(&p->conn, p->host, p->port, deadline_ms);
+    rc = link_open(&p->conn, p->host, p->port, deadline_ms);
     if (rc == OK)
         return peer_greet(c, p, deadline_ms);
     peer_lost(c, p, rc);

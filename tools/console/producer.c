@@ -4,7 +4,7 @@
  * once; from a file or pipe lines are gathered for a few milliseconds, so that they travel in batches.
  */
 #include "base/clock.h"
-#include "tools/client/conn.h"
+#include "tools/client/link.h"
 #include "tools/command.h"
 #include "tools/console/line_reader.h"
 #include "tools/console/rd_conf.h"
@@ -366,7 +366,7 @@ static int check_options(const struct invocation *inv, struct options *o)
         return command_usage(inv, "Missing required option(s) [bootstrap-server]");
     if (options_require(o, P_TOPIC) != OK)
         return command_usage(inv, o->error);
-    if (!conn_are_addresses(options_str(o, options_has(o, P_BOOTSTRAP) ? P_BOOTSTRAP : P_BROKER_LIST)))
+    if (!link_are_addresses(options_str(o, options_has(o, P_BOOTSTRAP) ? P_BOOTSTRAP : P_BROKER_LIST)))
         return command_usage(inv, "Please provide valid host:port like host1:9091,host2:9092\n");
     if (strstr(options_str(o, P_LINE_READER), "LineMessageReader") == NULL)
         return command_fail("--line-reader %s: there is no JVM here to load it", options_str(o, P_LINE_READER));

@@ -1,5 +1,5 @@
 /* tests/unit/tools/test_names.c - what users write for topics, partitions, replicas and addresses. */
-#include "tools/client/conn.h"
+#include "tools/client/link.h"
 #include "tools/offset_filter.h"
 #include "tools/pattern.h"
 #include "tools/topics/assignment.h"
@@ -140,20 +140,20 @@ START_TEST(addresses)
     char     host[32];
     uint16_t port;
 
-    ck_assert_int_eq(conn_parse_address(STR_LIT("localhost:9092"), host, sizeof host, &port), OK);
+    ck_assert_int_eq(link_parse_address(STR_LIT("localhost:9092"), host, sizeof host, &port), OK);
     ck_assert_str_eq(host, "localhost");
     ck_assert_uint_eq(port, 9092);
-    ck_assert_int_eq(conn_parse_address(STR_LIT("[::1]:1"), host, sizeof host, &port), OK);
+    ck_assert_int_eq(link_parse_address(STR_LIT("[::1]:1"), host, sizeof host, &port), OK);
     ck_assert_str_eq(host, "::1");
-    ck_assert_int_eq(conn_parse_address(STR_LIT("PLAINTEXT://h:65535"), host, sizeof host, &port), OK);
+    ck_assert_int_eq(link_parse_address(STR_LIT("PLAINTEXT://h:65535"), host, sizeof host, &port), OK);
     ck_assert_str_eq(host, "h");
     ck_assert_uint_eq(port, 65535);
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
-        ck_assert_msg(conn_parse_address(str_of(bad[i]), host, sizeof host, &port) == ERR_INVALID, "%s", bad[i]);
-    ck_assert_int_eq(conn_parse_address(STR_LIT("a-name-that-is-longer-than-there-is-room-for:1"), host,
+        ck_assert_msg(link_parse_address(str_of(bad[i]), host, sizeof host, &port) == ERR_INVALID, "%s", bad[i]);
+    ck_assert_int_eq(link_parse_address(STR_LIT("a-name-that-is-longer-than-there-is-room-for:1"), host,
                                         sizeof host, &port),
                      ERR_INVALID);
-    ck_assert(conn_are_addresses("a:1,b:2") && !conn_are_addresses("a:1,b") && !conn_are_addresses(""));
+    ck_assert(link_are_addresses("a:1,b:2") && !link_are_addresses("a:1,b") && !link_are_addresses(""));
 }
 END_TEST
 

@@ -1,9 +1,9 @@
-/* storage/scan.c - walking over the batch headers of a .log file.
+/* storage/log_scan.c - walking over the batch headers of a .log file.
  *
  * Small batches are read many at a time, of large ones only the header: after a batch that is longer than the
  * buffer the next read takes no more than one header.
  */
-#include "storage/scan.h"
+#include "storage/log_scan.h"
 
 #include "base/crc32c.h"
 #include "storage/fio.h"
@@ -13,13 +13,13 @@
 #define CHECK_PIECE ((size_t)256 << 10)
 #define CRC_FROM    21                  /* a v2 batch is summed from here on */
 
-void scan_init(struct scan *s, int fd, int64_t pos, int64_t end, uint8_t *buf, size_t cap)
+void log_scan_init(struct log_scan *s, int fd, int64_t pos, int64_t end, uint8_t *buf, size_t cap)
 {
-    *s = (struct scan){ .pos = pos, .fd = fd, .next = pos, .end = end, .buf = buf, .cap = cap, .at = pos };
+    *s = (struct log_scan){ .pos = pos, .fd = fd, .next = pos, .end = end, .buf = buf, .cap = cap, .at = pos };
 }
 
 /* Bytes of the header at `pos`, in buf. */
-static int fill(struct scan *s, int64_t pos, const uint8_t **p, size_t *n)
+static int fill(struct log_scan *s, int64_t pos, const uint8_t **p, size_t *n)
 {
     size_t want = s->head.size_bytes > s->cap ? BATCH_HEAD_BYTES : s->cap;
     size_t left = (size_t)(s->end - pos);
@@ -42,7 +42,7 @@ static int fill(struct scan *s, int64_t pos, const uint8_t **p, size_t *n)
     return OK;
 }
 
-bool scan_next(struct scan *s)
+bool log_scan_next(struct log_scan *s)
 {
     const uint8_t *p;
     size_t n;
@@ -63,7 +63,7 @@ bool scan_next(struct scan *s)
     return true;
 }
 
-int scan_batch(const struct scan *s, uint8_t **p)
+int log_scan_batch(const struct log_scan *s, uint8_t **p)
 {
     uint8_t *b = malloc(s->head.size_bytes);
     int rc;
@@ -79,7 +79,7 @@ int scan_batch(const struct scan *s, uint8_t **p)
     return OK;
 }
 
-static int check_v2(struct scan *s)
+static int check_v2(struct log_scan *s)
 {
     int64_t pos = s->pos + CRC_FROM, end = s->pos + s->head.size_bytes;
     uint8_t *b = malloc(CHECK_PIECE);
@@ -100,14 +100,14 @@ static int check_v2(struct scan *s)
     return rc;
 }
 
-int scan_check(struct scan *s)
+int log_scan_check(struct log_scan *s)
 {
     uint8_t *b;
     int rc;
 
     if (s->head.magic >= 2 && s->head.size_bytes >= BATCH_HEAD_BYTES)
         return check_v2(s);
-    TRY(scan_batch(s, &b));
+    TRY(log_scan_batch(s, &b));
     s->read_bytes += s->head.size_bytes;
     rc = batch_check(&s->head, b);
     free(b);

@@ -1,8 +1,8 @@
-/* storage/scan.h - walking over the batch headers of a .log file, and checking whole batches in it.
+/* storage/log_scan.h - walking over the batch headers of a .log file, and checking whole batches in it.
  *
- *   struct scan s;
- *   scan_init(&s, fd, pos, end, buf, sizeof buf);
- *   while (scan_next(&s))
+ *   struct log_scan s;
+ *   log_scan_init(&s, fd, pos, end, buf, sizeof buf);
+ *   while (log_scan_next(&s))
  *       use(&s.head, s.pos);           s.pos is where this batch begins
  *   if (s.rc != OK) ...                ERR_SHORT: a batch that begins at s.pos goes on past end
  *
@@ -10,12 +10,12 @@
  * LOCKS    none; bytes below `end` must be published (or the caller be the writer).
  * FAILURE  rc: ERR_SHORT, ERR_CORRUPT (what is at pos is no batch), or what fio gives.
  */
-#ifndef STORAGE_SCAN_H
-#define STORAGE_SCAN_H
+#ifndef STORAGE_LOG_SCAN_H
+#define STORAGE_LOG_SCAN_H
 
 #include "proto/records/batch.h"
 
-struct scan {
+struct log_scan {
     int64_t  pos;                       /* of the batch in head; after the last one: where the walk stopped */
     struct batch_head head;
     int      rc;
@@ -29,12 +29,12 @@ struct scan {
     size_t   n;                         /* bytes in buf */
 };
 
-void scan_init(struct scan *s, int fd, int64_t pos, int64_t end, uint8_t *buf, size_t cap);
-bool scan_next(struct scan *s);
+void log_scan_init(struct log_scan *s, int fd, int64_t pos, int64_t end, uint8_t *buf, size_t cap);
+bool log_scan_next(struct log_scan *s);
 
-/* Reads the whole batch that scan_next() found; malloc'ed. */
-int scan_batch(const struct scan *s, uint8_t **p) must_use;
+/* Reads the whole batch that log_scan_next() found; malloc'ed. */
+int log_scan_batch(const struct log_scan *s, uint8_t **p) must_use;
 /* Whether its CRC is right; reads it in pieces. ERR_CORRUPT if not. */
-int scan_check(struct scan *s) must_use;
+int log_scan_check(struct log_scan *s) must_use;
 
 #endif

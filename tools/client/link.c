@@ -1,5 +1,5 @@
-/* tools/client/conn.c - a socket with deadlines. */
-#include "tools/client/conn.h"
+/* tools/client/link.c - a socket with deadlines. */
+#include "tools/client/link.h"
 
 #include "base/clock.h"
 
@@ -17,28 +17,28 @@
 #define FRAME_MAX (1 << 30)             /* a larger size field is no Kafka broker's */
 #define IOV_N     64
 
-void conn_init(struct conn *c)
+void link_init(struct link *c)
 {
     c->fd = -1;
     c->error[0] = '\0';
 }
 
-void conn_close(struct conn *c)
+void link_close(struct link *c)
 {
     if (c->fd >= 0)
         close(c->fd);
     c->fd = -1;
 }
 
-static int conn_fail(struct conn *c, int rc, const char *what)
+static int conn_fail(struct link *c, int rc, const char *what)
 {
     snprintf(c->error, sizeof c->error, "%s", what);
-    conn_close(c);
+    link_close(c);
     return rc;
 }
 
 /* Waits until the socket is ready for `events`. */
-static int conn_wait(struct conn *c, short events, int64_t deadline_ms)
+static int conn_wait(struct link *c, short events, int64_t deadline_ms)
 {
     for (;;) {
         int64_t       left = deadline_ms - mono_ms();
@@ -54,7 +54,7 @@ static int conn_wait(struct conn *c, short events, int64_t deadline_ms)
     }
 }
 
-static int connect_one(struct conn *c, const struct addrinfo *ai, int64_t deadline_ms)
+static int connect_one(struct link *c, const struct addrinfo *ai, int64_t deadline_ms)
 {
     int       one = 1, err = 0;
     socklen_t len = sizeof err;
@@ -73,14 +73,14 @@ static int connect_one(struct conn *c, const struct addrinfo *ai, int64_t deadli
     return OK;
 }
 
-int conn_open(struct conn *c, const char *host, uint16_t port, int64_t deadline_ms)
+int link_open(struct link *c, const char *host, uint16_t port, int64_t deadline_ms)
 {
     struct addrinfo  hints = { .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV };
     struct addrinfo *list = NULL;
     char             service[8];
     int              rc;
 
-    conn_close(c);
+    link_close(c);
     snprintf(service, sizeof service, "%u", port);
     rc = getaddrinfo(host, service, &hints, &list);
     if (rc != 0)
@@ -103,7 +103,7 @@ static void iov_advance(struct iovec *iov, size_t *at, size_t n)
     }
 }
 
-static int send_all(struct conn *c, struct iovec *iov, size_t n, int64_t deadline_ms)
+static int send_all(struct link *c, struct iovec *iov, size_t n, int64_t deadline_ms)
 {
     size_t at = 0;
 
@@ -121,7 +121,7 @@ static int send_all(struct conn *c, struct iovec *iov, size_t n, int64_t deadlin
     return OK;
 }
 
-int conn_send(struct conn *c, const struct chain *ch, int64_t deadline_ms)
+int link_send(struct link *c, const struct chain *ch, int64_t deadline_ms)
 {
     struct iovec iov[IOV_N];
     uint8_t      size[4];
@@ -143,7 +143,7 @@ int conn_send(struct conn *c, const struct chain *ch, int64_t deadline_ms)
     return send_all(c, iov, n, deadline_ms);
 }
 
-static int receive_all(struct conn *c, uint8_t *p, size_t n, int64_t deadline_ms)
+static int receive_all(struct link *c, uint8_t *p, size_t n, int64_t deadline_ms)
 {
     while (n > 0) {
         ssize_t got = recv(c->fd, p, n, 0);
@@ -162,7 +162,7 @@ static int receive_all(struct conn *c, uint8_t *p, size_t n, int64_t deadline_ms
     return OK;
 }
 
-int conn_receive(struct conn *c, struct arena *a, struct bytes *out, int64_t deadline_ms)
+int link_receive(struct link *c, struct arena *a, struct bytes *out, int64_t deadline_ms)
 {
     uint8_t  head[4];
     uint8_t *p;
@@ -180,7 +180,7 @@ int conn_receive(struct conn *c, struct arena *a, struct bytes *out, int64_t dea
     return OK;
 }
 
-int conn_parse_address(struct str text, char *host, size_t host_len, uint16_t *port)
+int link_parse_address(struct str text, char *host, size_t host_len, uint16_t *port)
 {
     const char *p = text.p, *end = text.p + text.len, *colon, *scheme;
     uint32_t    v = 0;
@@ -208,7 +208,7 @@ int conn_parse_address(struct str text, char *host, size_t host_len, uint16_t *p
     return OK;
 }
 
-bool conn_are_addresses(const char *list)
+bool link_are_addresses(const char *list)
 {
     bool any = false;
 
@@ -217,7 +217,7 @@ bool conn_are_addresses(const char *list)
         char     host[256];
         uint16_t port;
 
-        if (conn_parse_address((struct str){ list, n }, host, sizeof host, &port) != OK)
+        if (link_parse_address((struct str){ list, n }, host, sizeof host, &port) != OK)
             return false;
         any = true;
         list += n + (list[n] == ',');

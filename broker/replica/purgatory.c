@@ -102,8 +102,7 @@ static void op_unref(struct delayed *op)
     if (atomic_fetch_sub_explicit(&op->refs, 1, memory_order_acq_rel) != 1)
         return;
     op_unhang(p, op);
-    if (op->link != NULL)
-        op_list_remove(p, op);
+    op_list_remove(p, op);              /* purgatory_park() has been through: the parker's reference is gone */
     atomic_fetch_sub_explicit(&p->parked, 1, memory_order_relaxed);
     op->done(op, op->why);
 }

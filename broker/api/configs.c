@@ -74,9 +74,7 @@ static bool entries_fill(struct describing *d, const struct resource_in *res, co
         c->value = str_of(e[i].value);
         c->read_only = e[i].read_only;
         c->is_sensitive = e[i].sensitive;
-        if (d->r->version == 0)
-            c->is_default = e[i].source == CONFIG_SOURCE_DEFAULT;
-        else
+        if (d->r->version > 0)                      /* Apache Kafka's isDefault of version 0 is always false */
             c->config_source = (int8_t)e[i].source;
         c->config_type = (int8_t)e[i].type;
         c->documentation = d->in.include_documentation ? str_of(e[i].doc) : (struct str){ NULL, 0 };
@@ -92,7 +90,7 @@ static bool entries_fill(struct describing *d, const struct resource_in *res, co
 static void fail(struct describing *d, struct result_out *out, int16_t error, const char *fmt, struct str name)
 {
     out->error_code = error;
-    out->error_message = str_of(fmt != NULL ? arena_printf(&d->r->arena, "%s%.*s", fmt, STR_ARG(name)) : NULL);
+    out->error_message = str_of(arena_printf(&d->r->arena, "%s%.*s", fmt, STR_ARG(name)));
 }
 
 static bool describe_topic(struct describing *d, const struct resource_in *res, struct result_out *out)
@@ -108,7 +106,7 @@ static bool describe_topic(struct describing *d, const struct resource_in *res, 
         return true;
     }
     if (metadata_topic(d->md, res->resource_name) == NULL) {
-        fail(d, out, KERR_UNKNOWN_TOPIC_OR_PARTITION, NULL, (struct str){ NULL, 0 });
+        fail(d, out, KERR_UNKNOWN_TOPIC_OR_PARTITION, "", (struct str){ NULL, 0 });
         return true;
     }
     if (topic_configs_load(d->b->topic_configs, &res->resource_name, 1) != OK)
@@ -178,7 +176,7 @@ static bool describe_logger(struct describing *d, const struct resource_in *res,
 static bool describe_metrics(struct describing *d, const struct resource_in *res, struct result_out *out)
 {
     const char *why = res->resource_name.len == 0 ? "Client metrics subscription name must not be empty"
-                                                  : "Config type client_metrics is only supported on KRaft clusters";
+                                                  : "Config type client-metrics is only supported on KRaft clusters";
 
     fail(d, out, KERR_INVALID_REQUEST, why, (struct str){ NULL, 0 });
     return true;
@@ -202,6 +200,9 @@ static const struct resource_kind *kind_of(int8_t type)
     return NULL;
 }
 
+static const char malformed[] = "This most likely occurs because of a request being malformed by the client library or "
+                                "the message was sent to an incompatible broker. See the broker logs for more details.";
+
 /* A resource of a kind that nobody knows makes the whole request invalid. */
 static bool fill(struct describing *d, struct describe_configs_response *out)
 {
@@ -220,7 +221,7 @@ static bool fill(struct describing *d, struct describe_configs_response *out)
         to->resource_type = res->resource_type;
         to->resource_name = res->resource_name;
         if (!known)
-            fail(d, to, KERR_INVALID_REQUEST, kerr_message(KERR_INVALID_REQUEST), (struct str){ NULL, 0 });
+            fail(d, to, KERR_INVALID_REQUEST, malformed, (struct str){ NULL, 0 });
         else if (!kind_of(res->resource_type)->describe(d, res, to))
             return false;
     }

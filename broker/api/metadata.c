@@ -28,6 +28,7 @@ struct asked {                          /* in the request's arena; r->state whil
     struct metadata_request  in;
     struct metadata_response out;
     struct metadata         *md;
+    bool                     refused;   /* as a whole: nothing is said about brokers */
     struct topic_op          op;
 };
 
@@ -42,6 +43,8 @@ static struct topic_out *topic_add(struct asked *q, struct str name, struct uuid
     t->topic_id = id;
     t->error_code = error;
     t->is_internal = name.p != NULL && topic_name_internal(name);
+    if (name.p != NULL && q->in.include_topic_authorized_operations)
+        t->topic_authorized_operations = AUTHORIZED_TOPIC;
     return t;
 }
 
@@ -95,8 +98,6 @@ static bool topic_fill(struct request *r, struct asked *q, const struct metadata
 {
     struct topic_out *out = topic_add(q, t->name, t->id, KERR_NONE);
 
-    if (q->in.include_topic_authorized_operations)
-        out->topic_authorized_operations = AUTHORIZED_TOPIC;
     out->partitions = arena_array(&r->arena, (size_t)t->partitions_n + 1, sizeof *out->partitions);
     if (out->partitions == NULL)
         return false;
@@ -143,7 +144,7 @@ static void answer(struct broker *b, struct request *r, struct asked *q, bool ok
 {
     struct metadata *md = q->md;
 
-    if (ok && brokers_fill(b, r, q))
+    if (ok && (q->refused || brokers_fill(b, r, q)))
         API_REPLY(r, metadata_response, &q->out);
     else
         request_close(r, "out of memory");
@@ -171,6 +172,7 @@ static bool refused(struct request *r, struct asked *q)
 {
     bool bad = false;
 
+    q->out.controller_id = -1;
     for (int32_t i = 0; i < q->in.topics_n && r->version < 12; i++)
         bad |= q->in.topics[i].name.p == NULL || !uuid_is_zero(q->in.topics[i].topic_id);
     for (int32_t i = 0; i < q->in.topics_n && bad; i++) {
@@ -178,6 +180,7 @@ static bool refused(struct request *r, struct asked *q)
 
         topic_add(q, t->name.p != NULL ? t->name : STR_LIT(""), t->topic_id, KERR_INVALID_REQUEST)->is_internal = false;
     }
+    q->refused = bad;
     return bad;
 }
 
@@ -293,13 +296,10 @@ static void created(struct broker *b, struct request *r)
     for (int32_t i = 0; i < q->op.topics_n; i++) {
         const struct topic_op_topic *t = &q->op.topics[i];
         int16_t error = t->error;
-        struct topic_out *out;
 
         if (error == KERR_NONE || error == KERR_REQUEST_TIMED_OUT || error == KERR_TOPIC_ALREADY_EXISTS)
             error = KERR_LEADER_NOT_AVAILABLE;
-        out = topic_add(q, t->name, (struct uuid){ { 0 } }, error);
-        if (q->in.include_topic_authorized_operations)
-            out->topic_authorized_operations = AUTHORIZED_TOPIC;
+        (void)topic_add(q, t->name, (struct uuid){ { 0 } }, error);
     }
     answer(b, r, q, true);
 }

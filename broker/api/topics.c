@@ -160,9 +160,9 @@ static bool create_fill(struct broker *b, struct request *r, const struct topic_
         to->name = t->name;
         to->error_code = t->error;
         to->error_message = str_of(t->message);
+        to->topic_id = t->id;                       /* also when its leaders were not waited for long enough */
         if (t->error != KERR_NONE)
             continue;
-        to->topic_id = t->id;
         to->num_partitions = t->partitions;
         to->replication_factor = t->replication;
         if (r->version >= 5 && !create_configs_out(b, r, t, &tcs[i], to))

@@ -32,13 +32,22 @@ static void take_manual(struct op_topic *ot)
         op_fail(ot, KERR_UNKNOWN_SERVER_ERROR, NULL);
         return;
     }
-    ot->node.partitions_n = t->assignments_n;
     for (int32_t i = 0; i < t->assignments_n; i++)
         ot->node.partitions[i] = (struct znode_partition){
             .index = t->assignments[i].index,
             .replicas = { (int32_t *)(uintptr_t)t->assignments[i].brokers, t->assignments[i].brokers_n },
         };
     qsort(ot->node.partitions, (size_t)t->assignments_n, sizeof *ot->node.partitions, by_index);
+    ot->node.partitions_n = 0;
+    for (int32_t i = 0; i < t->assignments_n; i++) {            /* a partition named twice: one of the two holds */
+        struct znode_partition *last = ot->node.partitions + ot->node.partitions_n;
+
+        if (ot->node.partitions_n > 0 && last[-1].index == ot->node.partitions[i].index)
+            last--;
+        else
+            ot->node.partitions_n++;
+        *last = ot->node.partitions[i];
+    }
 }
 
 static const struct assign_broker *brokers_of(struct op_topic *ot, int32_t *n)
@@ -108,6 +117,23 @@ void op_assign(struct op_topic *ot, int32_t partitions, int32_t replication, int
     ot->node.partitions_n = first + partitions;
 }
 
+/* "0 -> ArrayBuffer(1, 2), ...": as Apache Kafka prints it. Cut where it is longer than a message may be. */
+static const char *assignment_text(struct op_topic *ot)
+{
+    const char *z = "";
+
+    for (int32_t i = 0; i < ot->node.partitions_n && z != NULL && strlen(z) < 900; i++) {
+        const struct znode_partition *p = &ot->node.partitions[i];
+
+        z = arena_printf(ot->s->op->arena, "%s%s%d -> ArrayBuffer(", z, i > 0 ? ", " : "", p->index);
+        for (int32_t k = 0; k < p->replicas.n && z != NULL; k++)
+            z = arena_printf(ot->s->op->arena, "%s%s%d", z, k > 0 ? ", " : "", p->replicas.v[k]);
+        if (z != NULL)
+            z = arena_printf(ot->s->op->arena, "%s)", z);
+    }
+    return z != NULL ? z : "";
+}
+
 static void check_assignment(struct op_topic *ot)
 {
     const struct znode_partition *p = ot->node.partitions;
@@ -119,8 +145,8 @@ static void check_assignment(struct op_topic *ot)
         }
     for (int32_t i = 0; i < ot->node.partitions_n; i++)
         if (op_repeats(&p[i].replicas)) {
-            op_failf(ot, KERR_INVALID_REPLICA_ASSIGNMENT, "Duplicate replica assignment found: partition %d",
-                     p[i].index);
+            op_failf(ot, KERR_INVALID_REPLICA_ASSIGNMENT, "Duplicate replica assignment found: HashMap(%s)",
+                     assignment_text(ot));
             return;
         }
     for (int32_t i = 0; i < ot->node.partitions_n; i++)

@@ -493,8 +493,6 @@ START_TEST(describe_configs_in_every_version)
             ck_assert_msg(out.results[i].error_code == errors[i], "%d: %s", i, kerr_name(out.results[i].error_code));
         c = config_named(&out.results[0], "segment.bytes");
         ck_assert(str_is(c->value, "1073741824"));
-        if (v == 0)
-            ck_assert(c->is_default);
         if (v >= 1) {
             ck_assert_int_eq(c->config_source, 5);
             ck_assert_int_eq(c->synonyms_n, 1);

@@ -153,8 +153,11 @@ START_TEST(assignments_by_hand_are_checked)
     struct kit_op ko = { .done = false };
 
     kit_op_run(&k, &ko, TOPIC_OP_CREATE, t, 6, 10000);
-    for (int i = 0; i < 4; i++)
+    for (int i = 0; i < 3; i++)
         ck_assert_int_eq(t[i].error, KERR_INVALID_REPLICA_ASSIGNMENT);
+    ck_assert_str_eq(t[1].message, "Duplicate replica assignment found: HashMap(0 -> ArrayBuffer(5, 5))");
+    ck_assert_int_eq(t[3].error, KERR_NONE);
+    ck_assert_int_eq(t[3].partitions, 1);
     ck_assert_str_eq(t[0].message, "partitions should be a consecutive 0-based integer sequence");
     ck_assert_str_eq(t[2].message, "All partitions should have the same number of replicas");
     ck_assert_int_eq(t[4].error, KERR_INVALID_REQUEST);

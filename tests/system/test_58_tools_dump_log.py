@@ -1,0 +1,89 @@
+"""kafka-dump-log.sh on the files that a broker has written."""
+import glob
+import os
+import re
+
+import pytest
+from confluent_kafka import Producer
+
+from harness import SLOW, tool
+
+
+def dump(*files, check=True, args=()):
+    return tool("kafka-dump-log.sh", "--files", ",".join(files), *args, check=check)
+
+
+def write(broker, n=200, **conf):
+    broker.create_topic("t", segment_bytes="20000", index_interval_bytes="1000")
+    p = Producer({"bootstrap.servers": broker.address, "linger.ms": 0, "batch.num.messages": 10, **conf})
+    for i in range(n):
+        p.produce("t", b"value %d " % i + b"x" * 200, key=b"key%d" % i, headers=[("h", b"1")], timestamp=1600000000000 + i)
+        p.poll(0)
+    assert p.flush(20 * SLOW) == 0
+    assert broker.stop() == 0
+    return os.path.join(broker.data, "t-0")
+
+
+@pytest.mark.parametrize("codec", ["none", "zstd"])
+def test_every_file(broker, codec):
+    folder = write(broker, **{"enable.idempotence": True, "compression.type": codec})
+    logs = sorted(glob.glob(folder + "/*.log"))
+    records = []
+    for log in logs:
+        done = dump(log, args=["--print-data-log"])
+        assert done.stderr == "" and "isvalid: false" not in done.stdout and "invalid bytes" not in done.stdout
+        lines = done.stdout.splitlines()
+        assert lines[:2] == ["Dumping " + log, "Log starting offset: %d" % int(os.path.basename(log)[:20])]
+        records += [line for line in lines if line.startswith("| ")]
+    for i, line in enumerate(records):
+        assert re.fullmatch(r"\| offset: %d CreateTime: %d keySize: \d+ valueSize: \d+ sequence: %d headerKeys: \[h\] key: key%d "
+                            "payload: value %d x+" % (i, 1600000000000 + i, i, i, i), line), line
+    assert len(records) == 200
+    if codec == "none":
+        assert len(logs) > 1
+    for index in glob.glob(folder + "/*.index") + glob.glob(folder + "/*.timeindex"):
+        assert dump(index).stderr == ""                          # each entry is found in the log
+        assert "passed sanity check." in dump(index, args=["--index-sanity-check"]).stdout or "is empty" in dump(index).stdout
+    snapshot = sorted(glob.glob(folder + "/*.snapshot"))[-1]
+    assert re.search(r"producerId: \d+ producerEpoch: 0 .* lastSequence: 199 lastOffset: 199 ", dump(snapshot).stdout)
+
+
+def test_small_files(broker):
+    folder = write(broker, n=5)
+    assert re.search(r"epoch: 0 startOffset: 0\n", dump(folder + "/leader-epoch-checkpoint").stdout)
+    assert re.search(r"topicId: \S{22}\n", dump(folder + "/partition.metadata").stdout)
+    for name in ("recovery-point-offset-checkpoint", "replication-offset-checkpoint"):
+        assert "topic: t partition: 0 offset: 5\n" in dump(os.path.join(broker.data, name)).stdout
+    assert "brokerId: 0" in dump(broker.data + "/meta.properties").stdout
+
+
+def test_shallow_and_key_only(broker):
+    log = write(broker, n=3) + "/00000000000000000000.log"
+    shallow = dump(log).stdout.splitlines()
+    assert all(line.startswith(("Dumping", "Log starting", "baseOffset: ")) for line in shallow)
+    assert " partitionLeaderEpoch: 0 isTransactional: false isControl: false deleteHorizonMs: OptionalLong.empty position: 0 "\
+           in shallow[2]
+    bare = dump(log, args=["--print-data-log", "--skip-record-metadata"]).stdout
+    assert "\n| key: key0 payload: value 0 x" in bare
+    assert dump(log, args=["--max-bytes", "0"]).stdout.splitlines() == shallow[:2]
+
+
+def test_damage_is_shown(broker, tmp_path):
+    log = write(broker, n=30) + "/00000000000000000000.log"
+    data = bytearray(open(log, "rb").read())
+    data[100] ^= 1
+    copy = str(tmp_path / "00000000000000000000.log")
+    open(copy, "wb").write(data[:-7])
+    out = dump(copy).stdout
+    assert "isvalid: false" in out
+    assert re.search(r"Found \d+ invalid bytes at the end of 00000000000000000000.log\n", out)
+    open(copy, "wb").write(os.urandom(5000))
+    assert "Found 5000 invalid bytes" in dump(copy, args=["--deep-iteration"]).stdout
+    good_after_bad = dump(str(tmp_path / "no-such.log"), log, check=False)
+    assert good_after_bad.returncode == 1 and "baseOffset: 0" in good_after_bad.stdout
+    assert "Ignoring unknown file" in dump(str(tmp_path / "0.what")).stderr
+
+
+def test_mistakes():
+    assert 'Missing required argument "[files]"' in tool("kafka-dump-log.sh", "--deep-iteration", check=False).stderr
+    assert "comes with consumer groups" in tool("kafka-dump-log.sh", "--files", "x", "--offsets-decoder", check=False).stderr

@@ -10,7 +10,7 @@ from harness import SLOW, tool
 
 def fill(broker, topic, counts):
     """counts[p] records in partition p; record i has timestamp 1000 + i."""
-    broker.create_topic(topic, partitions=len(counts))
+    broker.create_topic(topic, partitions=len(counts), retention_ms="-1")
     p = Producer({"bootstrap.servers": broker.address, "batch.num.messages": 1})
     for partition, n in enumerate(counts):
         for i in range(n):

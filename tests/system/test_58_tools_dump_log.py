@@ -14,7 +14,7 @@ def dump(*files, check=True, args=()):
 
 
 def write(broker, n=200, **conf):
-    broker.create_topic("t", segment_bytes="20000", index_interval_bytes="1000")
+    broker.create_topic("t", segment_bytes="20000", index_interval_bytes="1000", retention_ms="-1")
     p = Producer({"bootstrap.servers": broker.address, "linger.ms": 0, "batch.num.messages": 10, **conf})
     for i in range(n):
         p.produce("t", b"value %d " % i + b"x" * 200, key=b"key%d" % i, headers=[("h", b"1")], timestamp=1600000000000 + i)

@@ -32,23 +32,35 @@ static int by_place(const void *a, const void *b)
     return plog_partition(x) < plog_partition(y) ? -1 : plog_partition(x) > plog_partition(y);
 }
 
-static bool wanted(const struct describe_log_dirs_request *in, const struct plog *l)
+/* The logs that are asked for, counted references, sorted, each once. */
+static int asked_for(struct broker *b, const struct describe_log_dirs_request *in, struct arena *a, struct plog ***out,
+                     size_t *n)
 {
-    if (in->topics_n < 0)
-        return true;                    /* null: all */
-    for (int32_t i = 0; i < in->topics_n; i++) {
-        const struct topic_in *t = &in->topics[i];
+    size_t total = 0, kept = 0;
+    struct plog **v;
 
-        if (!str_eq(t->topic, plog_topic(l)))
-            continue;
-        for (int32_t k = 0; k < t->partitions_n; k++)
-            if (t->partitions[k] == plog_partition(l))
-                return true;
+    for (int32_t i = 0; i < in->topics_n; i++)
+        total += (size_t)in->topics[i].partitions_n;
+    v = arena_array(a, total + 1, sizeof(struct plog *));
+    if (v == NULL)
+        return ERR_NOMEM;
+    *out = v;
+    for (int32_t i = 0; i < in->topics_n; i++)
+        for (int32_t k = 0; k < in->topics[i].partitions_n; k++)
+            if ((v[*n] = logmgr_get(b->logs, in->topics[i].topic, in->topics[i].partitions[k])) != NULL)
+                (*n)++;
+    qsort(v, *n, sizeof(struct plog *), by_place);
+    for (size_t i = 0; i < *n; i++) {
+        if (kept > 0 && v[kept - 1] == v[i])
+            plog_unref(&v[i]);
+        else
+            v[kept++] = v[i];
     }
-    return false;
+    *n = kept;
+    return OK;
 }
 
-/* logs[]: those of the directory that are wanted, sorted. */
+/* logs[]: those of the directory that are asked for, sorted. */
 static int describe_dir(struct arena *a, const struct logmgr_dir *dir, struct plog **logs, size_t n,
                         struct dir_out *out)
 {
@@ -84,27 +96,22 @@ static int describe_dir(struct arena *a, const struct logmgr_dir *dir, struct pl
     return OK;
 }
 
-static int describe_all(struct broker *b, const struct describe_log_dirs_request *in, struct arena *a,
-                        struct plog **logs, size_t n, struct describe_log_dirs_response *out)
+static int describe_all(struct broker *b, struct arena *a, struct plog **logs, size_t n,
+                        struct describe_log_dirs_response *out)
 {
-    struct plog **v = arena_array(a, n + 1, sizeof(struct plog *));
-    size_t dirs = logmgr_dirs(b->logs), kept = 0, at = 0;
+    size_t dirs = logmgr_dirs(b->logs), at = 0;
 
     out->results = arena_array(a, dirs + 1, sizeof *out->results);
-    if (v == NULL || out->results == NULL)
+    if (out->results == NULL)
         return ERR_NOMEM;
-    for (size_t i = 0; i < n; i++)
-        if (wanted(in, logs[i]))
-            v[kept++] = logs[i];
-    qsort(v, kept, sizeof(struct plog *), by_place);
     for (size_t d = 0; d < dirs; d++) {
         struct logmgr_dir dir;
         size_t from = at;
 
-        while (at < kept && plog_dir_index(v[at]) == d)
+        while (at < n && plog_dir_index(logs[at]) == d)
             at++;
         TRY(logmgr_dir(b->logs, d, &dir));
-        TRY(describe_dir(a, &dir, v + from, at - from, &out->results[out->results_n++]));
+        TRY(describe_dir(a, &dir, logs + from, at - from, &out->results[out->results_n++]));
     }
     return OK;
 }
@@ -113,17 +120,24 @@ void api_describe_log_dirs(struct broker *b, struct request *r)
 {
     struct describe_log_dirs_request in;
     struct describe_log_dirs_response out;
-    struct plog **logs = NULL;
-    size_t n = 0;
+    struct plog **logs = NULL, **all = NULL;
+    size_t n = 0, all_n = 0;
     int rc;
 
     if (!API_READ(r, describe_log_dirs_request, &in))
         return;
     describe_log_dirs_response_init(&out);
-    rc = logmgr_list(b->logs, &logs, &n);
+    if (in.topics_n >= 0) {
+        rc = asked_for(b, &in, &r->arena, &logs, &n);
+    } else if ((rc = logmgr_list(b->logs, &all, &all_n)) == OK) {
+        qsort(all, all_n, sizeof(struct plog *), by_place);
+        logs = all;
+    }
     if (rc == OK)
-        rc = describe_all(b, &in, &r->arena, logs, n, &out);
-    logmgr_list_free(&logs, n);
+        rc = describe_all(b, &r->arena, logs, all != NULL ? all_n : n, &out);
+    for (size_t i = 0; i < n; i++)
+        plog_unref(&logs[i]);
+    logmgr_list_free(&all, all_n);
     if (rc == OK)
         API_REPLY(r, describe_log_dirs_response, &out);
     else

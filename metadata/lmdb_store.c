@@ -121,18 +121,25 @@ static int batch_apply(struct lmdb_store *ls, struct store_call *batch, bool wri
 /* Does the batch; every call of it has its answer then. */
 static void batch_run(struct lmdb_store *ls, struct store_call *batch)
 {
+    static struct log_limit limit = LOG_LIMIT(10000, 3);
     bool writes = !ls->begun;
-    int rc, grown = OK;
+    int rc, grown = OK, hidden;
 
     for (struct store_call *c = batch; c != NULL; c = c->next)
         writes |= call_writes(c);
     while ((rc = batch_apply(ls, batch, writes, OK)) == ERR_AGAIN && grown == OK)
         grown = tree_grow(&ls->tree);
+    if (rc == ERR_OFFLINE && tree_reopen(&ls->tree) == OK) {
+        log_warn("%s: the metadata store has been opened anew after a failed write", ls->tree.file);
+        rc = batch_apply(ls, batch, writes, OK);
+    }
     if (rc == OK)
         return;
     if (rc == ERR_AGAIN)
         rc = grown;
-    log_error("%s: cannot write the metadata store: %s; nothing of this write was kept", ls->tree.file, err_text(rc));
+    if (log_limit(&limit, &hidden))
+        log_error("%s: cannot write the metadata store: %s; nothing of this write was kept", ls->tree.file,
+                  err_text(rc));
     if (batch_apply(ls, batch, false, rc) == OK)
         return;
     for (struct store_call *c = batch; c != NULL; c = c->next)

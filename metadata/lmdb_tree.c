@@ -45,6 +45,7 @@ static int err_of(int mdb)
     case MDB_VERSION_MISMATCH:
     case MDB_INVALID:        return ERR_CORRUPT;
     case MDB_BAD_VALSIZE:    return ERR_TOO_LARGE;
+    case MDB_PANIC:          return ERR_OFFLINE;
     default:                 return mdb > 0 ? err_from_errno(mdb) : ERR_IO;
     }
 }
@@ -477,6 +478,8 @@ int tree_begin(struct tree *t, struct tree_txn *x, bool writes)
 {
     *x = (struct tree_txn){ .tree = t, .writes = writes, .zxid = t->zxid, .sessions = t->sessions,
                             .now_ms = wall_ms() };
+    if (t->env == NULL)
+        return ERR_OFFLINE;
     if (writes)
         return err_of(mdb_txn_begin(t->env, NULL, 0, &x->txn));
     if (t->reader == NULL)
@@ -622,12 +625,32 @@ int tree_open(struct tree *t, const char *file)
     return rc;
 }
 
-void tree_close(struct tree *t)
+static void env_close(struct tree *t)
 {
     if (t->reader != NULL)
         mdb_txn_abort(t->reader);
     if (t->env != NULL)
         mdb_env_close(t->env);
+    t->reader = NULL;
+    t->env = NULL;
+}
+
+int tree_reopen(struct tree *t)
+{
+    int rc;
+
+    env_close(t);
+    rc = env_open(t);
+    if (rc == OK)
+        rc = counters_read(t);
+    if (rc != OK)
+        env_close(t);
+    return rc;
+}
+
+void tree_close(struct tree *t)
+{
+    env_close(t);
     free(t->buf);
     free(t->file);
     *t = (struct tree){ .env = NULL };

@@ -54,6 +54,10 @@ int  tree_open(struct tree *t, const char *file) must_use;      /* logs its fail
 void tree_close(struct tree *t);
 int  tree_grow(struct tree *t) must_use;                        /* no transaction is open */
 
+/* After a failed write of its own bookkeeping LMDB refuses everything until the file is opened anew: this does so.
+ * ERR_*: it cannot be; every later call tries again. */
+int  tree_reopen(struct tree *t) must_use;
+
 int  tree_begin(struct tree *t, struct tree_txn *x, bool writes) must_use;
 int  tree_commit(struct tree_txn *x) must_use;                  /* durable when it gives OK */
 void tree_abort(struct tree_txn *x);                            /* harmless after tree_commit() */

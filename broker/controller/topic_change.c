@@ -34,22 +34,26 @@ static void grow_answered(struct controller *c, struct store_call *call, void *s
     }
 }
 
+static void grow_read(struct op_topic *ot)
+{
+    struct store_call *call = op_call(ot);
+
+    if (call == NULL)
+        return;
+    store_exists(call, zpath_delete_topic(ot->t->name).z, 0);
+    store_get(call, zpath_topic(ot->t->name).z, 0);
+    op_ask(ot, call, grow_answered);
+}
+
 static void grow_check(struct op_state *s)
 {
     OP_EACH(s, ot) {
         char buf[512];
-        struct store_call *call;
 
-        if (topic_name_fault(ot->t->name, buf, sizeof buf) != NULL) {
+        if (topic_name_fault(ot->t->name, buf, sizeof buf) == NULL)
+            grow_read(ot);
+        else
             op_failf(ot, KERR_UNKNOWN_TOPIC_OR_PARTITION, "The topic '%.*s' does not exist.", STR_ARG(ot->t->name));
-            continue;
-        }
-        call = op_call(ot);
-        if (call == NULL)
-            continue;
-        store_exists(call, zpath_delete_topic(ot->t->name).z, 0);
-        store_get(call, zpath_topic(ot->t->name).z, 0);
-        op_ask(ot, call, grow_answered);
     }
 }
 
@@ -151,6 +155,10 @@ static void grown(struct controller *c, struct store_call *call, void *subject)
     struct op_topic *ot = subject;
 
     (void)c;
+    ot->again = call->rc == ERR_VERSION;
+    ot->settled = !ot->again;
+    if (ot->again)
+        return;
     if (call->rc != OK)
         op_fail(ot, call->rc == ERR_NOENT ? KERR_UNKNOWN_TOPIC_OR_PARTITION : kerr_of(call->rc), NULL);
     else
@@ -164,6 +172,8 @@ static void grow_decide(struct op_state *s)
         struct store_call *call;
         char *text;
 
+        if (ot->settled)
+            continue;
         grow_counts(ot);
         if (ot->t->error == 0 && ot->t->assignments != NULL)
             grow_manual(ot, old);
@@ -185,12 +195,20 @@ static void grow_decide(struct op_state *s)
     }
 }
 
+static void grow_conclude(struct op_state *s)
+{
+    OP_EACH(s, ot) {
+        if (ot->again)
+            grow_read(ot);
+    }
+}
+
 static void nothing(struct op_state *s)
 {
     (void)s;
 }
 
-const struct op_kind op_grow = { grow_check, grow_decide, nothing, op_leaderless };
+const struct op_kind op_grow = { grow_check, grow_decide, grow_conclude, op_leaderless };
 
 /* ---- deleting: ask for it; the controller does it ----------------------------------------------------- */
 

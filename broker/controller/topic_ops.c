@@ -134,6 +134,8 @@ static void advance(struct controller *c, struct lane *lane)
             s->kind->decide(s);
         } else if (s->stage == 2) {
             s->kind->conclude(s);
+            if (lane->waiting > 0)
+                s->stage = 0;
         } else {
             if (s->op->validate_only || !any_good(s)) {
                 op_end(s);

@@ -3,7 +3,7 @@
  *
  *   check()     what can be told from the metadata snapshot alone; may ask the store (op_ask)
  *   decide()    with the answers: the rest of the checks; then the writes (op_ask)
- *   conclude()  with the answers to the writes
+ *   conclude()  with the answers to the writes; what it asks the store again leads back to decide()
  *   pending()   is the effect on this topic still to be seen in the metadata cache?
  */
 #ifndef BROKER_CONTROLLER_TOPIC_OPS_H
@@ -20,6 +20,8 @@ struct op_topic {                       /* what an operation finds out about one
     bool                   exists;
     struct znode_topic     node;        /* create: to be; grow: as it is, then as it is to be. In op->arena */
     int32_t                version;     /* of the node */
+    bool                   again;       /* grow: the node was changed meanwhile, read it again */
+    bool                   settled;     /* grow: done with */
 };
 
 struct op_state {

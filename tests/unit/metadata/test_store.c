@@ -10,6 +10,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -690,6 +691,80 @@ START_TEST(a_file_that_is_not_ours_or_is_in_use_is_refused)
 }
 END_TEST
 
+/* The file may not grow: writes are refused with a reason, reads go on, and when there is room again all is well. */
+START_TEST(a_full_disk_refuses_writes_only)
+{
+    struct rlimit was, tight;
+    static char big[5000];
+    int n = 0, rc;
+
+    memset(big, 'x', sizeof big - 1);
+    signal(SIGXFSZ, SIG_IGN);
+    ck_assert_int_eq(create("/a", "before", 0), OK);
+    ck_assert_int_eq(create("/p", "", 0), OK);
+    ck_assert_int_eq(getrlimit(RLIMIT_FSIZE, &was), 0);
+    tight = (struct rlimit){ 200 * 1024, was.rlim_max };
+    ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &tight), 0);
+    do {
+        char path[32];
+
+        snprintf(path, sizeof path, "/p/%d", n);
+        rc = create(path, big, 0);
+        n += rc == OK;
+    } while (rc == OK && n < 1000);
+    ck_assert_int_ne(rc, OK);
+    ck_assert_int_lt(n, 1000);
+    check_value("/a", "before");
+    ck_assert_int_eq(set("/a", "refused", 5), ERR_VERSION);
+    ck_assert_int_eq(exists("/absent", 0), ERR_NOENT);
+    ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &was), 0);
+    ck_assert_int_eq(set("/a", "after", 0), OK);
+    store_free(&store);
+    open_store();
+    check_value("/a", "after");
+    ck_assert_int_eq(children("/p", 0), OK);
+    ck_assert_uint_eq(last->ops[0].children_n, (size_t)n);
+}
+END_TEST
+
+/* Puts /dev/full in the place of the descriptor by which LMDB writes its heads (it is the one with O_DSYNC). */
+static int break_heads(void)
+{
+    int n = 0, full = open("/dev/full", O_WRONLY);
+
+    for (int fd = 3; fd < 200; fd++) {
+        char link[64], path[256];
+        ssize_t len;
+
+        snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+        len = readlink(link, path, sizeof path - 1);
+        path[len > 0 ? len : 0] = '\0';
+        if (fd != full && strstr(path, LMDB_STORE_FILE) != NULL && strstr(path, "-lock") == NULL &&
+            (fcntl(fd, F_GETFL) & O_DSYNC) != 0) {
+            ck_assert_int_eq(dup2(full, fd), fd);
+            n++;
+        }
+    }
+    close(full);
+    return n;
+}
+
+START_TEST(a_failed_head_is_survived)
+{
+    ck_assert_int_eq(create("/a", "before", 0), OK);
+    ck_assert_int_eq(create("/e", "", STORE_EPHEMERAL), OK);
+    ck_assert_int_eq(break_heads(), 1);
+    ck_assert_int_ne(create("/b", "", 0), OK);
+    check_value("/a", "before");                                /* here, or by now, the file has been opened anew */
+    ck_assert_int_eq(set("/a", "after", 0), OK);
+    ck_assert_int_eq(exists("/e", 0), OK);                      /* the session goes on */
+    store_free(&store);
+    open_store();
+    check_value("/a", "after");
+    ck_assert_int_eq(exists("/e", 0), ERR_NOENT);
+}
+END_TEST
+
 START_TEST(the_files_are_plain_files)
 {
     char path[128];
@@ -728,6 +803,8 @@ int main(void)
     tcase_add_test(t, any_sequence_of_multis_matches_the_model);
     tcase_add_test(t, kill_9_loses_nothing_that_was_answered);
     tcase_add_test(t, a_file_that_is_not_ours_or_is_in_use_is_refused);
+    tcase_add_test(t, a_full_disk_refuses_writes_only);
+    tcase_add_test(t, a_failed_head_is_survived);
     tcase_add_test(t, the_files_are_plain_files);
     suite_add_tcase(s, t);
     srunner_run_all(r, CK_NORMAL);

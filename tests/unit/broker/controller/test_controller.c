@@ -515,6 +515,32 @@ START_TEST(many_clients_create_the_same_topics)
 }
 END_TEST
 
+/* Twenty clients enlarge one topic at a time: nobody's change is lost, the largest number wins. */
+START_TEST(many_clients_enlarge_the_same_topic)
+{
+    enum { CLIENTS = 20 };
+    static struct topic_op_topic t[CLIENTS];
+    static struct kit_op ko[CLIENTS];
+    struct metadata *md;
+
+    ck_assert_int_eq(kit_create(&k, "t", 1, 1), KERR_NONE);
+    for (int c = 0; c < CLIENTS; c++)
+        t[c] = (struct topic_op_topic){ .name = STR_LIT("t"), .partitions = 2 + (c * 7) % CLIENTS };
+    for (int c = 0; c < CLIENTS; c++)
+        kit_op_start(&k, &ko[c], TOPIC_OP_GROW, &t[c], 1, 20000);
+    for (int c = 0; c < CLIENTS; c++) {
+        kit_op_wait(&ko[c]);
+        ck_assert(t[c].error == KERR_NONE || t[c].error == KERR_INVALID_PARTITIONS);
+        kit_op_end(&ko[c]);
+    }
+    md = metadata_get(k.cache);
+    ck_assert_int_eq(metadata_topic(md, STR_LIT("t"))->partitions_n, CLIENTS + 1);
+    for (int32_t i = 0; i <= CLIENTS; i++)
+        ck_assert_int_eq(metadata_topic(md, STR_LIT("t"))->partitions[i].leader, BROKER);
+    metadata_put(&md);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("broker/controller");
@@ -541,6 +567,7 @@ int main(void)
     tcase_add_test(t, deletion_can_be_switched_off);
     tcase_add_test(t, a_thousand_partitions_and_a_start_with_ten_thousand);
     tcase_add_test(t, many_clients_create_the_same_topics);
+    tcase_add_test(t, many_clients_enlarge_the_same_topic);
     suite_add_tcase(s, t);
     srunner_run_all(r, CK_NORMAL);
     failed = srunner_ntests_failed(r);

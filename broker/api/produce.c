@@ -194,7 +194,7 @@ static int do_partition(struct produce *pr, const struct topic_in *t, const stru
         rc = put_records(pr, p, records, out);
     else
         fail(pr, out, kerr);
-    if (kerr == KERR_CORRUPT_MESSAGE)
+    if (kerr == KERR_CORRUPT_MESSAGE && !chk.has_batch)
         out->error_message = str_of(chk.message);
     partition_unref(&p);
     return rc;

@@ -1,0 +1,537 @@
+/* tests/unit/broker/replica/test_replicas.c - what the controller's requests make of partitions, and what may then be
+ * done to them: leadership, epochs, ISR and high watermark. The log is the real one, in a directory of its own. */
+#include "broker/replica/replicas.h"
+
+#include "base/scheduler.h"
+#include "base/timer.h"
+#include "broker/cluster/metadata_cache.h"
+#include "broker/cluster/topic_configs.h"
+#include "broker/replica/partition.h"
+#include "config/config.h"
+#include "metadata/lmdb_store.h"
+#include "proto/gen/leader_and_isr_request.h"
+#include "proto/gen/leader_and_isr_response.h"
+#include "proto/gen/stop_replica_request.h"
+#include "proto/gen/stop_replica_response.h"
+#include "proto/kerr.h"
+#include "proto/records/builder.h"
+#include "storage/logmgr.h"
+
+#include <check.h>
+#include <ftw.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+enum { SELF = 1 };
+
+#define request_state leader_and_isr_request_leader_and_isr_partition_state
+#define request_topic leader_and_isr_request_leader_and_isr_topic_state
+
+static char                   dir[64];
+static struct arena           arena;
+static struct config         *cfg;
+static struct store          *store;
+static struct timer          *timer;
+static struct scheduler      *sched;
+static struct logmgr         *logs;
+static struct metadata_cache *metacache;
+static struct topic_configs  *configs;
+static struct replicas       *rs;
+static struct uuid            topic_id;
+
+static void log_opts_of(void *arg, struct str topic, struct log_opts *out)
+{
+    (void)arg;
+    (void)topic;
+    log_opts_init(out);
+}
+
+static void setup(void)
+{
+    struct config_problems problems;
+    struct config_input in = { .file = NULL };
+    struct logmgr_opts lo;
+    struct logmgr_loaded loaded;
+    const char *dirs[1] = { dir };
+
+    snprintf(dir, sizeof dir, "/tmp/klamm-replicas-XXXXXX");
+    ck_assert_ptr_nonnull(mkdtemp(dir));
+    arena_init(&arena, 64 << 20);
+    ck_assert_int_eq(config_load(&cfg, &in, &problems), OK);
+    config_problems_fini(&problems);
+    ck_assert_int_eq(timer_new(&timer), OK);
+    ck_assert_int_eq(scheduler_new(&sched, 1), OK);
+    logmgr_opts_init(&lo);
+    lo.dirs = dirs;
+    lo.dirs_n = 1;
+    ck_assert_int_eq(logmgr_open(&lo, &logs), OK);
+    ck_assert_int_eq(lmdb_store_open(&store, dir), OK);
+    ck_assert_int_eq(logmgr_identify(logs, SELF, "AAAAAAAAAAAAAAAAAAAAAA"), OK);
+    ck_assert_int_eq(logmgr_load(logs, log_opts_of, NULL, &loaded), OK);
+    ck_assert_int_eq(logmgr_start(logs, sched), OK);
+    ck_assert_int_eq(metadata_cache_new(&metacache), OK);
+    ck_assert_int_eq(topic_configs_new(&configs, store, cfg), OK);
+    ck_assert_int_eq(replicas_new(&rs, &(struct replicas_opts){ .broker_id = SELF, .cfg = cfg, .logs = logs,
+                                                                .sched = sched, .timer = timer,
+                                                                .metacache = metacache, .topic_configs = configs }),
+                     OK);
+    topic_id = uuid_random();
+}
+
+static int remove_entry(const char *path, const struct stat *st, int type, struct FTW *at)
+{
+    (void)st;
+    (void)type;
+    (void)at;
+    return remove(path);
+}
+
+static void teardown(void)
+{
+    replicas_stop(rs);
+    replicas_free(&rs);
+    topic_configs_free(&configs);
+    metadata_cache_free(&metacache);
+    ck_assert_int_eq(logmgr_stop(logs), OK);
+    store_free(&store);
+    logmgr_free(&logs);
+    scheduler_free(&sched);
+    timer_free(&timer);
+    config_unref(&cfg);
+    arena_fini(&arena);
+    nftw(dir, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
+}
+
+/* ---- the controller ---------------------------------------------------------------------------------------------- */
+
+struct say {
+    int32_t        controller_epoch;
+    int32_t        leader, leader_epoch;
+    const int32_t *replicas, *isr;      /* lists that end with -1 */
+    struct uuid    id;
+};
+
+static const int32_t alone[] = { SELF, -1 }, both[] = { SELF, 2, -1 }, other[] = { 2, -1 };
+
+static int32_t count(const int32_t *list)
+{
+    int32_t n = 0;
+
+    while (list[n] != -1)
+        n++;
+    return n;
+}
+
+/* LeaderAndIsr for t-0; its error. */
+static int16_t tell(struct say s)
+{
+    struct leader_and_isr_request req;
+    struct leader_and_isr_response resp;
+    struct request_topic topic;
+    struct request_state state;
+
+    leader_and_isr_request_init(&req);
+    leader_and_isr_request_leader_and_isr_topic_state_init(&topic);
+    leader_and_isr_request_leader_and_isr_partition_state_init(&state);
+    req.controller_epoch = s.controller_epoch;
+    req.topic_states = &topic;
+    req.topic_states_n = 1;
+    topic.topic_name = STR_LIT("t");
+    topic.topic_id = s.id;
+    topic.partition_states = &state;
+    topic.partition_states_n = 1;
+    state.leader = s.leader;
+    state.leader_epoch = s.leader_epoch;
+    state.replicas = (int32_t *)s.replicas;
+    state.replicas_n = count(s.replicas);
+    state.isr = (int32_t *)s.isr;
+    state.isr_n = count(s.isr);
+    ck_assert_int_eq(replicas_leader_and_isr(rs, &req, &resp, &arena), OK);
+    ck_assert_int_eq(resp.topics_n, 1);
+    ck_assert_int_eq(resp.topics[0].partition_errors_n, 1);
+    return resp.error_code != 0 ? resp.error_code : resp.topics[0].partition_errors[0].error_code;
+}
+
+static int16_t stop(int32_t controller_epoch, int32_t leader_epoch, bool delete)
+{
+    struct stop_replica_request req;
+    struct stop_replica_response resp;
+    struct stop_replica_request_stop_replica_topic_state topic;
+    struct stop_replica_request_stop_replica_partition_state state;
+
+    stop_replica_request_init(&req);
+    stop_replica_request_stop_replica_topic_state_init(&topic);
+    stop_replica_request_stop_replica_partition_state_init(&state);
+    req.controller_epoch = controller_epoch;
+    req.topic_states = &topic;
+    req.topic_states_n = 1;
+    topic.topic_name = STR_LIT("t");
+    topic.partition_states = &state;
+    topic.partition_states_n = 1;
+    state.leader_epoch = leader_epoch;
+    state.delete_partition = delete;
+    ck_assert_int_eq(replicas_stop_replica(rs, &req, &resp, &arena), OK);
+    ck_assert_int_eq(resp.partition_errors_n, 1);
+    return resp.error_code != 0 ? resp.error_code : resp.partition_errors[0].error_code;
+}
+
+static struct say lead(int32_t epoch)
+{
+    return (struct say){ 1, SELF, epoch, alone, alone, topic_id };
+}
+
+/* ---- clients ----------------------------------------------------------------------------------------------------- */
+
+static struct partition *find(void)
+{
+    struct partition *p = replicas_find(rs, STR_LIT("t"), 0, NULL);
+
+    ck_assert_ptr_nonnull(p);
+    return p;
+}
+
+static int16_t append(struct partition *p, int records, int16_t acks, struct plog_appended *out)
+{
+    struct builder_opts o;
+    struct builder b;
+    struct bytes set;
+    struct plog_append in;
+
+    builder_opts_init(&o);
+    builder_init(&b, &o, &arena);
+    for (int i = 0; i < records; i++)
+        builder_add(&b, &(struct record){ .offset = i, .timestamp = 1000 + i,
+                                          .value = { (const uint8_t *)"value", 5 } });
+    ck_assert_int_eq(builder_finish(&b, &set), OK);
+    builder_fini(&b);
+    in = (struct plog_append){ .p = (uint8_t *)set.p, .len = set.len };
+    return partition_append(p, &in, acks, out);
+}
+
+static int16_t read_at(struct partition *p, int64_t offset, int32_t epoch, enum isolation isolation, size_t *len)
+{
+    struct partition_read io = { .offset = offset, .leader_epoch = epoch, .last_epoch = -1, .isolation = isolation,
+                                 .leader_only = true, .at_least_one = true, .max_bytes = 1 << 20 };
+    int16_t kerr = partition_read(p, &io);
+
+    *len = io.read.records.len;
+    plog_read_done(&io.read);
+    return kerr;
+}
+
+START_TEST(a_leader_takes_and_gives_records)
+{
+    struct plog_appended done;
+    struct partition *p;
+    size_t len;
+
+    ck_assert_int_eq(tell(lead(0)), KERR_NONE);
+    ck_assert_uint_eq(replicas_partitions(rs), 1);
+    p = find();
+    ck_assert_int_eq(append(p, 3, -1, &done), KERR_NONE);
+    ck_assert_int_eq(done.base_offset, 0);
+    ck_assert_int_eq(done.offsets.hw, 3);
+    ck_assert_int_eq(read_at(p, 0, -1, ISOLATION_HW, &len), KERR_NONE);
+    ck_assert_uint_gt(len, 0);
+    ck_assert_int_eq(read_at(p, 3, 0, ISOLATION_HW, &len), KERR_NONE);
+    ck_assert_uint_eq(len, 0);
+    ck_assert_int_eq(read_at(p, 4, 0, ISOLATION_HW, &len), KERR_OFFSET_OUT_OF_RANGE);
+    ck_assert_int_eq(read_at(p, 0, 1, ISOLATION_HW, &len), KERR_UNKNOWN_LEADER_EPOCH);
+    partition_unref(&p);
+    ck_assert_int_eq(tell(lead(4)), KERR_NONE);
+    p = find();
+    ck_assert_int_eq(read_at(p, 0, 0, ISOLATION_HW, &len), KERR_FENCED_LEADER_EPOCH);
+    ck_assert_int_eq(partition_check(p, 4, true), KERR_NONE);
+    ck_assert_int_eq(plog_epoch_end(p->log, 0).end_offset, 3);
+    partition_unref(&p);
+}
+END_TEST
+
+START_TEST(old_and_foreign_orders_are_refused)
+{
+    struct say s = lead(5);
+
+    ck_assert_int_eq(tell(s), KERR_NONE);
+    ck_assert_int_eq(tell(s), KERR_STALE_CONTROLLER_EPOCH);         /* nothing new in it */
+    s.leader_epoch = 4;
+    ck_assert_int_eq(tell(s), KERR_STALE_CONTROLLER_EPOCH);
+    s = lead(6);
+    s.controller_epoch = 0;
+    ck_assert_int_eq(tell(s), KERR_STALE_CONTROLLER_EPOCH);
+    s = lead(6);
+    s.id = uuid_random();
+    ck_assert_int_eq(tell(s), KERR_INCONSISTENT_TOPIC_ID);
+    s = lead(6);
+    s.replicas = s.isr = other;
+    ck_assert_int_eq(tell(s), KERR_UNKNOWN_TOPIC_OR_PARTITION);
+    ck_assert_int_eq(stop(0, 9, true), KERR_STALE_CONTROLLER_EPOCH);
+    ck_assert_int_eq(stop(1, 4, true), KERR_FENCED_LEADER_EPOCH);
+    ck_assert_uint_eq(replicas_partitions(rs), 1);
+}
+END_TEST
+
+START_TEST(a_follower_serves_no_producer)
+{
+    struct plog_appended done;
+    struct partition *p;
+    struct say s = { 1, 2, 3, both, both, topic_id };
+    size_t len;
+
+    ck_assert_int_eq(tell(s), KERR_NONE);
+    p = find();
+    ck_assert_int_eq(append(p, 1, 1, &done), KERR_NOT_LEADER_OR_FOLLOWER);
+    ck_assert_int_eq(read_at(p, 0, 3, ISOLATION_HW, &len), KERR_NOT_LEADER_OR_FOLLOWER);
+    ck_assert_int_eq(partition_check(p, 3, false), KERR_NONE);
+    partition_unref(&p);
+}
+END_TEST
+
+/* One that waits for records to be committed. */
+struct waiting {
+    struct delayed    base;             /* first */
+    struct watch      watch;
+    struct partition *p;
+    int64_t           offset;
+    int               done;
+};
+
+static bool waiting_ready(struct delayed *d, const struct watch *which)
+{
+    struct waiting *w = (struct waiting *)d;
+    bool done;
+
+    (void)which;
+    (void)partition_committed(w->p, w->offset, &done);
+    return done;
+}
+
+static void waiting_done(struct delayed *d, enum delayed_why why)
+{
+    (void)why;
+    ((struct waiting *)d)->done++;
+}
+
+START_TEST(records_are_committed_when_the_isr_has_them)
+{
+    struct say s = { 1, SELF, 0, both, both, topic_id };
+    struct waiting w = { .base = { .ready = waiting_ready, .done = waiting_done, .watches = &w.watch,
+                                   .watches_n = 1 } };
+    struct plog_appended done;
+    struct partition *p;
+    size_t len;
+    bool decided;
+
+    ck_assert_int_eq(tell(s), KERR_NONE);
+    p = find();
+    ck_assert_int_eq(append(p, 2, -1, &done), KERR_NONE);
+    ck_assert_int_eq(done.offsets.hw, 0);                       /* the other one does not have them */
+    ck_assert_int_eq(read_at(p, 0, -1, ISOLATION_HW, &len), KERR_NONE);
+    ck_assert_uint_eq(len, 0);
+    ck_assert_int_eq(read_at(p, 0, -1, ISOLATION_LEO, &len), KERR_NONE);
+    ck_assert_uint_gt(len, 0);
+    ck_assert_int_eq(partition_committed(p, 2, &decided), KERR_NONE);
+    ck_assert(!decided);
+    w.p = p;
+    w.offset = 2;
+    w.watch.list = &p->produces;
+    purgatory_init(replicas_produce_purgatory(rs), &w.base);
+    purgatory_park(&w.base, 60000);
+    ck_assert_int_eq(w.done, 0);
+    s.isr = alone;
+    s.leader_epoch = 1;
+    ck_assert_int_eq(tell(s), KERR_NONE);                       /* it has left the ISR */
+    ck_assert_int_eq(w.done, 1);
+    ck_assert_int_eq(partition_committed(p, 2, &decided), KERR_NONE);
+    ck_assert(decided);
+    ck_assert_int_eq(plog_offsets(p->log).hw, 2);
+    partition_unref(&p);
+}
+END_TEST
+
+START_TEST(a_new_leader_that_lags_does_not_tell_the_end)
+{
+    struct say s = { 1, SELF, 0, both, both, topic_id };
+    struct partition_offset found;
+    struct plog_appended done;
+    struct partition *p;
+
+    ck_assert_int_eq(tell(s), KERR_NONE);
+    p = find();
+    ck_assert_int_eq(append(p, 2, 1, &done), KERR_NONE);
+    ck_assert_int_eq(partition_offset_for(p, -1, -1, ISOLATION_HW, true, &found), KERR_NONE);
+    ck_assert_int_eq(found.offset, 0);
+    s.leader_epoch = 1;                                         /* begins at 2, and HW is 0 */
+    ck_assert_int_eq(tell(s), KERR_NONE);
+    ck_assert_int_eq(partition_offset_for(p, -1, -1, ISOLATION_HW, true, &found), KERR_OFFSET_NOT_AVAILABLE);
+    ck_assert_int_eq(partition_offset_for(p, 0, -1, ISOLATION_HW, true, &found), KERR_OFFSET_NOT_AVAILABLE);
+    ck_assert_int_eq(partition_offset_for(p, -2, -1, ISOLATION_HW, true, &found), KERR_NONE);
+    ck_assert_int_eq(found.offset, 0);
+    ck_assert_int_eq(partition_offset_for(p, -1, -1, ISOLATION_LEO, true, &found), KERR_NONE);
+    ck_assert_int_eq(found.offset, 2);
+    partition_unref(&p);
+}
+END_TEST
+
+START_TEST(deleted_partitions_are_gone_and_may_come_again)
+{
+    struct plog_appended done;
+    struct partition *p, *again;
+    int16_t kerr;
+
+    ck_assert_int_eq(tell(lead(0)), KERR_NONE);
+    p = find();
+    ck_assert_int_eq(append(p, 2, 1, &done), KERR_NONE);
+    ck_assert_int_eq(stop(1, -2, true), KERR_NONE);
+    ck_assert_int_eq(append(p, 2, 1, &done), KERR_NOT_LEADER_OR_FOLLOWER);
+    ck_assert_ptr_null(replicas_find(rs, STR_LIT("t"), 0, &kerr));
+    ck_assert_int_eq(kerr, KERR_UNKNOWN_TOPIC_OR_PARTITION);
+    ck_assert_int_eq(stop(1, -2, true), KERR_NONE);             /* once more does no harm */
+    ck_assert_uint_eq(replicas_partitions(rs), 0);
+    topic_id = uuid_random();
+    ck_assert_int_eq(tell(lead(0)), KERR_NONE);
+    again = find();
+    ck_assert_ptr_ne(again, p);
+    ck_assert_int_eq(append(again, 1, 1, &done), KERR_NONE);
+    ck_assert_int_eq(done.base_offset, 0);
+    partition_unref(&again);
+    partition_unref(&p);
+}
+END_TEST
+
+START_TEST(records_are_deleted_up_to_hw)
+{
+    struct plog_appended done;
+    struct partition *p;
+    int64_t low;
+
+    ck_assert_int_eq(tell(lead(0)), KERR_NONE);
+    p = find();
+    for (int i = 0; i < 4; i++)
+        ck_assert_int_eq(append(p, 1, 1, &done), KERR_NONE);
+    ck_assert_int_eq(partition_delete_before(p, 2, &low), KERR_NONE);
+    ck_assert_int_eq(low, 2);
+    ck_assert_int_eq(partition_delete_before(p, 1, &low), KERR_NONE);
+    ck_assert_int_eq(low, 2);
+    ck_assert_int_eq(partition_delete_before(p, 5, &low), KERR_OFFSET_OUT_OF_RANGE);
+    ck_assert_int_eq(partition_delete_before(p, -2, &low), KERR_OFFSET_OUT_OF_RANGE);
+    ck_assert_int_eq(partition_delete_before(p, -1, &low), KERR_NONE);
+    ck_assert_int_eq(low, 4);
+    partition_unref(&p);
+}
+END_TEST
+
+START_TEST(names_that_cannot_be_are_unknown)
+{
+    char name[400];
+    int16_t kerr = 0;
+
+    memset(name, 'x', sizeof name);
+    ck_assert_ptr_null(replicas_find(rs, (struct str){ name, sizeof name }, 0, &kerr));
+    ck_assert_int_eq(kerr, KERR_UNKNOWN_TOPIC_OR_PARTITION);
+    ck_assert_ptr_null(replicas_find(rs, (struct str){ "", 0 }, 0, &kerr));
+    ck_assert_ptr_null(replicas_find(rs, STR_LIT("t"), -1, &kerr));
+    ck_assert_ptr_null(replicas_find(rs, STR_LIT("t"), INT32_MAX, NULL));
+}
+END_TEST
+
+/* Producers go on while leadership changes under them: nobody appends in an epoch that is over. */
+struct producer {
+    atomic_bool *stop;
+    int          appended;
+};
+
+static void *produce(void *arg)
+{
+    struct producer *me = arg;
+    struct arena a;
+
+    arena_init(&a, 16 << 20);
+    while (!atomic_load(me->stop)) {
+        struct partition *p = replicas_find(rs, STR_LIT("t"), 0, NULL);
+        struct builder_opts o;
+        struct builder b;
+        struct bytes set;
+        struct plog_append in;
+        struct plog_appended done;
+        int16_t kerr;
+
+        ck_assert_ptr_nonnull(p);
+        builder_opts_init(&o);
+        builder_init(&b, &o, &a);
+        builder_add(&b, &(struct record){ .offset = 0, .timestamp = 1, .value = { (const uint8_t *)"v", 1 } });
+        ck_assert_int_eq(builder_finish(&b, &set), OK);
+        builder_fini(&b);
+        in = (struct plog_append){ .p = (uint8_t *)set.p, .len = set.len };
+        kerr = partition_append(p, &in, 1, &done);
+        ck_assert(kerr == KERR_NONE || kerr == KERR_NOT_LEADER_OR_FOLLOWER);
+        me->appended += kerr == KERR_NONE;
+        partition_unref(&p);
+        arena_reset(&a);
+    }
+    arena_fini(&a);
+    return NULL;
+}
+
+START_TEST(leadership_changes_between_appends_only)
+{
+    atomic_bool over = false;
+    struct producer me[2] = { { &over, 0 }, { &over, 0 } };
+    struct plog_offsets now;
+    struct partition *p;
+    pthread_t th[2];
+    int64_t end = 0;
+
+    ck_assert_int_eq(tell(lead(0)), KERR_NONE);
+    for (int i = 0; i < 2; i++)
+        ck_assert_int_eq(pthread_create(&th[i], NULL, produce, &me[i]), 0);
+    for (int32_t epoch = 1; epoch < 200; epoch++) {
+        struct say s = lead(epoch);
+
+        if (epoch % 2 == 1) {
+            s.leader = 2;
+            s.replicas = s.isr = both;
+        }
+        ck_assert_int_eq(tell(s), KERR_NONE);
+        arena_reset(&arena);
+    }
+    atomic_store(&over, true);
+    for (int i = 0; i < 2; i++)
+        pthread_join(th[i], NULL);
+    p = find();
+    now = plog_offsets(p->log);
+    ck_assert_int_eq(now.leo, me[0].appended + me[1].appended);
+    for (int32_t epoch = 0; epoch < 198; epoch += 2) {
+        struct plog_epoch_end e = plog_epoch_end(p->log, epoch);
+
+        ck_assert_int_ge(e.end_offset, end);
+        end = e.end_offset;
+    }
+    partition_unref(&p);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *s = suite_create("broker/replica/replicas");
+    TCase *t = tcase_create("all");
+    SRunner *r = srunner_create(s);
+    int failed;
+
+    tcase_add_checked_fixture(t, setup, teardown);
+    tcase_set_timeout(t, 60);
+    tcase_add_test(t, a_leader_takes_and_gives_records);
+    tcase_add_test(t, old_and_foreign_orders_are_refused);
+    tcase_add_test(t, a_follower_serves_no_producer);
+    tcase_add_test(t, records_are_committed_when_the_isr_has_them);
+    tcase_add_test(t, a_new_leader_that_lags_does_not_tell_the_end);
+    tcase_add_test(t, deleted_partitions_are_gone_and_may_come_again);
+    tcase_add_test(t, records_are_deleted_up_to_hw);
+    tcase_add_test(t, names_that_cannot_be_are_unknown);
+    tcase_add_test(t, leadership_changes_between_appends_only);
+    suite_add_tcase(s, t);
+    srunner_run_all(r, CK_ENV);
+    failed = srunner_ntests_failed(r);
+    srunner_free(r);
+    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}

@@ -8,7 +8,7 @@ import pytest
 from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, ConfigResource, NewPartitions, NewTopic
 
-from harness import SLOW, Raw, tool, wait_for
+from harness import NO_GROUP, SLOW, Raw, tool, wait_for
 
 
 def kcat(broker, *args, stdin=None):
@@ -60,7 +60,7 @@ def test_headers_keys_nulls_and_timestamps_come_back(broker):
 
 
 def consume(broker, topic, partition, n, start=0):
-    c = Consumer({"bootstrap.servers": broker.address, "group.id": "g", "check.crcs": True})
+    c = Consumer({"bootstrap.servers": broker.address, **NO_GROUP, "check.crcs": True})
     c.assign([TopicPartition(topic, partition, start)])
     got = []
     end = time.monotonic() + 20 * SLOW
@@ -86,7 +86,7 @@ def test_large_records(broker):
 
 def test_a_waiting_fetch_is_woken_by_a_produce(broker):
     broker.create_topic("t")
-    c = Consumer({"bootstrap.servers": broker.address, "group.id": "g", "fetch.wait.max.ms": 5000})
+    c = Consumer({"bootstrap.servers": broker.address, **NO_GROUP, "fetch.wait.max.ms": 5000})
     c.assign([TopicPartition("t", 0, 0)])
     got = []
 
@@ -151,7 +151,7 @@ def test_offsets_by_time_and_deleted_records(broker):
         p.produce("t", b"x" * 100, timestamp=now + i * 10)
         p.poll(0)
     assert p.flush(20 * SLOW) == 0
-    c = Consumer({"bootstrap.servers": broker.address, "group.id": "g"})
+    c = Consumer({"bootstrap.servers": broker.address, **NO_GROUP})
     for i in (0, 1, 499, 999):
         found = c.offsets_for_times([TopicPartition("t", 0, now + i * 10)], timeout=10 * SLOW)
         assert found[0].offset == i

@@ -4,7 +4,7 @@ import threading
 
 from confluent_kafka import Consumer, TopicPartition
 
-from harness import BIN, SLOW, tool, wait_for
+from harness import BIN, NO_GROUP, SLOW, tool, wait_for
 
 def test_lines_typed_here_appear_there(broker):
     """With the names and options of the guides; the topic does not exist yet, the consumer starts first."""
@@ -35,7 +35,7 @@ def test_keys_go_where_java_would_put_them(broker):
     keys = ["key%d" % i for i in range(40)]
     tool("kafka-console-producer.sh", "--bootstrap-server", broker.address, "--topic", "t", "--property", "parse.key=true",
          "--property", "key.separator=:", stdin="".join("%s:v\n" % k for k in keys))
-    c = Consumer({"bootstrap.servers": broker.address, "group.id": "g"})
+    c = Consumer({"bootstrap.servers": broker.address, **NO_GROUP})
     c.assign([TopicPartition("t", p, 0) for p in range(7)])
     where = {}
 

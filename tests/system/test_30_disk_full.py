@@ -6,7 +6,7 @@ import subprocess
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-from harness import SLOW, tool, wait_for
+from harness import NO_GROUP, SLOW, tool, wait_for
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def test_a_full_disk_refuses_writes_and_serves_reads(brokers, small_disk):
     acked, errors = produce(b, 2000)
     assert acked and errors, (len(acked), errors)
     assert b.alive()
-    c = Consumer({"bootstrap.servers": b.address, "group.id": "g", "check.crcs": True})
+    c = Consumer({"bootstrap.servers": b.address, **NO_GROUP, "check.crcs": True})
     low, high = c.get_watermark_offsets(TopicPartition("t", 0), timeout=10 * SLOW)
     assert high > max(acked)
     c.assign([TopicPartition("t", 0, 0)])

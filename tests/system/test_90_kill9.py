@@ -9,7 +9,7 @@ import threading
 
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-from harness import SLOW, wait_for
+from harness import NO_GROUP, SLOW, wait_for
 
 ROUNDS = int(os.environ.get("KILL_ROUNDS", "8"))
 PARTITIONS = 4
@@ -68,7 +68,7 @@ class Load(threading.Thread):
 
 def read_all(broker, topic):
     """Every record of every partition: lists of (offset, number)."""
-    c = Consumer({"bootstrap.servers": broker.address, "group.id": "checker", "enable.auto.commit": False,
+    c = Consumer({"bootstrap.servers": broker.address, **NO_GROUP, "enable.auto.commit": False,
                   "auto.offset.reset": "earliest", "check.crcs": True})
     out = []
     try:

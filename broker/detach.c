@@ -105,5 +105,7 @@ static void rotate(void *arg)
 
 int detach_rotate(struct scheduler *s)
 {
-    return log_path[0] != '\0' ? scheduler_add(s, "log rotation", LOOK_MS, LOOK_MS, rotate, NULL, NULL) : OK;
+    static struct job *job;             /* goes with the scheduler */
+
+    return log_path[0] != '\0' ? scheduler_add(s, "log rotation", LOOK_MS, LOOK_MS, rotate, NULL, &job) : OK;
 }

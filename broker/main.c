@@ -1,11 +1,15 @@
-/* broker/main.c - klammd: the command line, the signals, and the exit status. */
+/* broker/main.c - klammd: options, configuration, signals. What happens between start and stop is in broker/start.c. */
 #include "base/clock.h"
 #include "base/log.h"
+#include "broker/broker.h"
 #include "broker/detach.h"
 #include "broker/start.h"
 #include "config/config.h"
 
+#include <getopt.h>
 #include <malloc.h>
+#include <pthread.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,167 +19,220 @@
 #ifndef KLAMM_VERSION
 #define KLAMM_VERSION "0.1"
 #endif
+#define AGAIN_MS    1000                /* a second signal is meant so from then on */
+#define MALLOC_ARENAS 2                 /* many threads that need little: more arenas cost memory */
 
-enum mode { MODE_RUN, MODE_CHECK, MODE_VERSION, MODE_HELP };
-
-struct options {
-    enum mode           mode;
-    bool                daemon;
-    struct config_input input;
-    const char        **overrides;
-};
+extern char **environ;
 
 static const char usage[] =
-    "usage: klammd [-daemon] [server.properties] [--override key=value]...\n"
-    "       klammd --check-config server.properties [--override key=value]...\n"
+    "klammd - a message broker that speaks the Apache Kafka protocol\n"
     "\n"
-    "Starts a Kafka-protocol broker. Without a file every property has its default.\n"
+    "  klammd [-daemon] [server.properties] [--override property=value]...\n"
+    "  klammd --check-config server.properties [--override property=value]...\n"
+    "  klammd --version | --help\n"
     "\n"
-    "  -daemon           detach from the terminal; log to $LOG_DIR/server.log (logs/server.log)\n"
-    "  --override k=v    this value instead of the file's; may be repeated\n"
-    "  --check-config    list every problem of the file and start nothing; exit status 1 if there are errors\n"
-    "  --version, --help\n"
-    "\n"
-    "Properties also come from the environment: KAFKA_NUM_IO_THREADS=16 is num.io.threads=16 and wins over the file.\n"
+    "Without a file every property has its default: a single node on port 9092 with an embedded metadata store.\n"
+    "KAFKA_* variables of the environment win over the file, --override over both.\n"
+    "With -daemon it leaves the terminal and logs to $LOG_DIR/server.log (logs/server.log).\n"
     "TERM, INT and QUIT stop the broker cleanly.\n";
 
-static int bad_usage(const char *what, const char *arg)
-{
-    fprintf(stderr, "klammd: %s: %s\n%s", arg, what, usage);
-    return ERR_INVALID;
-}
+struct options {
+    struct config_input in;
+    bool                daemon, check;
+};
 
-static bool is_option(const char *arg, const char *name)
-{
-    return strcmp(arg, name) == 0 || (arg[0] == '-' && strcmp(arg + 1, name) == 0);     /* -x and --x */
-}
+/* ---- the command line ---- */
 
-static int parse_one(struct options *o, int argc, char **argv, int *i)
-{
-    char *arg = argv[*i];
+enum { OPT_OVERRIDE = 256, OPT_CHECK, OPT_DAEMON, OPT_VERSION, OPT_HELP };
 
-    if (is_option(arg, "-daemon")) {
-        o->daemon = true;
-    } else if (is_option(arg, "-help") || strcmp(arg, "-h") == 0) {
-        o->mode = MODE_HELP;
-    } else if (is_option(arg, "-version")) {
-        o->mode = MODE_VERSION;
-    } else if (is_option(arg, "-check-config")) {
-        o->mode = MODE_CHECK;
-    } else if (is_option(arg, "-override")) {
-        if (++*i == argc || strchr(argv[*i], '=') == NULL)
-            return bad_usage("needs key=value", arg);
-        o->overrides[o->input.overrides_n++] = argv[*i];
-    } else if (arg[0] == '-') {
-        return bad_usage("unknown option", arg);
-    } else if (o->input.file != NULL) {
-        return bad_usage("only one properties file can be given", arg);
-    } else {
-        o->input.file = arg;
+/* Gives an exit status, or -1 to go on. */
+static int parse_options(struct options *o, int argc, char **argv, const char **overrides)
+{
+    static const struct option known[] = {
+        { "override",     required_argument, NULL, OPT_OVERRIDE },
+        { "check-config", no_argument,       NULL, OPT_CHECK },
+        { "daemon",       no_argument,       NULL, OPT_DAEMON },
+        { "version",      no_argument,       NULL, OPT_VERSION },
+        { "help",         no_argument,       NULL, OPT_HELP },
+        { NULL, 0, NULL, 0 },
+    };
+    int c;
+
+    *o = (struct options){ .in = { .overrides = overrides, .env = environ } };
+    while ((c = getopt_long_only(argc, argv, "h", known, NULL)) != -1) {
+        switch (c) {
+        case OPT_OVERRIDE:
+            overrides[o->in.overrides_n++] = optarg;
+            break;
+        case OPT_CHECK:
+            o->check = true;
+            break;
+        case OPT_DAEMON:
+            o->daemon = true;
+            break;
+        case OPT_VERSION:
+            puts("klammd " KLAMM_VERSION " (Apache Kafka protocol 3.9)");
+            return 0;
+        case OPT_HELP:
+        case 'h':
+            fputs(usage, stdout);
+            return 0;
+        default:
+            fputs(usage, stderr);
+            return 2;
+        }
     }
-    return OK;
+    if (optind < argc)
+        o->in.file = argv[optind++];
+    if (optind < argc || (o->check && o->in.file == NULL)) {
+        fputs(usage, stderr);
+        return 2;
+    }
+    return -1;
 }
 
-static int parse(struct options *o, int argc, char **argv)
-{
-    extern char **environ;
-
-    *o = (struct options){ .overrides = calloc((size_t)argc, sizeof *o->overrides) };
-    if (o->overrides == NULL)
-        return ERR_NOMEM;
-    o->input.overrides = o->overrides;
-    o->input.env = environ;
-    for (int i = 1; i < argc; i++)
-        TRY(parse_one(o, argc, argv, &i));
-    if (o->mode == MODE_CHECK && o->input.file == NULL)
-        return bad_usage("needs a properties file", "--check-config");
-    return OK;
-}
-
-/* Errors and warnings, one line each; NULL when there are errors. */
-static struct config *load(const struct config_input *in)
+/* Every problem goes to the log; NULL when there are errors. */
+static struct config *load_config(const struct config_input *in)
 {
     struct config_problems problems;
     struct config *cfg = NULL;
-    char text[2048];
+    char text[1024];
+    int rc = config_load(&cfg, in, &problems);
 
-    if (config_load(&cfg, in, &problems) == ERR_NOMEM)
-        log_fatal("the configuration cannot be read: out of memory");
     for (size_t i = 0; i < problems.n; i++) {
         config_problem_text(&problems.v[i], text, sizeof text);
         log_at(problems.v[i].severity == CONFIG_ERROR ? LOG_ERROR : LOG_WARN, "%s", text);
     }
-    if (cfg == NULL)
+    if (rc != OK)
         log_fatal("the broker does not start: %zu errors in its configuration, above", problems.errors_n);
     config_problems_fini(&problems);
-    return cfg;
+    return rc == OK ? cfg : NULL;
 }
 
-static _Atomic bool dead;
+/* ---- signals ---- */
 
-/* The broker cannot go on: stopped as if it had been asked to, but the exit status says otherwise. */
+enum state { STARTING, SERVING, STOPPING };
+
+static _Atomic int state = STARTING;
+static atomic_bool dead;
+static sem_t       stop_asked;
+static sigset_t    stop_signals;
+
+/* Before the broker serves, and when asked again after a while, it goes at once: the log is made for that. (A
+ * supervisor may send a signal to the process and to its group.) */
+static void *wait_for_signals(void *arg)
+{
+    int64_t asked_ms = 0;
+    int sig, was;
+
+    (void)arg;
+    for (;;) {
+        if (sigwait(&stop_signals, &sig) != 0)
+            continue;
+        was = atomic_load(&state);
+        if (was == STARTING) {
+            log_info("SIG%s during the start: stopped; the next start goes on from here", sigabbrev_np(sig));
+            _exit(0);
+        }
+        if (was == STOPPING && mono_ms() - asked_ms < AGAIN_MS)
+            continue;
+        if (was == STOPPING) {
+            log_warn("SIG%s during the stop: stopped at once; the next start recovers", sigabbrev_np(sig));
+            _exit(1);
+        }
+        log_info("SIG%s: stopping", sigabbrev_np(sig));
+        asked_ms = mono_ms();
+        atomic_store(&state, STOPPING);
+        sem_post(&stop_asked);
+    }
+    return NULL;
+}
+
+/* Every thread inherits the mask, so that only the one thread gets the signals. SIGHUP stops as well, unless the
+ * broker was started with nohup or has no terminal. */
+static int catch_signals(bool daemon)
+{
+    struct sigaction hup = { 0 };
+    pthread_attr_t attr;
+    pthread_t t;
+    int err;
+
+    signal(SIGPIPE, SIG_IGN);
+    sigemptyset(&stop_signals);
+    sigaddset(&stop_signals, SIGTERM);
+    sigaddset(&stop_signals, SIGINT);
+    sigaddset(&stop_signals, SIGQUIT);
+    if (daemon)
+        signal(SIGHUP, SIG_IGN);
+    if (sigaction(SIGHUP, NULL, &hup) == 0 && hup.sa_handler != SIG_IGN)
+        sigaddset(&stop_signals, SIGHUP);
+    pthread_sigmask(SIG_BLOCK, &stop_signals, NULL);
+    sem_init(&stop_asked, 0, 0);
+    pthread_attr_init(&attr);
+    pthread_attr_setstacksize(&attr, 256 * 1024);
+    pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+    err = pthread_create(&t, &attr, wait_for_signals, NULL);
+    pthread_attr_destroy(&attr);
+    return err == 0 ? OK : err_from_errno(err);
+}
+
 static void on_dead(void)
 {
     atomic_store(&dead, true);
-    kill(getpid(), SIGTERM);
+    sem_post(&stop_asked);
 }
 
-/* Blocked in every thread, so that they come only to sigwait(). One that was ignored (nohup) stays so. */
-static void block_signals(sigset_t *set)
-{
-    static const int signals[] = { SIGTERM, SIGINT, SIGQUIT, SIGHUP };
+/* ---- */
 
-    sigemptyset(set);
-    for (size_t i = 0; i < sizeof signals / sizeof signals[0]; i++)
-        sigaddset(set, signals[i]);
-    pthread_sigmask(SIG_BLOCK, set, NULL);
-    signal(SIGPIPE, SIG_IGN);
-}
-
-static int run(const struct options *o, int64_t began_ns)
+static int serve(const struct config *cfg, int64_t began_ns)
 {
     struct broker *b = NULL;
-    struct config *cfg = load(&o->input);
-    sigset_t set;
-    int sig = 0, rc;
+    int64_t since;
+    int rc;
 
-    if (cfg == NULL)
-        return EXIT_FAILURE;
-    block_signals(&set);
-    rc = broker_start(&b, cfg, began_ns, on_dead);
-    config_unref(&cfg);
+    if (broker_start(&b, cfg, began_ns, on_dead) != OK)
+        return 1;
+    rc = detach_rotate(b->sched);
     if (rc != OK)
-        return EXIT_FAILURE;
-    sigwait(&set, &sig);
-    log_info("stopping (%s)", atomic_load(&dead) ? "it cannot go on" : strsignal(sig));
+        log_warn("the log file will not be rotated: %s", err_text(rc));
+    atomic_store(&state, SERVING);
+    while (sem_wait(&stop_asked) != 0)
+        continue;
+    atomic_store(&state, STOPPING);
+    since = mono_ms();
     rc = broker_stop(&b);
-    if (rc == OK && !atomic_load(&dead)) {
-        log_info("stopped cleanly");
-        return EXIT_SUCCESS;
-    }
-    log_error("stopped, not cleanly: %s; the next start recovers", err_text(rc));
-    return EXIT_FAILURE;
+    if (rc == OK)
+        log_info("stopped cleanly in %lld ms", (long long)(mono_ms() - since));
+    else
+        log_error("stopped, but not cleanly (%s); the next start recovers", err_text(rc));
+    return rc == OK && !atomic_load(&dead) ? 0 : 1;
 }
 
 int main(int argc, char **argv)
 {
     int64_t began_ns = mono_ns();
+    const char **overrides = calloc((size_t)argc + 1, sizeof *overrides);
     struct options o;
-    int status = EXIT_SUCCESS;
+    struct config *cfg;
+    int status;
 
-    mallopt(M_ARENA_MAX, 2);            /* many threads that need little: more arenas cost memory */
-    if (parse(&o, argc, argv) != OK)
-        status = 2;
-    else if (o.mode == MODE_HELP)
-        fputs(usage, stdout);
-    else if (o.mode == MODE_VERSION)
-        puts("klammd " KLAMM_VERSION " (Apache Kafka protocol 3.9)");
-    else if (o.mode == MODE_CHECK)
-        status = config_check_print(stdout, &o.input);
-    else if (o.daemon && detach() != OK)
-        status = EXIT_FAILURE;
-    else
-        status = run(&o, began_ns);
-    free(o.overrides);
+    mallopt(M_ARENA_MAX, MALLOC_ARENAS);
+    if (overrides == NULL)
+        return 1;
+    status = parse_options(&o, argc, argv, overrides);
+    if (status < 0 && o.check)
+        status = config_check_print(stdout, &o.in);
+    if (status >= 0) {
+        free(overrides);
+        return status;
+    }
+    cfg = load_config(&o.in);
+    free(overrides);
+    if (cfg == NULL)
+        return 1;
+    status = 1;
+    if ((!o.daemon || detach() == OK) && catch_signals(o.daemon) == OK)
+        status = serve(cfg, began_ns);
+    config_unref(&cfg);
     return status;
 }

@@ -486,8 +486,12 @@ void batch_send(struct controller *c)
     batch_clear(c);
 }
 
+#define LINES_MAX 10                    /* of one answer */
+
 static void lai_answered(const struct control_request *req)
 {
+    size_t failed = 0;
+
     const struct leader_and_isr_response *resp = req->resp.leader_and_isr;
     const struct leader_and_isr_request *r = req->req.leader_and_isr;
 
@@ -500,11 +504,13 @@ static void lai_answered(const struct control_request *req)
             if (uuid_eq(r->topic_states[k].topic_id, resp->topics[i].topic_id))
                 name = r->topic_states[k].topic_name;
         for (int32_t k = 0; k < resp->topics[i].partition_errors_n; k++)
-            if (resp->topics[i].partition_errors[k].error_code != KERR_NONE)
+            if (resp->topics[i].partition_errors[k].error_code != KERR_NONE && ++failed <= LINES_MAX)
                 log_error("controller: broker %d cannot host %.*s-%d: %s", req->broker_id, STR_ARG(name),
                           resp->topics[i].partition_errors[k].partition_index,
                           kerr_name(resp->topics[i].partition_errors[k].error_code));
     }
+    if (failed > LINES_MAX)
+        log_error("controller: broker %d cannot host %zu more partitions", req->broker_id, failed - LINES_MAX);
 }
 
 /* Was this partition to be deleted by the request? */

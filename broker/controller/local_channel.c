@@ -36,8 +36,11 @@ static int load_configs(struct local_channel *lc, struct control_request *req)
 
     if (names == NULL)
         return ERR_NOMEM;
-    for (int32_t i = 0; i < r->topic_states_n; i++)
+    for (int32_t i = 0; i < r->topic_states_n; i++) {
         names[i] = r->topic_states[i].topic_name;
+        if (r->topic_states[i].partition_states_n > 0 && r->topic_states[i].partition_states[0].is_new)
+            topic_configs_forget(lc->opts.topic_configs, names[i]);     /* those of a deleted topic of that name */
+    }
     return topic_configs_load(lc->opts.topic_configs, names, (size_t)r->topic_states_n);
 }
 

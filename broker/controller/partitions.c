@@ -74,8 +74,12 @@ static void online_fini(struct frame *f)
 /* Writes that failed for a reason that may pass (disk full) are tried again. */
 static void state_failed(struct controller *c, const struct ctl_partition *p, int rc)
 {
-    log_error("controller: the state of %s-%d cannot be written: %s; it has no leader until that works", p->topic->name,
-              p->index, err_text(rc));
+    static struct log_limit limit = LOG_LIMIT(10000, 5);
+    int hidden;
+
+    if (log_limit(&limit, &hidden))
+        log_error("controller: the state of %s-%d cannot be written: %s; it has no leader until that works",
+                  p->topic->name, p->index, err_text(rc));
     c->retry_at_ns = mono_ns() + RETRY_NS;
 }
 

@@ -11,6 +11,7 @@
 #include "config/config.h"
 
 struct op_state;
+struct op_topic;
 
 struct batch {                          /* requests to brokers under construction; see batch.c */
     uint32_t               number;
@@ -48,6 +49,7 @@ struct controller {
     struct lane            lane;                /* of the running event */
     int                    abort_rc;
     struct op_state       *ops;                 /* topic_ops.c */
+    struct op_topic       *creating;            /* uthash: names of topics on their way into the store */
     size_t                 sent;                /* requests to brokers without an answer */
     bool                   failed_over;         /* ready as soon as they are answered */
     int64_t                elect_at_ns;         /* elections and writes to try again; INT64_MAX: none */

@@ -33,7 +33,6 @@ struct asked {
     struct lane       *lane;
     answer_fn         *fn;
     void              *subject;
-    bool               fenced;
 };
 
 struct store_call *ctl_call(struct controller *c)
@@ -91,26 +90,26 @@ static void on_store_thread(struct store_call *call)
     loop_post(&a->c->loop, &a->item);
 }
 
-void ctl_submit(struct controller *c, struct lane *lane, struct store_call *call, answer_fn *fn, void *subject)
+bool ctl_submit(struct controller *c, struct lane *lane, struct store_call *call, answer_fn *fn, void *subject)
 {
     struct asked *a = arena_zalloc(&call->arena, sizeof *a);
 
     if (a == NULL) {
         store_call_free(&call);
-        ctl_abort(c, ERR_NOMEM, "making a store call");
-        return;
+        return false;
     }
     *a = (struct asked){ .item.run = answered, .call = call, .c = c, .lane = lane, .fn = fn, .subject = subject };
     call->done = on_store_thread;
     call->arg = a;
     lane->waiting++;
     store_submit(c->opts.store, call);
+    return true;
 }
 
 void ctl_ask(struct controller *c, struct store_call *call, answer_fn *fn, void *subject)
 {
-    if (call != NULL)
-        ctl_submit(c, &c->lane, call, fn, subject);
+    if (call != NULL && !ctl_submit(c, &c->lane, call, fn, subject))
+        ctl_abort(c, ERR_NOMEM, "making a store call");
 }
 
 /* ---- events ------------------------------------------------------------------------------------------- */
@@ -231,7 +230,8 @@ static void aborted(struct controller *c)
         frame_pop(c);
     c->abort_rc = OK;
     election_resign(c);
-    controller_set_ready(c, rc);
+    if (rc != ERR_CLOSED && rc != ERR_FENCED)
+        controller_set_ready(c, rc);                /* a start that cannot succeed; after the others it will */
     if (rc != ERR_CLOSED)
         c->elect_at_ns = mono_ns() + (rc == ERR_FENCED ? 0 : RETRY_NS);
 }

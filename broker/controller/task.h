@@ -51,7 +51,8 @@ struct store_call *ctl_fenced_call(struct controller *c) must_use;
 /* fn gets the answer on the controller's thread, before the lane's idle(); the call is freed after it. fn
  * may be NULL. In the lane of events: fn is not called any more when the event was aborted, and a refused
  * epoch check or a lost session aborts it. */
-void ctl_submit(struct controller *c, struct lane *lane, struct store_call *call, answer_fn *fn, void *subject);
+bool ctl_submit(struct controller *c, struct lane *lane, struct store_call *call, answer_fn *fn, void *subject)
+    must_use;                                       /* false: out of memory, the call has been freed */
 void ctl_ask(struct controller *c, struct store_call *call, answer_fn *fn, void *subject);      /* lane of events */
 
 /* A frame of `size` bytes, zeroed, on top of the stack. NULL: out of memory, aborted. */

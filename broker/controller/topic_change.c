@@ -78,23 +78,14 @@ static void grow_counts(struct op_topic *ot)
                  STR_ARG(ot->t->name));
 }
 
-/* "1, 2, 3": the brokers of an assignment that is refused. */
-static const char *list_of(struct arena *a, const struct znode_replicas *r)
-{
-    const char *z = "";
-
-    for (int32_t i = 0; i < r->n && z != NULL; i++)
-        z = arena_printf(a, "%s%s%d", z, i > 0 ? ", " : "", r->v[i]);
-    return z != NULL ? z : "";
-}
-
 static void grow_manual_check(struct op_topic *ot, int32_t old)
 {
     struct arena *a = ot->s->op->arena;
     const char *unknown = "";
 
     for (int32_t i = 0; i < ot->t->assignments_n; i++)
-        for (int32_t k = 0; k < ot->t->assignments[i].brokers_n && unknown != NULL; k++)
+        for (int32_t k = 0; k < ot->t->assignments[i].brokers_n && unknown != NULL && strlen(unknown) < OP_MESSAGE_MAX;
+             k++)
             if (metadata_broker(ot->s->md, ot->t->assignments[i].brokers[k]) == NULL)
                 unknown = arena_printf(a, "%s%s%d", unknown, unknown[0] != '\0' ? ", " : "",
                                        ot->t->assignments[i].brokers[k]);
@@ -116,10 +107,10 @@ static void grow_manual_check(struct op_topic *ot, int32_t old)
         if (r.n == 0)
             op_failf(ot, KERR_INVALID_REPLICA_ASSIGNMENT, "Cannot have replication factor of 0 for partition id %d.",
                      old + i);
-        else if (op_repeats(&r))
+        else if (op_repeats(ot, &r))
             op_failf(ot, KERR_INVALID_REPLICA_ASSIGNMENT,
                  "Duplicate brokers not allowed in replica assignment: %s for partition id %d.",
-                 list_of(a, &r), old + i);
+                 op_ids_text(ot, &r), old + i);
         else if (r.n != ot->node.partitions[0].replicas.n)
             op_failf(ot, KERR_INVALID_REPLICA_ASSIGNMENT,
                  "Inconsistent replication factor between partitions, partition 0 has %d while partitions [%d] have "

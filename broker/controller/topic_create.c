@@ -122,14 +122,11 @@ static const char *assignment_text(struct op_topic *ot)
 {
     const char *z = "";
 
-    for (int32_t i = 0; i < ot->node.partitions_n && z != NULL && strlen(z) < 900; i++) {
+    for (int32_t i = 0; i < ot->node.partitions_n && z != NULL && strlen(z) < OP_MESSAGE_MAX; i++) {
         const struct znode_partition *p = &ot->node.partitions[i];
 
-        z = arena_printf(ot->s->op->arena, "%s%s%d -> ArrayBuffer(", z, i > 0 ? ", " : "", p->index);
-        for (int32_t k = 0; k < p->replicas.n && z != NULL; k++)
-            z = arena_printf(ot->s->op->arena, "%s%s%d", z, k > 0 ? ", " : "", p->replicas.v[k]);
-        if (z != NULL)
-            z = arena_printf(ot->s->op->arena, "%s)", z);
+        z = arena_printf(ot->s->op->arena, "%s%s%d -> ArrayBuffer(%s)", z, i > 0 ? ", " : "", p->index,
+                         op_ids_text(ot, &p->replicas));
     }
     return z != NULL ? z : "";
 }
@@ -144,7 +141,7 @@ static void check_assignment(struct op_topic *ot)
             return;
         }
     for (int32_t i = 0; i < ot->node.partitions_n; i++)
-        if (op_repeats(&p[i].replicas)) {
+        if (op_repeats(ot, &p[i].replicas)) {
             op_failf(ot, KERR_INVALID_REPLICA_ASSIGNMENT, "Duplicate replica assignment found: HashMap(%s)",
                      assignment_text(ot));
             return;
@@ -163,7 +160,7 @@ static void check_null_configs(struct op_topic *ot)
     const char *names = "";
     bool any = false;
 
-    for (int32_t i = 0; i < ot->t->configs_n && names != NULL; i++)
+    for (int32_t i = 0; i < ot->t->configs_n && names != NULL && strlen(names) < OP_MESSAGE_MAX; i++)
         if (ot->t->configs[i].value.p == NULL) {
             names = arena_printf(ot->s->op->arena, "%s%s%.*s", names, any ? "," : "", STR_ARG(ot->t->configs[i].name));
             any = true;
@@ -213,13 +210,9 @@ static void check_collisions(struct op_topic *ot, const struct str *names, size_
 {
     const char *found = "";
 
-    for (size_t i = 0; i < n && found != NULL; i++)
+    for (size_t i = 0; i < n && found != NULL && strlen(found) < OP_MESSAGE_MAX; i++)
         if (topic_name_collides(ot->t->name, names[i]))
             found = arena_printf(ot->s->op->arena, "%s%s%.*s", found, found[0] != '\0' ? ", " : "", STR_ARG(names[i]));
-    for (const struct op_topic *before = ot->s->topics; before < ot && found != NULL; before++)
-        if (before->t->error == 0 && topic_name_collides(ot->t->name, before->t->name))
-            found = arena_printf(ot->s->op->arena, "%s%s%.*s", found, found[0] != '\0' ? ", " : "",
-                                 STR_ARG(before->t->name));
     if (found == NULL)
         op_fail(ot, KERR_UNKNOWN_SERVER_ERROR, NULL);
     else if (found[0] != '\0')
@@ -245,17 +238,20 @@ static void names_answered(struct controller *c, struct store_call *call, void *
     }
 }
 
-/* Another client is creating it at this moment: its settings must not be written over. */
-static bool in_flight(const struct op_topic *ot)
+/* Somebody - another client, or the same one in the same request - may be creating it at this moment: his settings must
+ * not be written over, and of two names that collide only one may come to be. */
+static void claim_name(struct op_topic *ot)
 {
-    for (const struct op_state *s = ot->s->c->ops; s != NULL; s = s->next) {
-        if (s == ot->s || s->kind != &op_create || s->stage >= 2 || s->op->validate_only)
-            continue;
-        for (int32_t i = 0; i < s->op->topics_n; i++)
-            if (s->op->topics[i].error == 0 && str_eq(s->op->topics[i].name, ot->t->name))
-                return true;
-    }
-    return false;
+    const struct op_topic *other;
+
+    if (op_claim(ot, &other) || other == NULL)
+        return;
+    if (!str_eq(other->t->name, ot->t->name))
+        op_failf(ot, KERR_INVALID_TOPIC_EXCEPTION, "Topic '%.*s' collides with existing topics: %.*s",
+                 STR_ARG(ot->t->name), STR_ARG(other->t->name));
+    else
+        op_failf(ot, ot->s->op->automatic ? KERR_UNKNOWN_TOPIC_OR_PARTITION : KERR_TOPIC_ALREADY_EXISTS,
+                 "Topic '%.*s' already exists.", STR_ARG(ot->t->name));
 }
 
 static void check_topic(struct op_topic *ot)
@@ -267,11 +263,6 @@ static void check_topic(struct op_topic *ot)
 
     if (metadata_topic(ot->s->md, t->name) != NULL) {
         op_failf(ot, KERR_TOPIC_ALREADY_EXISTS, "Topic '%.*s' already exists.", STR_ARG(t->name));
-        return;
-    }
-    if (in_flight(ot)) {
-        op_failf(ot, ot->s->op->automatic ? KERR_UNKNOWN_TOPIC_OR_PARTITION : KERR_TOPIC_ALREADY_EXISTS,
-                 "Topic '%.*s' already exists.", STR_ARG(t->name));
         return;
     }
     check_null_configs(ot);
@@ -286,6 +277,8 @@ static void check_topic(struct op_topic *ot)
     fault = t->error == 0 ? topic_name_fault(t->name, buf, sizeof buf) : NULL;
     if (fault != NULL)
         op_failf(ot, KERR_INVALID_TOPIC_EXCEPTION, "Topic name is invalid: %s", fault);
+    else if (t->error == 0 && !ot->s->op->validate_only)
+        claim_name(ot);
 }
 
 static void create_check(struct op_state *s)
@@ -398,6 +391,7 @@ static void create_decide(struct op_state *s)
 
 static void create_conclude(struct op_state *s)
 {
+    op_release(s);
     OP_EACH(s, ot) {
         if (!s->op->validate_only)
             ot->t->id = ot->node.id;

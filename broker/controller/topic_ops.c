@@ -6,6 +6,8 @@
  * Its effect is seen in this broker's metadata cache: leaders for all partitions, or no topic any more. What
  * is not seen in time is answered REQUEST_TIMED_OUT, though it may still happen.
  */
+#define HASH_NONFATAL_OOM 1
+#define uthash_nonfatal_oom(t) ((t)->claim.p = NULL)
 #include "broker/controller/topic_ops.h"
 
 #include "base/clock.h"
@@ -38,13 +40,35 @@ void op_failf(struct op_topic *ot, int16_t error, const char *fmt, ...)
     op_fail(ot, error, arena_cstr(ot->s->op->arena, str_of(buf)));
 }
 
-bool op_repeats(const struct znode_replicas *r)
+static int by_id(const void *a, const void *b)
 {
-    for (int32_t i = 0; i < r->n; i++)
-        for (int32_t k = 0; k < i; k++)
-            if (r->v[i] == r->v[k])
-                return true;
-    return false;
+    int32_t x = *(const int32_t *)a, y = *(const int32_t *)b;
+
+    return (x > y) - (x < y);
+}
+
+bool op_repeats(struct op_topic *ot, const struct znode_replicas *r)
+{
+    int32_t *sorted = arena_alloc(ot->s->op->arena, ((size_t)r->n + 1) * sizeof *sorted);
+    bool twice = false;
+
+    if (sorted == NULL)
+        return true;                                /* hardly an honest request */
+    if (r->n > 0)
+        memcpy(sorted, r->v, (size_t)r->n * sizeof *sorted);
+    qsort(sorted, (size_t)r->n, sizeof *sorted, by_id);
+    for (int32_t i = 1; i < r->n; i++)
+        twice |= sorted[i] == sorted[i - 1];
+    return twice;
+}
+
+const char *op_ids_text(struct op_topic *ot, const struct znode_replicas *r)
+{
+    const char *z = "";
+
+    for (int32_t i = 0; i < r->n && z != NULL && strlen(z) < OP_MESSAGE_MAX; i++)
+        z = arena_printf(ot->s->op->arena, "%s%s%d", z, i > 0 ? ", " : "", r->v[i]);
+    return z != NULL ? z : "";
 }
 
 bool op_leaderless(const struct metadata *md, const struct op_topic *ot)
@@ -71,7 +95,43 @@ struct store_call *op_call(struct op_topic *ot)
 
 void op_ask(struct op_topic *ot, struct store_call *call, answer_fn *fn)
 {
-    ctl_submit(ot->s->c, &ot->s->lane, call, fn, ot);
+    if (!ctl_submit(ot->s->c, &ot->s->lane, call, fn, ot))
+        op_fail(ot, KERR_UNKNOWN_SERVER_ERROR, NULL);
+}
+
+/* ---- names that are being created ----------------------------------------------------------------------- */
+
+/* Keyed by the name with every '.' as '_', so that it finds what would collide as well. */
+bool op_claim(struct op_topic *ot, const struct op_topic **holder)
+{
+    struct controller *c = ot->s->c;
+    struct op_topic *there = NULL;
+
+    if (arena_str(ot->s->op->arena, ot->t->name, &ot->claim) != OK) {
+        op_fail(ot, KERR_UNKNOWN_SERVER_ERROR, NULL);
+        return false;
+    }
+    for (size_t i = 0; i < ot->claim.len; i++)
+        if (ot->claim.p[i] == '.')
+            ((char *)(uintptr_t)ot->claim.p)[i] = '_';
+    HASH_FIND(hh, c->creating, ot->claim.p, ot->claim.len, there);
+    *holder = there;
+    if (there != NULL)
+        return false;
+    HASH_ADD_KEYPTR(hh, c->creating, ot->claim.p, (unsigned)ot->claim.len, ot);
+    ot->claimed = ot->claim.p != NULL;
+    if (!ot->claimed)
+        op_fail(ot, KERR_UNKNOWN_SERVER_ERROR, NULL);
+    return ot->claimed;
+}
+
+void op_release(struct op_state *s)
+{
+    for (int32_t i = 0; i < s->op->topics_n; i++)
+        if (s->topics[i].claimed) {
+            HASH_DEL(s->c->creating, &s->topics[i]);
+            s->topics[i].claimed = false;
+        }
 }
 
 /* ---- the way of an operation -------------------------------------------------------------------------- */
@@ -81,6 +141,7 @@ static void op_end(struct op_state *s)
     struct op_state **at = &s->c->ops;
     struct topic_op *op = s->op;
 
+    op_release(s);
     while (*at != s)
         at = &(*at)->next;
     *at = s->next;

@@ -13,9 +13,14 @@
 
 struct metadata;
 
+#define OP_MESSAGE_MAX 900              /* lists in messages are cut there */
+
 struct op_topic {                       /* what an operation finds out about one topic, beside topic_op_topic */
     struct op_state       *s;
     struct topic_op_topic *t;
+    UT_hash_handle         hh;          /* controller.creating, while claimed */
+    struct str             claim;
+    bool                   claimed;
     bool                   marked;      /* for deletion */
     bool                   exists;
     struct znode_topic     node;        /* create: to be; grow: as it is, then as it is to be. In op->arena */
@@ -49,8 +54,14 @@ extern const struct op_kind op_create, op_grow, op_delete;
 /* message: NULL (the error's own), static or in op->arena. */
 void op_fail(struct op_topic *ot, int16_t error, const char *message);
 void op_failf(struct op_topic *ot, int16_t error, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
-bool op_repeats(const struct znode_replicas *r);                                /* a broker twice */
+bool op_repeats(struct op_topic *ot, const struct znode_replicas *r);           /* a broker twice */
+const char *op_ids_text(struct op_topic *ot, const struct znode_replicas *r);   /* "1, 2" */
 bool op_leaderless(const struct metadata *md, const struct op_topic *ot);       /* some partition of ot->node */
+
+/* Nobody else may create a topic of this name, or of one that collides with it, until op_release(). false: *holder
+ * does so already (NULL: out of memory, noted). */
+bool op_claim(struct op_topic *ot, const struct op_topic **holder) must_use;
+void op_release(struct op_state *s);
 
 /* For one topic; NULL: out of memory, noted. */
 struct store_call *op_call(struct op_topic *ot) must_use;

@@ -280,6 +280,58 @@ START_TEST(topics_grow)
 }
 END_TEST
 
+START_TEST(names_that_collide_in_one_request)
+{
+    struct topic_op_topic t[] = { { .name = STR_LIT("x.y"), .partitions = 1, .replication = 1 },
+                                  { .name = STR_LIT("x_y"), .partitions = 1, .replication = 1 },
+                                  { .name = STR_LIT("x-y"), .partitions = 1, .replication = 1 } };
+    struct kit_op ko = { .done = false };
+
+    kit_op_run(&k, &ko, TOPIC_OP_CREATE, t, 3, 10000);
+    ck_assert_int_eq(t[0].error, KERR_NONE);
+    ck_assert_int_eq(t[1].error, KERR_INVALID_TOPIC_EXCEPTION);
+    ck_assert_str_eq(t[1].message, "Topic 'x_y' collides with existing topics: x.y");
+    ck_assert_int_eq(t[2].error, KERR_NONE);
+    kit_op_end(&ko);
+    ck_assert_int_eq(kit_delete(&k, "x.y", 10000), KERR_NONE);
+    kit_wait_gone(&k, "/admin/delete_topics/x.y");
+    ck_assert_int_eq(kit_create(&k, "x_y", 1, 1), KERR_NONE);
+}
+END_TEST
+
+/* What a hostile client may send: lists as long as a request allows. Answered, and soon. */
+START_TEST(monstrous_requests)
+{
+    enum { TOPICS = 20000, IDS = 200000 };
+    struct topic_op_topic *t = calloc(TOPICS, sizeof *t);
+    int32_t *ids = calloc(IDS, sizeof *ids);
+    struct topic_op_assignment many = { 0, ids, IDS };
+    char (*names)[24] = calloc(TOPICS, sizeof *names);
+    struct kit_op ko = { .done = false };
+    int64_t t0 = mono_ms();
+    int made = 0;
+
+    for (int i = 0; i < TOPICS; i++) {
+        snprintf(names[i], sizeof names[i], "a%s%d", i % 2 ? "." : "_", i / 2);     /* each collides with one other */
+        t[i] = (struct topic_op_topic){ .name = str_of(names[i]), .partitions = 1, .replication = 1 };
+    }
+    kit_op_run(&k, &ko, TOPIC_OP_CREATE, t, TOPICS, 30000);
+    for (int i = 0; i < TOPICS; i++)
+        made += t[i].error == KERR_NONE;
+    ck_assert_int_eq(made, TOPICS / 2);
+    kit_op_end(&ko);
+    printf("10,000 topics in one request, with as many refused: %d ms\n", (int)(mono_ms() - t0));
+    t[0] = (struct topic_op_topic){ .name = STR_LIT("wide"), .partitions = -1, .replication = -1, .assignments = &many,
+                                    .assignments_n = 1 };
+    kit_op_run(&k, &ko, TOPIC_OP_CREATE, t, 1, 30000);
+    ck_assert_int_eq(t[0].error, KERR_INVALID_REPLICA_ASSIGNMENT);
+    kit_op_end(&ko);
+    free(names);
+    free(ids);
+    free(t);
+}
+END_TEST
+
 /* ---- crashes, sessions, failures ---------------------------------------------------------------------- */
 
 START_TEST(a_restart_keeps_topics_and_epochs)
@@ -559,6 +611,8 @@ int main(void)
     tcase_add_test(t, settings_are_checked_and_stored);
     tcase_add_test(t, validate_only_and_no_timeout);
     tcase_add_test(t, topics_grow);
+    tcase_add_test(t, names_that_collide_in_one_request);
+    tcase_add_test(t, monstrous_requests);
     tcase_add_test(t, a_restart_keeps_topics_and_epochs);
     tcase_add_test(t, a_half_done_tree_is_finished_at_the_start);
     tcase_add_test(t, another_session_is_another_term);

@@ -3,6 +3,7 @@
 Nothing here sleeps: wait_for() polls a condition until it holds or its time is up.
 """
 import os
+import random
 import re
 import select
 import shutil
@@ -38,11 +39,18 @@ def wait_for(condition, within=10.0, what=None):
 
 
 def free_ports(n):
-    """n ports that nobody listens on right now."""
-    socks = [socket.socket() for _ in range(n)]
+    """n ports that nobody listens on. Below those that the system gives to outgoing connections: among these, a client that
+    tries to reach a broker that is down can be given the very port, and the broker then finds it in use. At random, since
+    other tests run beside these."""
+    socks = []
     try:
-        for s in socks:
-            s.bind(("127.0.0.1", 0))
+        while len(socks) < n:
+            s = socket.socket()
+            try:
+                s.bind(("127.0.0.1", random.randrange(10000, 32000)))
+                socks.append(s)
+            except OSError:
+                s.close()
         return [s.getsockname()[1] for s in socks]
     finally:
         for s in socks:

@@ -19,7 +19,7 @@ def described(broker):
 
 def check_config(path, *more):
     done = subprocess.run([os.path.join(BUILD, "klammd"), "--check-config", str(path), *more], text=True, check=False,
-                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=20)
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=20 * SLOW)
     return done.returncode, done.stdout
 
 

@@ -85,7 +85,7 @@ def fill(broker, topic, n):
 
 
 def test_get_offsets(broker, peer):
-    broker.create_topic("t", partitions=2)
+    broker.create_topic("t", partitions=2, retention_ms=-1)
     fill(broker, "t", 100)
     for when, want in (("-1", 100), ("-2", 0), ("-3", 99), ("latest", 100), ("earliest", 0), ("max-timestamp", 99),
                        ("1700000050000", 50)):
@@ -95,7 +95,7 @@ def test_get_offsets(broker, peer):
 
 
 def test_delete_records(broker, peer, tmp_path):
-    broker.create_topic("t")
+    broker.create_topic("t", retention_ms=-1)
     fill(broker, "t", 100)
     path = tmp_path / "delete.json"
     path.write_text(json.dumps({"version": 1, "partitions": [{"topic": "t", "partition": 0, "offset": 40}]}))
@@ -143,7 +143,7 @@ def test_describe_configs(broker, peer):
 
 
 def test_dump_log_reads_our_files(broker, peer):
-    broker.create_topic("t", segment_bytes=4000, index_interval_bytes=500)
+    broker.create_topic("t", retention_ms=-1, segment_bytes=4000, index_interval_bytes=500)
     fill(broker, "t", 200)
     assert broker.stop() == 0
     folder = os.path.join(broker.data, "t-0")

@@ -143,7 +143,13 @@ void offsets_move(struct plog *l, struct plog_offsets to)
         o.hw = o.start;
     o.lso = to.lso >= 0 ? to.lso : o.hw;
     assert(o.start <= o.lso && o.lso <= o.hw && o.hw <= o.leo);
-    l->off = o;
+    /* Start and LEO are read under `lock` alone too: whoever moves HW does not hold that and must not write them. */
+    if (o.start != l->off.start)
+        l->off.start = o.start;
+    if (o.leo != l->off.leo)
+        l->off.leo = o.leo;
+    l->off.hw = o.hw;
+    l->off.lso = o.lso;
 }
 
 bool plog_set_hw(struct plog *l, int64_t hw, struct plog_offsets *now)

@@ -140,12 +140,13 @@ static bool may_go(struct plog *l, struct retain *r, size_t i)
 /* How many of the oldest segments may go. None that holds anything above the HW, and not an empty active one. */
 static size_t count_deletable(struct plog *l, struct retain *r)
 {
+    int64_t hw = plog_offsets(l).hw;
     size_t i = 0;
 
     for (; i < l->n; i++) {
         bool last = i + 1 == l->n;
         int64_t end = last ? l->off.leo : l->segs[i + 1]->base;
-        if (l->off.hw < end || (last && l->segs[i]->size == 0) || !may_go(l, r, i))
+        if (hw < end || (last && l->segs[i]->size == 0) || !may_go(l, r, i))
             break;
     }
     return i;

@@ -85,9 +85,10 @@ $(B)/klammd: $(B)/obj/broker/main.o $(DAEMON_LIBS)
 
 # Only what it uses, because every library costs start time.
 TOOL_SYSLIBS := -Wl,--as-needed $(LIBS) -lrdkafka -lpcre2-8
+TOOL_LDFLAGS.thread := -Wl,-u,thrd_create
 $(B)/klamm: $(B)/obj/tools/klamm.o $(TOOL_LIBS)
 	$(if $(V),,@echo "  link  $@")
-	$(Q)$(CC) $(LDFLAGS) -o $@ $(B)/obj/tools/klamm.o $(TOOL_LIBS) $(TOOL_SYSLIBS)
+	$(Q)$(CC) $(LDFLAGS) $(TOOL_LDFLAGS.$(SANITIZE)) -o $@ $(B)/obj/tools/klamm.o $(TOOL_LIBS) $(TOOL_SYSLIBS)
 
 # build/bin: every kafka-*.sh name that exists so far is klamm itself.
 $(B)/bin/.made: $(B)/klamm tools/names.txt

@@ -52,7 +52,7 @@ def test_a_full_disk_refuses_writes_and_serves_reads(brokers, small_disk):
     c.assign([TopicPartition("t", 0, 0)])
     seen = 0
     while seen < high:
-        got = c.consume(500, timeout=10 * SLOW)
+        got = c.consume(min(500, high - seen), timeout=10 * SLOW)
         assert got
         seen += len(got)
     c.close()

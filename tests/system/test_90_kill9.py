@@ -78,14 +78,14 @@ def read_all(broker, topic):
             assert low == 0
             c.assign([tp])
             got = []
-            while len(got) == 0 or got[-1][0] < high - 1:
-                if high == 0:
-                    break
-                batch = c.consume(1000, timeout=20 * SLOW)
+            at = 0
+            while at < high:
+                batch = c.consume(min(1000, high - at), timeout=20 * SLOW)      # it waits until it has that many
                 assert batch, "%s-%d: nothing after offset %s, end is %d" % (topic, p, got[-1:], high)
                 for m in batch:
                     assert m.error() is None, m.error()
                     got.append((m.offset(), int(m.value().split(b":")[0])))
+                at = got[-1][0] + 1
             out.append(got)
     finally:
         c.close()

@@ -46,7 +46,7 @@ static struct queue_waiter *take_idle(struct queue *q)
 {
     struct queue_waiter *w = q->idle;
 
-    if (w == NULL || q->waking || q->head == NULL)
+    if (w == NULL || q->waking || q->n <= atomic_load_explicit(&q->announced, memory_order_relaxed))
         return NULL;
     q->idle = w->next;
     q->waking = true;
@@ -96,13 +96,20 @@ static struct qnode *take_head(struct queue *q)
     return item;
 }
 
-struct qnode *queue_pop(struct queue *q)
+void queue_announce(struct queue *q)
+{
+    atomic_fetch_add_explicit(&q->announced, 1, memory_order_relaxed);
+}
+
+static struct qnode *pop(struct queue *q, bool announced)
 {
     struct queue_waiter *next, self;
     struct qnode *item = NULL;
     bool room = false;
 
     lock_take(&q->lock);
+    if (announced)                      /* under the lock: who counted on us pushed before */
+        atomic_fetch_sub_explicit(&q->announced, 1, memory_order_relaxed);
     while (q->head == NULL && !q->closed) {
         atomic_init(&self.woken, 0);
         self.next = q->idle;
@@ -125,6 +132,16 @@ struct qnode *queue_pop(struct queue *q)
     if (room && q->room_fn != NULL)
         q->room_fn(q->room_arg);
     return item;
+}
+
+struct qnode *queue_pop(struct queue *q)
+{
+    return pop(q, false);
+}
+
+struct qnode *queue_pop_announced(struct queue *q)
+{
+    return pop(q, true);
 }
 
 void queue_close(struct queue *q)

@@ -20,7 +20,8 @@ struct qnode {
 /* ---- struct queue: first in first out, any thread pushes, a pool of workers pops --------------------------------
  * A worker that finds nothing sleeps on its own futex. The one that went to sleep last is woken first (its memory is
  * still in the caches), and only one at a time is on its way up: it wakes the next if more is waiting when it arrives,
- * so a burst costs few system calls, and a worker that is awake takes what comes without any.
+ * so a burst costs few system calls, and a worker that is awake takes what comes without any. One that is about to be
+ * done can announce itself, so that nobody else is woken for what comes meanwhile.
  * LOCKS  class reqq, held for a few instructions. No other ranked lock above it may be held by the caller. */
 struct queue_waiter;
 
@@ -33,6 +34,8 @@ struct queue {
     bool                 waking;        /* one has been woken and has not arrived yet */
     bool                 closed;
     bool                 refused;       /* a push failed since room_fn was last called */
+    /* raised without, lowered under `lock` */
+    atomic_size_t        announced;     /* workers that will be in queue_pop() in a moment */
     /* fixed */
     size_t               limit;
     void               (*room_fn)(void *arg);
@@ -46,6 +49,8 @@ void queue_fini(struct queue *q);                               /* empty, and no
 bool queue_push(struct queue *q, struct qnode *item) must_use;  /* false: full or closed */
 void queue_push_over(struct queue *q, struct qnode *item);      /* for work that was let in before: never refused */
 struct qnode *queue_pop(struct queue *q);                       /* waits; NULL: closed and empty */
+void queue_announce(struct queue *q);                           /* a few microseconds before queue_pop_announced() */
+struct qnode *queue_pop_announced(struct queue *q);
 void queue_close(struct queue *q);                              /* no more queue_push(); pop gives what is left */
 size_t queue_len(struct queue *q);
 

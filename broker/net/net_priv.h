@@ -77,6 +77,7 @@ struct conn {
     /* output: of whoever sends. The IO thread that runs the batch, while `direct`; else the network thread */
     bool             direct;            /* nothing that comes before is unsent, so the IO thread may send */
     size_t           out_i, out_off;    /* of the first unsent answer: runs sent whole, bytes sent of the next */
+    size_t           out_warm;          /* the bytes of that run before here were seen in the page cache */
     struct request  *out_end;           /* PHASE_SENDING: the first that is not to be sent */
     enum sent        out_sent;          /* PHASE_SENDING: how far it came */
     /* the network thread's */
@@ -128,8 +129,8 @@ enum request_ending { ENDING_NONE, ENDING_REPLY, ENDING_SILENT, ENDING_CLOSE };
  */
 enum request_phase { PHASE_QUEUED, PHASE_RUNNING, PHASE_PARKED, PHASE_RESUMED, PHASE_ENDED, PHASE_SENDING };
 
-/* Runs a batch on an IO thread, or sends (run.c). */
-void batch_run(struct server *s, struct request *r);
+/* Runs a batch on an IO thread, or sends (run.c). true: it has announced itself to the request queue. */
+bool batch_run(struct server *s, struct request *r);
 
 /* ---- network threads (thread.c) ---- */
 

@@ -8,6 +8,9 @@
 /* An answer waits no longer than this for the next requests of its batch. */
 #define HOLD_NS 200000
 
+/* Answers that take so little time to send that an IO thread may announce itself to the queue before. */
+#define QUICK_BYTES ((size_t)16 << 10)
+
 /* The requests from first to before end have been ended: sends what can be sent, and hands them back. Once the last
  * request is on the list, the connection may be gone. */
 static void hand_back(struct request *first, const struct request *end)
@@ -66,18 +69,28 @@ static void send_on(struct request *r)
     nthread_wake(t);
 }
 
-void batch_run(struct server *s, struct request *r)
+static bool is_quick(const struct request *first, const struct request *end)
 {
-    struct request *held = NULL;
+    size_t n = 0;
+
+    for (const struct request *r = first; r != end && n <= QUICK_BYTES; r = r->batch_next)
+        n += r->out.len;
+    return n <= QUICK_BYTES;
+}
+
+bool batch_run(struct server *s, struct request *r)
+{
+    struct request *held = NULL, *end;
     int64_t since = 0;
+    bool quick;
 
     if (atomic_load(&r->phase) == PHASE_SENDING) {
         send_on(r);
-        return;
+        return false;
     }
     while (r != NULL) {
         if (!run_one(s, r, &held))
-            return;
+            return false;
         if (held == NULL) {
             held = r;
             since = mono_ns();
@@ -94,6 +107,12 @@ void batch_run(struct server *s, struct request *r)
         }
         r = r->batch_next;
     }
-    if (held != NULL)
-        hand_back(held, r != NULL ? r->batch_next : NULL);
+    if (held == NULL)
+        return false;
+    end = r != NULL ? r->batch_next : NULL;
+    quick = is_quick(held, end);
+    if (quick)
+        queue_announce(&s->requests);
+    hand_back(held, end);
+    return quick;
 }

@@ -12,8 +12,8 @@
 
 #define IOV_MAX_RUNS       64
 #define SEND_BUDGET_BYTES  ((size_t)4 << 20)    /* then the thread's other connections have their turn */
-#define LOOK_BYTES         ((size_t)256 << 10)  /* sent at a time where the page cache is looked into first */
-#define LOOK_EVERY_BYTES   ((size_t)64 << 10)
+#define LOOK_BYTES         ((size_t)1 << 20)    /* the page cache is looked into for so much at a time */
+#define LOOK_EVERY_BYTES   ((size_t)256 << 10)
 
 struct out {
     struct conn          *c;
@@ -45,7 +45,7 @@ static void advance(struct out *o, size_t n)
         if (c->out_i == runs_n(o->r)) {
             o->r->sent = true;
             o->r = o->r->batch_next;
-            c->out_i = c->out_off = 0;
+            c->out_i = c->out_off = c->out_warm = 0;
             continue;
         }
         left = run(o->r, c->out_i).len - c->out_off;
@@ -55,7 +55,7 @@ static void advance(struct out *o, size_t n)
         }
         n -= left;
         c->out_i++;
-        c->out_off = 0;
+        c->out_off = c->out_warm = 0;
     }
 }
 
@@ -117,12 +117,15 @@ static enum sent send_file(struct out *o)
 
     if (want > o->budget)
         want = o->budget;
-    if (!o->may_wait) {
-        if (want > LOOK_BYTES)
-            want = LOOK_BYTES;
-        if (!is_warm(s.file->fd, pos, want))
+    if (!o->may_wait && o->c->out_off >= o->c->out_warm) {
+        size_t look = s.len - o->c->out_off < LOOK_BYTES ? s.len - o->c->out_off : LOOK_BYTES;
+
+        if (!is_warm(s.file->fd, pos, look))
             return SENT_COLD;
+        o->c->out_warm = o->c->out_off + look;
     }
+    if (!o->may_wait && want > o->c->out_warm - o->c->out_off)
+        want = o->c->out_warm - o->c->out_off;
     n = sendfile(o->c->fd, s.file->fd, &pos, want);
     if (n < 0)
         return failed();

@@ -34,10 +34,10 @@ static void on_room(void *arg)
 static void *io_run(void *arg)
 {
     struct server *s = arg;
-    struct qnode *q;
+    struct qnode *q = queue_pop(&s->requests);
 
-    while ((q = queue_pop(&s->requests)) != NULL)
-        batch_run(s, (struct request *)q);
+    while (q != NULL)
+        q = batch_run(s, (struct request *)q) ? queue_pop_announced(&s->requests) : queue_pop(&s->requests);
     server_thread_ends(s, &s->io_running);
     return NULL;
 }

@@ -44,14 +44,18 @@ static void *produce(void *arg)
     return NULL;
 }
 
+/* Every other time a worker announces itself before it comes back. */
 static void *work(void *arg)
 {
-    struct qnode *q;
+    struct qnode *q = queue_pop(&f.queue);
 
     (void)arg;
-    while ((q = queue_pop(&f.queue)) != NULL) {
+    for (bool announce = false; q != NULL; announce = !announce) {
+        if (announce)
+            queue_announce(&f.queue);
         mpsc_push(&f.done, q);
         atomic_fetch_add(&f.taken, 1);
+        q = announce ? queue_pop_announced(&f.queue) : queue_pop(&f.queue);
     }
     return NULL;
 }
@@ -74,6 +78,7 @@ START_TEST(everything_arrives_once)
     queue_close(&f.queue);
     for (int i = 0; i < WORKERS; i++)
         pthread_join(workers[i], NULL);
+    ck_assert_uint_eq(atomic_load(&f.queue.announced), 0);
     for (struct qnode *q = mpsc_take(&f.done); q != NULL; q = q->next)
         seen[((struct item *)q)->owner]++;
     for (int i = 0; i < PRODUCERS; i++)

@@ -130,9 +130,11 @@ static int round_add(struct round *r, struct plog *l, bool data)
     return rc;
 }
 
-/* What the round left over, or found no room for, comes again. */
+/* What the round left over, or found no room for, comes again; a deleted log does not. */
 static void note_rest(struct syncer *s, struct plog *l, int rc)
 {
+    if (plog_usable(l) == ERR_CLOSED)
+        return;
     if (rc == OK && plog_wants_sync(l))
         syncer_note(s, l, s->dir->opts.sync_checkpoint_ms);
     else if (rc != OK && !logdir_offline(s->dir))
@@ -146,7 +148,7 @@ static void sync_these(struct syncer *s, struct plog **v, bool *data, size_t n, 
 
     for (size_t i = 0; i < n && r.items != NULL; i++) {
         int one = round_add(&r, v[i], data[i]);
-        if (one != OK)
+        if (one != OK && one != ERR_CLOSED)
             rc = one;
     }
     if (r.items != NULL) {

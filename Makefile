@@ -17,10 +17,10 @@ OPT      := -O2 -g
 DEFS     += -D_FORTIFY_SOURCE=2
 else ifeq ($(SANITIZE),address)
 OPT      := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
-DEFS     += -DKLAMM_CHECK_LOCKS
+DEFS     += -DKLAMM_CHECK_LOCKS -DKLAMM_KILL_POINTS
 else ifeq ($(SANITIZE),thread)
 OPT      := -O1 -g -fno-omit-frame-pointer -fsanitize=thread
-DEFS     += -DKLAMM_CHECK_LOCKS
+DEFS     += -DKLAMM_CHECK_LOCKS -DKLAMM_KILL_POINTS
 else
 $(error SANITIZE is address or thread)
 endif

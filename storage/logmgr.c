@@ -213,17 +213,17 @@ static int create_one(struct logmgr *m, struct logmgr_create *c)
 
 int logmgr_create(struct logmgr *m, struct logmgr_create *v, size_t n)
 {
-    int rc = OK;
+    int first = OK, refreshed = logmgr_refresh(m);
 
     lock_take(&m->lock);
     for (size_t i = 0; i < n; i++) {
         v[i].log = NULL;
-        v[i].rc = create_one(m, &v[i]);
-        if (v[i].rc != OK && rc == OK)
-            rc = v[i].rc;
+        v[i].rc = refreshed == OK ? create_one(m, &v[i]) : refreshed;
+        if (v[i].rc != OK && first == OK)
+            first = v[i].rc;
     }
     lock_drop(&m->lock);
-    return rc;
+    return first;
 }
 
 /* "<topic>-<partition>.<32 hex>-delete", the topic cut so that it is a possible file name. */
@@ -252,6 +252,7 @@ static int rename_away(struct plog *l)
     delete_name(l, to);
     lock_take(&l->lock);
     atomic_store_explicit(&l->closed, true, memory_order_release);
+    l->deleted = true;
     delay_ms = l->opts.file_delete_delay_ms;
     rc = logdir_check(l->dir, fio_rename(l->dir->fd, l->name, to), "renaming for deletion", l->name);
     lock_drop(&l->lock);
@@ -276,6 +277,7 @@ int logmgr_delete(struct logmgr *m, struct str topic, int32_t partition)
     }
     rc = rename_away(e->log);
     HASH_DEL(m->logs, e);
+    atomic_store(&m->stale, true);
     lock_drop(&m->lock);
     plog_unref(&e->log);
     free(e);

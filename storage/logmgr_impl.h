@@ -31,12 +31,16 @@ struct logmgr {
     struct job            *jobs[LOGMGR_JOBS_N];
     /* the syncer's thread */
     bool                   offline_told;
+    /* any thread */
+    atomic_bool            stale;       /* the checkpoints may name logs that are deleted */
     /* under `lock` (class logmgr) */
     struct lock            lock;
     struct log_entry      *logs;        /* uthash by name */
 };
 
 int logmgr_add(struct logmgr *m, struct plog *l) must_use;      /* under the lock; takes a reference */
+/* No log that is made from now on finds offsets of an older one of the same name in the checkpoints. */
+int logmgr_refresh(struct logmgr *m) must_use;
 int logmgr_after_round(void *arg, bool round) must_use;         /* syncer_round_fn */
 
 #endif

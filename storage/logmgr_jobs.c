@@ -57,6 +57,22 @@ static int write_checkpoint(struct logmgr *m, const char *name, checkpoint_of *o
     return rc;
 }
 
+int logmgr_refresh(struct logmgr *m)
+{
+    int rc;
+
+    if (!atomic_exchange(&m->stale, false))
+        return OK;
+    rc = write_checkpoint(m, CHECKPOINT_RECOVERY_POINT, plog_recovery_point);
+    if (rc == OK)
+        rc = write_checkpoint(m, CHECKPOINT_LOG_START, start_of);
+    if (rc == OK)
+        rc = write_checkpoint(m, CHECKPOINT_HIGH_WATERMARK, hw_of);
+    if (rc != OK)
+        atomic_store(&m->stale, true);
+    return rc;
+}
+
 static void try_checkpoint(struct logmgr *m, const char *name, checkpoint_of *of)
 {
     static struct log_limit limit = LOG_LIMIT(60000, 1);
@@ -91,6 +107,8 @@ int logmgr_after_round(void *arg, bool round)
         }
         return ERR_OFFLINE;
     }
+    if (atomic_load(&m->stale))
+        return logmgr_refresh(m);
     return round ? write_checkpoint(m, CHECKPOINT_RECOVERY_POINT, plog_recovery_point) : OK;
 }
 

@@ -96,9 +96,9 @@ int plog_check(struct plog *l, int rc, const char *what)
     return logdir_check(l->dir, rc, what, l->name);
 }
 
-void plog_dirty(struct plog *l, int64_t delay_ms)
+void plog_dirty(struct plog *l)
 {
-    syncer_note(l->dir->syncer, l, delay_ms);
+    syncer_note(l->dir->syncer, l, SYNC_SOON_MS, false);
 }
 
 /* ---- offsets ------------------------------------------------------------------------------------------------- */
@@ -186,7 +186,7 @@ int plog_set_start(struct plog *l, int64_t start)
     }
     drop_view(l);
     if (l->epochs_dirty)
-        plog_dirty(l, SYNC_SOON_MS);
+        plog_dirty(l);
     lock_drop(&l->lock);
     return rc;
 }
@@ -266,7 +266,7 @@ int plog_assign_epoch(struct plog *l, int32_t epoch)
     drop_view(l);
     if (changed) {
         l->epochs_dirty = true;
-        plog_dirty(l, SYNC_SOON_MS);
+        plog_dirty(l);
     }
     lock_drop(&l->lock);
     return rc;
@@ -365,7 +365,7 @@ int plog_set_topic_id(struct plog *l, struct uuid id)
             take_view(l);
             l->topic_id = id;
             drop_view(l);
-            plog_dirty(l, SYNC_SOON_MS);
+            plog_dirty(l);
         }
     } else if (rc == OK && !uuid_eq(l->topic_id, id)) {
         rc = ERR_EXISTS;

@@ -6,6 +6,7 @@
 #include "storage/plog_impl.h"
 
 #include "storage/killpoint.h"
+#include "storage/syncer.h"
 
 /* What the append needs to know about the bytes, found before the lock is taken. */
 struct chunk {
@@ -145,7 +146,7 @@ int plog_append(struct plog *l, const struct plog_append *in, struct plog_append
         }
         rc = plog_check(l, rc, "append");
         if (rc == OK)
-            plog_dirty(l, l->dir->opts.sync_checkpoint_ms);
+            syncer_note(l->dir->syncer, l, l->dir->opts.sync_checkpoint_ms, true);
     }
     out->offsets = plog_offsets(l);
     lock_drop(&l->lock);

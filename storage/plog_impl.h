@@ -31,13 +31,14 @@ struct plog {
     int64_t         recovery_point;     /* all below is on disk */
     int64_t         old_snapshot;       /* a snapshot that is no segment's and goes with the next sync; -1 */
     bool            epochs_dirty;       /* not yet in leader-epoch-checkpoint */
+    bool            deleted;            /* its directory has another name now; this one may be a new log's */
     bool            files_dirty;        /* directory entries or partition.metadata not synced */
 
     /* changed under `lock` and `view` (class plogview), read under either */
     struct lock     view;
     struct segment **segs;              /* by base offset; the last is appended to; never empty once open */
     size_t          n, cap;
-    struct plog_offsets off;            /* only offsets_move() writes it */
+    struct plog_offsets off;            /* only offsets_move() writes it; hw and lso: under `view` alone */
     int64_t         size_bytes;
     struct epochs   epochs;
     struct uuid     topic_id;
@@ -61,8 +62,8 @@ int  plog_add_segment(struct plog *l, struct segment *s) must_use;      /* [log]
 struct segment *plog_active(const struct plog *l);              /* [log] */
 /* Borrow the segment that holds `offset` (the last with base <= offset, else the first) and the one after it. */
 struct segment *plog_segment_at(struct plog *l, int64_t offset, uint32_t *size, int64_t *next_base);
-/* [log] Something is to be made durable within delay_ms. */
-void plog_dirty(struct plog *l, int64_t delay_ms);
+/* [log] New files, epochs or a rolled segment are to be made durable soon. */
+void plog_dirty(struct plog *l);
 
 /* ---- plog_roll.c --------------------------------------------------------------------------------------------- */
 int  plog_roll(struct plog *l, int64_t base) must_use;          /* [log] a new active segment that begins at base */
@@ -95,7 +96,7 @@ struct sync_item {
 };
 
 /* What must be synced: all of it, or (data false) only new files and epochs, and what was rolled. plog_sync_end() is
- * due also when it fails. */
+ * due also when it fails. ERR_CLOSED: the log was deleted, there is nothing to sync. */
 int  plog_sync_begin(struct plog *l, bool data, struct sync_item *it) must_use;
 int  plog_sync_files(struct sync_item *it) must_use;            /* fsync each file */
 int  plog_sync_rename(struct sync_item *it) must_use;           /* put the epoch file in place */

@@ -276,62 +276,110 @@ static bool is_damage(int rc)
     return rc == ERR_SHORT || rc == ERR_CORRUPT;
 }
 
-/* Entries of both index files that stand for batches below `below`; their last ones become the segment's last. */
+/* Bytes behind the last good entry that are not the zeros of a preallocated tail: the file was damaged. */
+static bool has_junk(const uint8_t *p, size_t len)
+{
+    for (size_t i = 0; i < len; i++)
+        if (p[i] != 0)
+            return true;
+    return false;
+}
+
+/* Entries of both index files that stand for batches below `below`; their last ones become the segment's last. None
+ * if the time index is damaged: what stood in the rest of it is not known then. */
 static int trusted_entries(struct segment *s, int64_t file_size, int64_t below, uint32_t *offsets, uint32_t *times,
                            uint32_t *pos)
 {
     char path[SEGMENT_PATH_MAX];
+    struct offset_index_entry e;
     uint8_t *p;
-    size_t len, n;
+    size_t len, n, t;
+    bool junk;
 
-    *pos = 0;
+    segment_path(s->place, s->base, SEGMENT_TIMEINDEX, "", path);
+    TRY(fio_read_file(s->place->dirfd, path, INDEX_MAX, &p, &len));
+    t = time_index_valid(p, len);
+    junk = (t == 0 && s->offsets.on_file > 0) || has_junk(p + t * TIME_INDEX_ENTRY, len - t * TIME_INDEX_ENTRY);
+    while (t > 0 && time_index_get(p + (t - 1) * TIME_INDEX_ENTRY, s->base).offset >= below)
+        t--;
+    if (t > 0 && !junk)
+        s->last_time = time_index_get(p + (t - 1) * TIME_INDEX_ENTRY, s->base);
+    free(p);
+    *offsets = *times = *pos = 0;
+    if (junk)
+        return OK;
     segment_path(s->place, s->base, SEGMENT_INDEX, "", path);
     TRY(fio_read_file(s->place->dirfd, path, INDEX_MAX, &p, &len));
     n = offset_index_valid(p, len, file_size);
     while (n > 0 && offset_index_get(p + (n - 1) * OFFSET_INDEX_ENTRY, s->base).offset >= below)
         n--;
     if (n > 0) {
-        struct offset_index_entry e = offset_index_get(p + (n - 1) * OFFSET_INDEX_ENTRY, s->base);
+        e = offset_index_get(p + (n - 1) * OFFSET_INDEX_ENTRY, s->base);
         *pos = e.pos;
         s->last_indexed = e.offset;
     }
+    free(p);
     *offsets = (uint32_t)n;
-    free(p);
-    segment_path(s->place, s->base, SEGMENT_TIMEINDEX, "", path);
-    TRY(fio_read_file(s->place->dirfd, path, INDEX_MAX, &p, &len));
-    n = time_index_valid(p, len);
-    while (n > 0 && time_index_get(p + (n - 1) * TIME_INDEX_ENTRY, s->base).offset >= below)
-        n--;
-    if (n > 0)
-        s->last_time = time_index_get(p + (n - 1) * TIME_INDEX_ENTRY, s->base);
-    *times = (uint32_t)n;
-    free(p);
+    *times = (uint32_t)t;
     return OK;
 }
 
-/* Walks from the chunk of the last trusted index entry at *pos to the first batch that is not wholly below
- * `below`, which may be the end; s->size is then there. ERR_CORRUPT, ERR_SHORT: a batch on the way does not parse,
- * s->size is where. */
+static bool fits(const struct segment *s, const struct batch_head *h)
+{
+    return h->last_offset >= s->base && h->last_offset - s->base <= INT32_MAX;
+}
+
+/* Walks from the chunk of the last trusted index entry at `pos` to the first batch that is not wholly below `below`,
+ * which may be the end; s->size is then there, and index entries that were lacking are made. ERR_CORRUPT, ERR_SHORT: a
+ * batch on the way does not parse, s->size is where. */
 static int walk_trusted(struct load *ld, struct segment *s, int fd, int64_t file_size, int64_t below, uint32_t pos)
 {
     struct log_scan sc;
+    int rc = OK;
 
+    lock_take(s->view);
+    s->size = pos;
+    s->since_index = 0;
     s->max = s->last_time;
     s->max_known = true;
+    lock_drop(s->view);
     log_scan_init(&sc, fd, pos, file_size, ld->buf, SCAN_BUFFER);
-    while (log_scan_next(&sc) && sc.head.last_offset < below) {
-        if (pos > 0 && sc.pos == pos && (sc.head.base_offset > s->last_indexed || sc.head.last_offset < s->base)) {
-            sc.rc = ERR_CORRUPT;        /* not where the index entry should lead */
-            break;
-        }
-        if (sc.head.max_timestamp > s->max.timestamp)
-            s->max = (struct time_index_entry){ sc.head.max_timestamp, sc.head.last_offset };
-        ld->expect = sc.head.last_offset + 1;
+    while (rc == OK && log_scan_next(&sc) && sc.head.last_offset < below) {
+        /* The entry must lead to the batch that it stands for. */
+        if (!fits(s, &sc.head) || (pos > 0 && sc.pos == pos && sc.head.base_offset > s->last_indexed))
+            rc = ERR_CORRUPT;
+        else
+            rc = take_batch(ld, s, &sc);
     }
-    s->size = (uint32_t)sc.pos;
-    s->since_index = (uint32_t)(sc.pos - pos);
     ld->out->read_bytes += sc.read_bytes;
-    return sc.rc;
+    return rc != OK ? rc : sc.rc;
+}
+
+static void begin_indexes(struct segment *s)
+{
+    s->last_time = s->max = (struct time_index_entry){ -1, s->base };
+    s->last_indexed = s->base - 1;
+    s->since_index = 0;
+}
+
+/* Trusted entries, then the walk; from the beginning if they turn out to be wrong. s->offsets.on_file and
+ * s->times.on_file are what the files hold. */
+static int walk_from_index(struct load *ld, struct segment *s, int fd, int64_t file_size, int64_t below)
+{
+    uint32_t offsets, times, pos;
+    int rc;
+
+    begin_indexes(s);
+    TRY(trusted_entries(s, file_size, below, &offsets, &times, &pos));
+    if (offsets != s->offsets.on_file || times != s->times.on_file)
+        TRY(keep_entries(s, offsets, times));
+    rc = walk_trusted(ld, s, fd, file_size, below, pos);
+    if (!is_damage(rc) || pos == 0)
+        return rc;
+    begin_indexes(s);
+    ld->expect = s->base;
+    TRY(keep_entries(s, 0, 0));
+    return walk_trusted(ld, s, fd, file_size, below, 0);
 }
 
 /* From the beginning, headers only: for indexes that are missing or do not fit their .log. */
@@ -339,25 +387,18 @@ static int rebuild_indexes(struct load *ld, struct segment *s)
 {
     int64_t file_size = s->size, expect = ld->expect;
     struct file_ref *f;
-    struct log_scan sc;
-    int rc = OK;
+    int rc;
 
     TRY(segment_file(s, &f));
-    TRY(keep_entries(s, 0, 0));
-    s->size = 0;
-    s->max = s->last_time = (struct time_index_entry){ -1, s->base };
-    s->max_known = true;
-    s->last_indexed = s->base - 1;
-    s->since_index = 0;
+    begin_indexes(s);
     ld->expect = s->base;
-    log_scan_init(&sc, f->fd, 0, file_size, ld->buf, SCAN_BUFFER);
-    while (rc == OK && log_scan_next(&sc) && in_order(ld, s, &sc.head))
-        rc = take_batch(ld, s, &sc);
+    rc = keep_entries(s, 0, 0);
     if (rc == OK)
-        rc = is_damage(sc.rc) ? OK : sc.rc;
+        rc = walk_trusted(ld, s, f->fd, file_size, INT64_MAX, 0);
+    if (is_damage(rc))                  /* found again, and told, by who reads it */
+        rc = OK;
     if (rc == OK)
         rc = segment_flush_indexes(s, true);
-    ld->out->read_bytes += sc.read_bytes;
     s->size = (uint32_t)file_size;
     ld->expect = expect;
     file_unref(&f);
@@ -415,11 +456,13 @@ static int load_snapshot(struct load *ld, int64_t offset)
     TRY(rc);
     rc = producers_load(&ld->l->producers, v, n);
     free(v);
+    /* Only what comes from a snapshot: a batch that is read again may be sent again. */
+    producers_expire(&ld->l->producers, ld->l->dir->opts.now_ms(), ld->l->dir->opts.producer_id_expiration_ms);
     return rc;
 }
 
-/* The newest snapshot that is above the log start and not above the recovery point. */
-static int load_producers(struct load *ld)
+/* The newest snapshot that is above the log start and not above `to`. */
+static int load_producers(struct load *ld, int64_t to)
 {
     ld->snapshot = ld->start;
     if (ld->snapshots.n == 0 && ld->l->dir->was_clean)
@@ -427,7 +470,7 @@ static int load_producers(struct load *ld)
     for (size_t i = ld->snapshots.n; i-- > 0;) {
         int64_t offset = ld->snapshots.v[i];
         int rc;
-        if (offset > ld->recovery_point || offset <= ld->start)
+        if (offset > to || offset <= ld->start)
             continue;
         rc = load_snapshot(ld, offset);
         if (rc == ERR_CORRUPT)
@@ -489,22 +532,12 @@ static int replay(struct load *ld, int64_t to)
 static int open_end(struct load *ld, struct segment *s)
 {
     int64_t file_size = s->size;
-    uint32_t offsets, times, pos;
     struct file_ref *f;
     int rc;
 
     ld->expect = s->base;
-    TRY(trusted_entries(s, file_size, INT64_MAX, &offsets, &times, &pos));
-    if (offsets != s->offsets.on_file || times != s->times.on_file)
-        TRY(keep_entries(s, offsets, times));
     TRY(segment_file(s, &f));
-    rc = walk_trusted(ld, s, f->fd, file_size, INT64_MAX, pos);
-    if (is_damage(rc) && pos > 0) {
-        s->size = (uint32_t)file_size;
-        rc = rebuild_indexes(ld, s);
-        if (rc == OK)
-            rc = walk_trusted(ld, s, f->fd, file_size, INT64_MAX, 0);
-    }
+    rc = walk_from_index(ld, s, f->fd, file_size, INT64_MAX);
     if (is_damage(rc)) {
         log_error("%s/%s: segment %" PRId64 " is damaged at position %" PRIu32 " although it was closed cleanly; "
                   "%" PRId64 " bytes from there on are cut off, the log ends at offset %" PRId64 "; restore the "
@@ -549,37 +582,36 @@ static int recover_rest(struct load *ld, struct segment *s, int fd, int64_t file
     return fio_truncate(fd, s->size);
 }
 
+/* The part of s that lies below the recovery point. */
+static int recover_trusted(struct load *ld, struct segment *s, int fd, int64_t file_size)
+{
+    int rc = walk_from_index(ld, s, fd, file_size, ld->recovery_point);
+
+    if (is_damage(rc) || (rc == OK && s->size == file_size && ld->expect < ld->recovery_point)) {
+        log_error("%s/%s: segment %" PRId64 " is damaged at position %" PRIu32 ", offset %" PRId64 ", below its "
+                  "recovery point %" PRId64 ": what was written there is lost; restore the file from a copy if "
+                  "there is one", ld->l->dir->path, ld->l->name, s->base, s->size, ld->expect, ld->recovery_point);
+        rc = OK;
+    }
+    return rc;
+}
+
 static int recover_segment(struct load *ld, struct segment *s, bool *whole)
 {
     int64_t file_size = s->size;
-    uint32_t offsets = 0, times = 0, pos = 0;
     struct file_ref *f;
-    int rc = OK;
+    int rc;
 
     TRY(segment_file(s, &f));
     s->size = 0;
     s->max_known = true;
+    begin_indexes(s);
     if (ld->expect < s->base)
         ld->expect = s->base;
-    if (s->base < ld->recovery_point) {
-        rc = trusted_entries(s, file_size, ld->recovery_point, &offsets, &times, &pos);
-        if (rc == OK)
-            rc = walk_trusted(ld, s, f->fd, file_size, ld->recovery_point, pos);
-        if (is_damage(rc) && pos > 0) {
-            offsets = times = 0;
-            s->last_time = (struct time_index_entry){ -1, s->base };
-            s->last_indexed = s->base - 1;
-            rc = walk_trusted(ld, s, f->fd, file_size, ld->recovery_point, 0);
-        }
-        if (is_damage(rc) || (rc == OK && s->size == file_size && ld->expect < ld->recovery_point)) {
-            log_error("%s/%s: segment %" PRId64 " is damaged at position %" PRIu32 ", offset %" PRId64 ", below its "
-                      "recovery point %" PRId64 ": what was written there is lost; restore the file from a copy if "
-                      "there is one", ld->l->dir->path, ld->l->name, s->base, s->size, ld->expect, ld->recovery_point);
-            rc = OK;
-        }
-    }
-    if (rc == OK)
-        rc = keep_entries(s, offsets, times);
+    if (s->base < ld->recovery_point)
+        rc = recover_trusted(ld, s, f->fd, file_size);
+    else
+        rc = keep_entries(s, 0, 0);
     KILL_POINT("recover.index_cut");
     if (rc == OK)
         rc = recover_rest(ld, s, f->fd, file_size, whole);
@@ -672,7 +704,6 @@ static int settle(struct load *ld)
     start = l->segs[0]->base > ld->start ? l->segs[0]->base : ld->start;
     l->epochs_dirty |= epochs_truncate_end(&l->epochs, leo);
     l->epochs_dirty |= epochs_truncate_start(&l->epochs, start);
-    producers_expire(&l->producers, d->opts.now_ms(), d->opts.producer_id_expiration_ms);
     TRY(sort_snapshots(ld, leo));
     hw = offset_checkpoint_find(&d->high_watermarks, plog_topic(l), l->partition);
     hw = hw < start ? start : hw > leo ? leo : hw;
@@ -698,6 +729,7 @@ static int load_topic_id(struct plog *l)
 static int load_steps(struct load *ld)
 {
     struct plog *l = ld->l;
+    int64_t trusted;                    /* nothing below is checked */
 
     TRY(list_directory(ld));
     TRY(load_topic_id(l));
@@ -706,11 +738,12 @@ static int load_steps(struct load *ld)
     if (l->n > 0 && l->segs[0]->base > ld->start)
         ld->start = l->segs[0]->base;
     TRY(load_epochs(ld));
-    TRY(load_producers(ld));
     if (l->n > 0 && l->dir->was_clean)
         TRY(open_end(ld, plog_active(l)));
+    trusted = l->dir->was_clean ? ld->expect : ld->recovery_point;
+    TRY(load_producers(ld, trusted));
     if (l->n > 0)
-        TRY(replay(ld, l->dir->was_clean ? INT64_MAX : ld->recovery_point));
+        TRY(replay(ld, trusted));
     if (l->n > 0 && !l->dir->was_clean)
         TRY(recover(ld));
     if (l->n > 0)
@@ -737,7 +770,7 @@ int plog_load(struct plog *l, struct load_result *out)
     lock_take(&l->lock);
     rc = ld.buf != NULL ? load_steps(&ld) : ERR_NOMEM;
     if (rc == OK && (l->recovery_point < l->off.leo || l->epochs_dirty || l->files_dirty))
-        plog_dirty(l, SYNC_SOON_MS);
+        plog_dirty(l);
     lock_drop(&l->lock);
     free(ld.logs.v);
     free(ld.snapshots.v);

@@ -66,6 +66,16 @@ static int read_at(struct plog *l, int64_t offset, int64_t upper, size_t max_byt
     return rc;
 }
 
+/* Files are found by name: what was opened while the log was being deleted may be a new log's of the same name. */
+static int still_open(struct plog *l, int rc, struct plog_read *out)
+{
+    if (rc == OK)
+        rc = plog_usable(l);
+    if (rc != OK)
+        plog_read_done(out);
+    return rc;
+}
+
 int plog_read(struct plog *l, int64_t offset, int64_t upper, size_t max_bytes, bool at_least_one,
               struct plog_read *out)
 {
@@ -98,7 +108,7 @@ int plog_read(struct plog *l, int64_t offset, int64_t upper, size_t max_bytes, b
         out->offsets = plog_offsets(l);
         return ERR_RANGE;
     }
-    return plog_check(l, rc, "reading");
+    return still_open(l, plog_check(l, rc, "reading"), out);
 }
 
 void plog_read_done(struct plog_read *r)
@@ -215,9 +225,12 @@ int plog_offset_for_time(struct plog *l, int64_t ts, struct plog_at *out)
         rc = segment_max(v[i], &max);
         if (rc == OK && max.timestamp >= ts)
             rc = record_in_segment(v[i], sizes[i], ts, start, out, &found);
+        if (rc == ERR_NOENT && i + 1 < n && plog_offsets(l).start >= v[i + 1]->base)
+            rc = OK;                    /* retention was faster */
     }
     drop_segments(v, sizes, n);
-    return plog_check(l, rc, "searching by time");
+    rc = plog_check(l, rc, "searching by time");
+    return rc == OK ? plog_usable(l) : rc;
 }
 
 int plog_max_timestamp(struct plog *l, struct plog_at *out)
@@ -235,7 +248,9 @@ int plog_max_timestamp(struct plog *l, struct plog_at *out)
     TRY(all_segments(l, &v, &sizes, &n));
     for (size_t i = 0; i < n && rc == OK; i++) {
         rc = segment_max(v[i], &max);
-        if (rc == OK && max.timestamp > best.timestamp) {
+        if (rc == ERR_NOENT && i + 1 < n && plog_offsets(l).start >= v[i + 1]->base)
+            rc = OK;                    /* retention was faster */
+        else if (rc == OK && max.timestamp > best.timestamp) {
             best = max;
             at = i;
         }
@@ -243,7 +258,8 @@ int plog_max_timestamp(struct plog *l, struct plog_at *out)
     if (rc == OK && best.timestamp >= 0)
         rc = record_in_segment(v[at], sizes[at], best.timestamp, start, out, &found);
     drop_segments(v, sizes, n);
-    return plog_check(l, rc, "searching the largest timestamp");
+    rc = plog_check(l, rc, "searching the largest timestamp");
+    return rc == OK ? plog_usable(l) : rc;
 }
 
 /* ---- ListOffsets v0 ------------------------------------------------------------------------------------------ */

@@ -65,11 +65,12 @@ int plog_write_snapshot(struct plog *l, int64_t offset)
     return rc;
 }
 
+/* The snapshot stays: it is right, and the recovery point may need it. */
 static void unlink_segment(const struct segment *s)
 {
     char path[SEGMENT_PATH_MAX];
 
-    for (int f = SEGMENT_LOG; f < SEGMENT_FILES_N; f++) {
+    for (int f = SEGMENT_LOG; f < SEGMENT_SNAPSHOT; f++) {
         segment_path(s->place, s->base, (enum segment_file)f, "", path);
         (void)unlinkat(s->place->dirfd, path, 0);
     }
@@ -84,9 +85,8 @@ int plog_roll(struct plog *l, int64_t base)
         return OK;                      /* empty already */
     if (l->n > 0) {
         TRY(segment_flush_indexes(plog_active(l), true));
-        TRY(plog_write_snapshot(l, base));
-        if (l->old_snapshot == base)
-            l->old_snapshot = -1;       /* it is the new segment's now */
+        if (l->old_snapshot != base)
+            TRY(plog_write_snapshot(l, base));
     }
     s = segment_new(&l->place, &l->view, base);
     if (s == NULL)
@@ -100,9 +100,11 @@ int plog_roll(struct plog *l, int64_t base)
         return rc;
     }
     KILL_POINT("roll.created");
+    if (l->old_snapshot == base)
+        l->old_snapshot = -1;           /* it is the new segment's now */
     l->files_dirty = true;
     TRY(plog_add_segment(l, s));
-    plog_dirty(l, SYNC_SOON_MS);
+    plog_dirty(l);
     return OK;
 }
 
@@ -201,7 +203,7 @@ static int delete_oldest(struct plog *l, size_t want, size_t *done)
         segment_unref(&gone[i]);
     }
     l->files_dirty = true;
-    plog_dirty(l, SYNC_SOON_MS);
+    plog_dirty(l);
     return rc;
 }
 

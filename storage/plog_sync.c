@@ -48,7 +48,7 @@ static int freeze_active(struct plog *l, struct sync_item *it)
     struct segment *s = plog_active(l);
 
     TRY(segment_flush_indexes(s, false));
-    it->upto = l->off.leo;
+    it->upto = plog_offsets(l).leo;
     if (it->upto == s->base || it->upto == l->old_snapshot)
         return OK;
     TRY(plog_write_snapshot(l, it->upto));
@@ -62,11 +62,13 @@ static int freeze_active(struct plog *l, struct sync_item *it)
 /* References of the segments that hold bytes between the recovery point and it->upto. */
 static int collect_segments(struct plog *l, struct sync_item *it)
 {
+    int64_t leo = plog_offsets(l).leo;
+
     it->segs = calloc(l->n, sizeof *it->segs);
     if (it->segs == NULL)
         return ERR_NOMEM;
     for (size_t i = 0; i < l->n; i++) {
-        int64_t end = i + 1 < l->n ? l->segs[i + 1]->base : l->off.leo;
+        int64_t end = i + 1 < l->n ? l->segs[i + 1]->base : leo;
         if (end > l->recovery_point && l->segs[i]->base < it->upto)
             it->segs[it->segs_n++] = segment_ref(l->segs[i]);
     }
@@ -83,7 +85,7 @@ static int begin(struct plog *l, bool data, struct sync_item *it)
     }
     it->files = l->files_dirty;
     l->files_dirty = false;
-    if (data && l->recovery_point < l->off.leo)
+    if (data && l->recovery_point < plog_offsets(l).leo)
         TRY(freeze_active(l, it));
     if (it->upto < l->recovery_point)
         it->upto = l->recovery_point;
@@ -110,7 +112,10 @@ int plog_sync_begin(struct plog *l, bool data, struct sync_item *it)
 
     *it = (struct sync_item){ .log = plog_ref(l), .snapshot = -1, .old_snapshot = -1 };
     lock_take(&l->lock);
-    rc = logdir_offline(l->dir) ? ERR_OFFLINE : plog_check(l, begin(l, data, it), "preparing a sync");
+    if (l->deleted)
+        rc = ERR_CLOSED;
+    else
+        rc = logdir_offline(l->dir) ? ERR_OFFLINE : plog_check(l, begin(l, data, it), "preparing a sync");
     lock_drop(&l->lock);
     if (rc != OK)
         undo(it);
@@ -174,13 +179,18 @@ int plog_sync_rename(struct sync_item *it)
 {
     struct plog *l = it->log;
     char from[PATH_MAX], to[PATH_MAX];
+    int rc = OK;
 
     if (!it->epochs)
         return OK;
     path_in(l, EPOCHS_TMP, from);
     path_in(l, CHECKPOINT_LEADER_EPOCH, to);
     KILL_POINT("sync.before_rename");
-    return plog_check(l, gone_is_fine(fio_rename(l->place.dirfd, from, to)), "renaming " EPOCHS_TMP);
+    lock_take(&l->lock);                /* so that it is not a new log of this name that is changed */
+    if (!l->deleted)
+        rc = plog_check(l, gone_is_fine(fio_rename(l->place.dirfd, from, to)), "renaming " EPOCHS_TMP);
+    lock_drop(&l->lock);
+    return rc;
 }
 
 int plog_sync_dir(struct sync_item *it)
@@ -215,7 +225,7 @@ static void remove_old_snapshot(struct plog *l, int64_t offset)
     for (size_t i = 0; i < l->n; i++)
         if (l->segs[i]->base == offset)
             offset = -1;
-    if (offset >= 0)
+    if (offset >= 0 && !l->deleted)
         (void)gone_is_fine(fio_unlink(l->place.dirfd, path));   /* one too many: the next start removes it */
     lock_drop(&l->lock);
 }
@@ -237,7 +247,7 @@ bool plog_wants_sync(struct plog *l)
     bool yes;
 
     lock_take(&l->lock);
-    yes = l->recovery_point < l->off.leo || l->epochs_dirty || l->files_dirty;
+    yes = !l->deleted && (l->recovery_point < plog_offsets(l).leo || l->epochs_dirty || l->files_dirty);
     lock_drop(&l->lock);
     return yes;
 }

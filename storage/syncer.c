@@ -39,7 +39,7 @@ struct round {
     bool              files;            /* some item has new files: the log directory is synced too */
 };
 
-void syncer_note(struct syncer *s, struct plog *l, int64_t delay_ms)
+void syncer_note(struct syncer *s, struct plog *l, int64_t delay_ms, bool data)
 {
     int64_t due = mono_ns() + delay_ms * 1000000, old;
 
@@ -56,7 +56,7 @@ void syncer_note(struct syncer *s, struct plog *l, int64_t delay_ms)
     }
     if (old == 0 || due < old) {
         atomic_store_explicit(&l->sync_due_ns, due, memory_order_relaxed);
-        l->sync_data = delay_ms > SYNC_SOON_MS;
+        l->sync_data = data;
     }
     if (due < s->wake_ns) {
         s->wake_ns = due;
@@ -127,7 +127,7 @@ static int round_add(struct round *r, struct plog *l, bool data)
         r->n++;
     else
         plog_sync_end(it, false);
-    return rc;
+    return rc == ERR_CLOSED ? OK : rc;
 }
 
 /* What the round left over, or found no room for, comes again; a deleted log does not. */
@@ -136,9 +136,9 @@ static void note_rest(struct syncer *s, struct plog *l, int rc)
     if (plog_usable(l) == ERR_CLOSED)
         return;
     if (rc == OK && plog_wants_sync(l))
-        syncer_note(s, l, s->dir->opts.sync_checkpoint_ms);
-    else if (rc != OK && !logdir_offline(s->dir))
-        syncer_note(s, l, RETRY_MS);
+        syncer_note(s, l, s->dir->opts.sync_checkpoint_ms, true);
+    else if (rc != OK && plog_wants_sync(l) && !logdir_offline(s->dir))
+        syncer_note(s, l, RETRY_MS, true);
 }
 
 static void sync_these(struct syncer *s, struct plog **v, bool *data, size_t n, bool dir_dirty)
@@ -161,6 +161,8 @@ static void sync_these(struct syncer *s, struct plog **v, bool *data, size_t n, 
                  err_text(rc), RETRY_MS / 1000);
     for (size_t i = 0; i < n; i++)
         note_rest(s, v[i], rc);
+    if (rc != OK && dir_dirty)
+        syncer_note_dir(s);
     free(r.items);
 }
 

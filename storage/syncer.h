@@ -30,7 +30,8 @@ typedef int syncer_round_fn(void *arg, bool round);
 
 int  syncer_new(struct syncer **out, struct logdir *d, syncer_round_fn *after, void *arg) must_use;
 int  syncer_start(struct syncer *s) must_use;                   /* the thread; before, notes only gather */
-void syncer_note(struct syncer *s, struct plog *l, int64_t delay_ms);   /* s NULL: no effect */
+/* data: what is in the active segment too, not only new files, epochs and what was rolled. s NULL: no effect. */
+void syncer_note(struct syncer *s, struct plog *l, int64_t delay_ms, bool data);
 void syncer_note_dir(struct syncer *s);         /* entries of the log directory itself have changed */
 /* Ends the thread after the round that runs; what still waits is forgotten. */
 void syncer_stop(struct syncer *s);

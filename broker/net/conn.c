@@ -454,6 +454,8 @@ static void read_on(struct conn *c)
         if (!pump(c) || !settle(c))
             return;
     } while (got == GOT_ALL && c->reading && budget > 0);
+    if (c->in != NULL)                  /* a slow sender of a large request is not idle */
+        conn_touch(c, mono_ns());
     if (c->eof)
         tell_closed(c);
 }

@@ -26,6 +26,7 @@ static void hand_back(struct request *first, const struct request *end)
     }
     for (struct request *r = first; r != end; r = next) {
         next = r->batch_next;
+        wake |= r->ending == ENDING_CLOSE;
         mpsc_push(&t->done, &r->link);
     }
     if (wake || atomic_load(&t->impatient) > 0)

@@ -607,6 +607,30 @@ START_TEST(idle_connections_expire_busy_ones_do_not)
 }
 END_TEST
 
+START_TEST(a_slow_sender_is_not_idle)
+{
+    uint8_t out[64], in[32];
+    int64_t since = mono_ms();
+    struct pollfd p;
+    size_t n;
+    int s;
+
+    opts.max_idle_ms = 200;
+    start();
+    s = dial();
+    p = (struct pollfd){ .fd = s, .events = POLLIN };
+    n = frame(out, ECHO, 1, "0123456789abcdef", 16);
+    for (size_t i = 0; i < n; i++) {
+        write_all(s, out + i, 1);
+        ck_assert(poll(&p, 1, 20) == 0 || i == n - 1);
+    }
+    ck_assert_int_gt(mono_ms() - since, 400);
+    expect(s, 1, in, 16);
+    close(s);
+    stop();
+}
+END_TEST
+
 START_TEST(connections_of_one_address)
 {
     static const struct server_ip_limit other = { "127.0.0.2", 1 };
@@ -776,6 +800,7 @@ END_TEST
 START_TEST(a_bad_frame_behind_good_ones)
 {
     uint8_t out[64], in[8];
+    int64_t since;
     size_t n;
     int s;
 
@@ -793,9 +818,11 @@ START_TEST(a_bad_frame_behind_good_ones)
     n += frame(out + n, ECHO, 3, "c", 1);
     s = dial();
     atomic_store(&handled, 0);
+    since = mono_ms();
     write_all(s, out, n);
     expect(s, 1, in, 1);
     expect_closed(s);
+    ck_assert_int_lt(mono_ms() - since, 500);   /* at once, not when the thread looks around again */
     ck_assert_int_eq(atomic_load(&handled), 2);
     stop();
 }
@@ -961,6 +988,7 @@ int main(void)
     tcase_add_test(t, a_full_queue_stops_reading_not_the_thread);
     tcase_add_test(t, queued_max_request_bytes_holds_back);
     tcase_add_test(t, idle_connections_expire_busy_ones_do_not);
+    tcase_add_test(t, a_slow_sender_is_not_idle);
     tcase_add_test(t, connections_of_one_address);
     tcase_add_test(t, max_connections_wait_their_turn);
     tcase_add_test(t, the_inter_broker_listener_pushes_others_out);

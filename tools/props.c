@@ -3,9 +3,11 @@
 
 #include "config/properties.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <strings.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -41,6 +43,17 @@ struct str props_get(const struct props *p, const char *name)
             return p->v[i].value;
     }
     return (struct str){ NULL, 0 };
+}
+
+bool prop_is_true(struct str v)
+{
+    while (v.len > 0 && isspace((unsigned char)v.p[0])) {
+        v.p++;
+        v.len--;
+    }
+    while (v.len > 0 && isspace((unsigned char)v.p[v.len - 1]))
+        v.len--;
+    return v.len == 4 && strncasecmp(v.p, "true", 4) == 0;
 }
 
 int props_add_words(struct props *p, const struct options *o, size_t opt, struct arena *a)

@@ -26,5 +26,7 @@ int props_add_words(struct props *p, const struct options *o, size_t opt, struct
 int props_set(struct props *p, struct str name, struct str value, struct arena *a) must_use;
 /* p NULL: not there. */
 struct str props_get(const struct props *p, const char *name);
+/* As Kafka's formatters and readers take a flag: "true" in any case, with blanks around it, is true. */
+bool prop_is_true(struct str value);
 
 #endif

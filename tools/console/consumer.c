@@ -580,13 +580,14 @@ static int prepare(struct consumer *c, const struct invocation *inv, struct opti
 
 static int run(struct consumer *c)
 {
+    static char      output[OUTPUT_BYTES];
     struct sigaction sa = { .sa_handler = on_signal };
     int              rc;
 
     sigaction(SIGINT, &sa, NULL);
     sigaction(SIGTERM, &sa, NULL);
     signal(SIGPIPE, SIG_IGN);
-    setvbuf(stdout, NULL, _IOFBF, OUTPUT_BYTES);
+    setvbuf(stdout, output, _IOFBF, sizeof output);
     rc = start(c);
     if (rc != OK)
         return command_fail("%s", c->error);

@@ -1,10 +1,11 @@
 /* tools/console/formatter.c - printing records. */
 #include "tools/console/formatter.h"
 
+#include "tools/props.h"
+
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
-#include <strings.h>
 
 struct deserializer {
     const char *name;               /* org.apache.kafka.common.serialization.<name>Deserializer */
@@ -166,17 +167,6 @@ int formatter_init(struct formatter *f, const char *class_name)
     return ERR_NOENT;
 }
 
-static bool is_true(struct str v)
-{
-    while (v.len > 0 && v.p[0] == ' ') {
-        v.p++;
-        v.len--;
-    }
-    while (v.len > 0 && v.p[v.len - 1] == ' ')
-        v.len--;
-    return v.len == 4 && strncasecmp(v.p, "true", 4) == 0;
-}
-
 int formatter_set(struct formatter *f, struct str name, struct str value)
 {
     const struct { const char *name; bool *flag; struct str *text; const struct deserializer **how; } known[] = {
@@ -199,7 +189,7 @@ int formatter_set(struct formatter *f, struct str name, struct str value)
         if (!str_is(name, known[i].name))
             continue;
         if (known[i].flag != NULL)
-            *known[i].flag = is_true(value);
+            *known[i].flag = prop_is_true(value);
         else if (known[i].text != NULL)
             *known[i].text = value;
         else if ((*known[i].how = deserializer_find(value)) == NULL)

@@ -1,11 +1,12 @@
 /* tools/console/line_reader.c - reading lines and taking them apart. */
 #include "tools/console/line_reader.h"
 
+#include "tools/props.h"
+
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <strings.h>
 #include <unistd.h>
 
 #define READ_BYTES 65536
@@ -97,17 +98,6 @@ void line_format_init(struct line_format *f)
     f->headers_key_separator = STR_LIT(":");
 }
 
-static bool is_true(struct str v)
-{
-    while (v.len > 0 && (v.p[0] == ' ' || v.p[0] == '\t')) {
-        v.p++;
-        v.len--;
-    }
-    while (v.len > 0 && (v.p[v.len - 1] == ' ' || v.p[v.len - 1] == '\t'))
-        v.len--;
-    return v.len == 4 && strncasecmp(v.p, "true", 4) == 0;
-}
-
 void line_format_set(struct line_format *f, struct str name, struct str value)
 {
     const struct { const char *name; bool *flag; struct str *text; } known[] = {
@@ -125,7 +115,7 @@ void line_format_set(struct line_format *f, struct str name, struct str value)
         if (!str_is(name, known[i].name))
             continue;
         if (known[i].flag != NULL)
-            *known[i].flag = is_true(value);
+            *known[i].flag = prop_is_true(value);
         else
             *known[i].text = value;
     }

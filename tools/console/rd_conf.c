@@ -16,6 +16,7 @@ enum how {
     LOWER_CASE,                         /* Java takes any case here */
     NOTHING,                            /* means nothing outside a JVM, or the command looks at it itself */
     PEM_ONLY,                           /* a store: PEM and PKCS#12 only */
+    EMPTY_IS_NONE,
     JAAS,                               /* user name and password of a login module */
 };
 
@@ -88,7 +89,7 @@ static const struct {
     { "ssl.keystore.certificate.chain",           BOTH,        AS_IT_IS,    "ssl.certificate.pem" },
     { "ssl.keystore.key",                         BOTH,        AS_IT_IS,    "ssl.key.pem" },
     { "ssl.key.password",                         BOTH,        AS_IT_IS,    NULL },
-    { "ssl.endpoint.identification.algorithm",    BOTH,        AS_IT_IS,    NULL },
+    { "ssl.endpoint.identification.algorithm",    BOTH,        EMPTY_IS_NONE, NULL },
     { "ssl.cipher.suites",                        BOTH,        AS_IT_IS,    NULL },
 };
 #define KNOWN_N (sizeof known / sizeof known[0])
@@ -176,6 +177,8 @@ static int apply_known(rd_kafka_conf_t *conf, size_t i, const struct props *p, c
         return apply_store(conf, p, known[i].java, to, value, error, error_len);
     case JAAS:
         return apply_jaas(conf, value, error, error_len);
+    case EMPTY_IS_NONE:
+        return rd_conf_set(conf, to, value[0] == '\0' ? "none" : value, error, error_len);
     case NOTHING:
         return OK;
     case AS_IT_IS:

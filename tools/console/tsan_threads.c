@@ -2,8 +2,8 @@
  *
  * librdkafka uses thrd_create() and its kin from the C library. The sanitizer of gcc 12 does not know these: a thread
  * made so crashes as soon as it comes into instrumented code. In a SANITIZE=thread build these take their place, and
- * the sanitizer sees pthreads, which it knows. The C library's own types are pthreads' inside. Reports about the library
- * are put away: it is not instrumented, so the sanitizer cannot see its atomics.
+ * the sanitizer sees pthreads, which it knows. The C library's own types are pthreads' inside. Reports about
+ * librdkafka are put away: it is not instrumented, so the sanitizer cannot see its atomics.
  */
 #ifdef __SANITIZE_THREAD__
 #include <errno.h>

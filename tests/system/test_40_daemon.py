@@ -138,6 +138,36 @@ def test_limits_by_address(brokers):
     assert "max.connections.per.ip" in b.log()
 
 
+def test_it_stops_while_consumers_wait_and_clients_are_silent(brokers):
+    """A supervisor waits five seconds before it kills."""
+    b = brokers().start()
+    b.create_topic("t")
+    waiting = subprocess.Popen(["kcat", "-q", "-C", "-b", b.address, "-t", "t", "-o", "end", "-X", "fetch.wait.max.ms=30000"],
+                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        with Raw(b) as c:
+            c.call(API_VERSIONS, 0, b"")
+            c.send(struct.pack(">i", 1000))
+            wait_for(lambda: connections_of(b) >= 3, within=20, what="the consumer is connected")
+            began = time.monotonic()
+            assert b.stop() == 0
+            assert time.monotonic() - began < 4 * SLOW
+    finally:
+        waiting.kill()
+        waiting.wait()
+    assert "stopped cleanly" in b.log()
+
+
+def connections_of(broker):
+    """Established connections on the broker's port, its side."""
+    count = 0
+    with open("/proc/net/tcp", encoding="ascii") as f:
+        for line in list(f)[1:]:
+            _, local, _, state = line.split()[:4]
+            count += state == "01" and int(local.split(":")[1], 16) == broker.port
+    return count
+
+
 def test_idle_expiry(brokers):
     b = brokers({"connections.max.idle.ms": "300"}).start()
     with Raw(b) as c:

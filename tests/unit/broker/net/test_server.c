@@ -682,6 +682,33 @@ START_TEST(max_connections_wait_their_turn)
 }
 END_TEST
 
+START_TEST(a_full_listener_does_not_close_the_other)
+{
+    uint8_t in[4];
+    struct pollfd p;
+    int a, b, c;
+
+    opts.listeners_n = 2;
+    listens[0].max_connections = 1;
+    start();
+    a = dial_port(server_port(server, 0));
+    ask(a, ECHO, 1, "a", 1);
+    expect(a, 1, in, 1);
+    b = dial_port(server_port(server, 0));
+    ask(b, ECHO, 2, "b", 1);
+    p = (struct pollfd){ .fd = b, .events = POLLIN };
+    ck_assert_int_eq(poll(&p, 1, 50), 0);
+    c = dial_port(server_port(server, 1));
+    ask(c, ECHO, 3, "c", 1);
+    expect(c, 3, in, 1);
+    close(a);
+    expect(b, 2, in, 1);
+    close(b);
+    close(c);
+    stop();
+}
+END_TEST
+
 START_TEST(the_inter_broker_listener_pushes_others_out)
 {
     uint8_t in[4];
@@ -991,6 +1018,7 @@ int main(void)
     tcase_add_test(t, a_slow_sender_is_not_idle);
     tcase_add_test(t, connections_of_one_address);
     tcase_add_test(t, max_connections_wait_their_turn);
+    tcase_add_test(t, a_full_listener_does_not_close_the_other);
     tcase_add_test(t, the_inter_broker_listener_pushes_others_out);
     tcase_add_test(t, creation_rate_is_kept);
     t = tcase(s, "hostile");

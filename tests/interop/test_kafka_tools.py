@@ -78,6 +78,7 @@ def test_keys_and_headers(broker, peer):
 
 
 def fill(broker, topic, n):
+    """Into a topic that keeps records for ever: their timestamps lie in 2023."""
     p = Producer({"bootstrap.servers": broker.address, "batch.num.messages": 10, "enable.idempotence": True})
     for i in range(n):
         p.produce(topic, b"%d" % i + b"x" * 100, partition=0, timestamp=1700000000000 + i * 1000)
@@ -108,7 +109,7 @@ def test_delete_records(broker, peer, tmp_path):
 
 
 def test_log_dirs(broker, peer):
-    broker.create_topic("t", partitions=2)
+    broker.create_topic("t", partitions=2, retention_ms=-1)
     fill(broker, "t", 100)
     out = peer("kafka-log-dirs", *at(broker), "--describe", "--topic-list", "t").stdout
     described = json.loads(out.splitlines()[-1])

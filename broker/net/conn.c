@@ -217,6 +217,7 @@ static void refuse_frame(struct conn *c, int32_t size)
 
 static void stall(struct conn *c, enum stall why)
 {
+    assert(c->stall == STALL_NONE);     /* it is in the list once */
     c->stall = why;
     c->stall_next = c->t->stalled;
     c->t->stalled = c;
@@ -348,7 +349,8 @@ static int make_room(struct conn *c)
 
     if (!frame_waits(c)) {
         want = AHEAD_BYTES;
-        if (avail >= FRAME_LEN_BYTES && reserve(c, (size_t)in_size(c)))
+        /* Who is stalled already waits for one thing only; conn_unstall() comes here again. */
+        if (avail >= FRAME_LEN_BYTES && c->stall == STALL_NONE && reserve(c, (size_t)in_size(c)))
             want += (size_t)in_size(c);
         if (want < avail)
             want = avail;

@@ -583,6 +583,44 @@ START_TEST(queued_max_request_bytes_holds_back)
 }
 END_TEST
 
+/* The queue is full for its first request, and the memory in use for the one that it has begun to send. */
+START_TEST(both_limits_hold_one_connection_back)
+{
+    static uint8_t out[60000], in[20000];
+    int a, b, c, d;
+    size_t n, part;
+
+    opts.queued_max_requests = 1;
+    opts.queued_max_request_bytes = 5000;
+    opts.io_threads = 1;
+    listens[0].network_threads = 1;
+    start();
+    a = dial();
+    ask(a, GATE, 1, "g", 1);
+    WAIT_FOR(atomic_load(&handled) == 1);
+    b = dial();
+    ask(b, ECHO, 2, "e", 1);
+    c = dial();
+    n = frame(out, ECHO, 3, big, 20000);
+    part = n + frame(out + n, ECHO, 4, big, 20000);
+    write_all(c, out, n + 100);
+    d = dial();
+    ask(d, ECHO, 5, "e", 1);
+    atomic_store(&gate_open, true);
+    expect(a, 1, in, 1);
+    expect(b, 2, in, 1);
+    expect(d, 5, in, 1);
+    expect(c, 3, in, 20000);
+    write_all(c, out + n + 100, part - n - 100);
+    expect(c, 4, in, 20000);
+    close(a);
+    close(b);
+    close(c);
+    close(d);
+    stop();
+}
+END_TEST
+
 START_TEST(idle_connections_expire_busy_ones_do_not)
 {
     uint8_t in[4];
@@ -1014,6 +1052,7 @@ int main(void)
     t = tcase(s, "limits");
     tcase_add_test(t, a_full_queue_stops_reading_not_the_thread);
     tcase_add_test(t, queued_max_request_bytes_holds_back);
+    tcase_add_test(t, both_limits_hold_one_connection_back);
     tcase_add_test(t, idle_connections_expire_busy_ones_do_not);
     tcase_add_test(t, a_slow_sender_is_not_idle);
     tcase_add_test(t, connections_of_one_address);

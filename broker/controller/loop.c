@@ -1,7 +1,8 @@
 /* broker/controller/loop.c
  *
- * The poster that finds the list empty wakes the loop, with the lock taken after the push; the loop looks at
- * the list under the same lock before it sleeps, so no wake-up is lost.
+ * A poster pushes and wakes the loop under the lock; the loop looks at the list under the same lock before it sleeps,
+ * so no wake-up is lost. The loop may take an item while its poster is still inside, and end because of it:
+ * loop_fini() waits until that poster is out.
  */
 #include "broker/controller/loop.h"
 
@@ -14,16 +15,17 @@ void loop_init(struct loop *l)
 
 void loop_fini(struct loop *l)
 {
+    lock_take(&l->lock);
+    lock_drop(&l->lock);
     cond_fini(&l->cond);
     lock_fini(&l->lock);
 }
 
 void loop_post(struct loop *l, struct loop_item *item)
 {
-    if (!mpsc_push(&l->items, &item->link))
-        return;
     lock_take(&l->lock);
-    cond_signal(&l->cond);
+    if (mpsc_push(&l->items, &item->link))
+        cond_signal(&l->cond);
     lock_drop(&l->lock);
 }
 

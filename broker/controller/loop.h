@@ -1,7 +1,7 @@
 /* broker/controller/loop.h - the controller's queue: any thread posts, one thread runs, in order.
  *
  * OWNER  an item belongs to the loop from loop_post() until its run(), which may free it.
- * LOCKS  class ctlqueue, only to sleep and to wake.
+ * LOCKS  class ctlqueue, held for a push and a wake-up, or to sleep.
  */
 #ifndef BROKER_CONTROLLER_LOOP_H
 #define BROKER_CONTROLLER_LOOP_H

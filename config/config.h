@@ -117,6 +117,11 @@ void config_problem_text(const struct config_problem *p, char *buf, size_t size)
  * would start with it (warnings or not), 1 when there are errors. */
 int config_check_print(FILE *out, const struct config_input *in);
 
+/* The server property behind listener.name.<listener>.<property> or listener.name.<listener>.<mechanism>.sasl.<rest>;
+ * NULL when the key is neither. */
+#define LISTENER_PREFIX "listener.name."
+const struct param *listener_base_param(const char *key);
+
 /* Host and port as in a listener: "h:9092", "[::1]:9092", ":9092". */
 void listener_text(const struct listener *l, char *buf, size_t size);
 const char *security_protocol_name(enum security_protocol p);                       /* "SASL_SSL" */

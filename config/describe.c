@@ -90,6 +90,20 @@ static int describe_param(const struct config *cfg, const struct param *p, struc
     return e->sensitive ? OK : param_text(p, cfg, a, &e->value);
 }
 
+/* A key outside the table: a listener's own value of a property, or one that nobody knows, which may be a secret. */
+static void describe_given(const struct config *cfg, const struct config_given *g, struct config_entry *e)
+{
+    const struct param *p = listener_base_param(g->key);
+
+    *e = (struct config_entry){ .name = g->key, .source = CONFIG_SOURCE_STATIC_BROKER, .read_only = true,
+                                .type = p != NULL ? (int)p->type : 0, .doc = p != NULL ? p->help : NULL,
+                                .sensitive = p == NULL || p->type == CONFIG_PASSWORD };
+    e->value = e->sensitive ? NULL : g->value;
+    add_synonym(e, g->key, g->value, CONFIG_SOURCE_STATIC_BROKER);
+    if (p != NULL)
+        add_server_synonyms(e, cfg, p->name);
+}
+
 static int by_name(const void *a, const void *b)
 {
     return strcmp(((const struct config_entry *)a)->name, ((const struct config_entry *)b)->name);
@@ -109,13 +123,9 @@ int config_describe(const struct config *cfg, struct arena *a, struct config_ent
         if (p->flags == 0 || given_find(cfg, p->name) != NULL)
             TRY(describe_param(cfg, p, a, &v[(*n)++]));
     }
-    for (size_t i = 0; i < cfg->given_n; i++) {         /* what nobody knows may be a secret */
-        if (cfg->given[i].param != NULL)
-            continue;
-        v[*n] = (struct config_entry){ .name = cfg->given[i].key, .sensitive = true, .read_only = true };
-        add_synonym(&v[*n], cfg->given[i].key, NULL, CONFIG_SOURCE_STATIC_BROKER);
-        v[(*n)++].source = CONFIG_SOURCE_STATIC_BROKER;
-    }
+    for (size_t i = 0; i < cfg->given_n; i++)
+        if (cfg->given[i].param == NULL)
+            describe_given(cfg, &cfg->given[i], &v[(*n)++]);
     qsort(v, *n, sizeof *v, by_name);
     return OK;
 }

@@ -395,19 +395,20 @@ static int32_t *own_limit(struct listener *e, const char *property)
     return NULL;
 }
 
-/* The property behind the listener's name, also behind a SASL mechanism's: listener.name.x.scram-sha-256.sasl... */
-static const struct param *base_param(const char *rest)
+const struct param *listener_base_param(const char *key)
 {
-    const struct param *p = param_find(&server_params, str_of(rest));
-    const char *sasl = strstr(rest, ".sasl.");
+    const char *dot = strncmp(key, LISTENER_PREFIX, strlen(LISTENER_PREFIX)) == 0
+                    ? strchr(key + strlen(LISTENER_PREFIX), '.') : NULL;
+    const struct param *p = dot != NULL ? param_find(&server_params, str_of(dot + 1)) : NULL;
+    const char *sasl = dot != NULL ? strstr(dot, ".sasl.") : NULL;
 
     return p == NULL && sasl != NULL ? param_find(&server_params, str_of(sasl + 1)) : p;
 }
 
 static void listener_property(struct loader *l, const struct config_given *g, const struct endpoints *listeners)
 {
-    const char *name = g->key + strlen("listener.name."), *dot = strchr(name, '.');
-    const struct param *p = dot != NULL ? base_param(dot + 1) : NULL;
+    const char *name = g->key + strlen(LISTENER_PREFIX), *dot = strchr(name, '.');
+    const struct param *p = listener_base_param(g->key);
     struct listener *e = NULL;
     char why[2048], allowed[2048];
     int32_t *field;
@@ -435,8 +436,10 @@ static void listener_property(struct loader *l, const struct config_given *g, co
         l->rc = rc;
     else if (field != NULL)
         memcpy(field, (char *)scratch + p->offset, sizeof *field);
+    else if (p->effect == CONFIG_EFFECT)
+        loader_problem(l, CONFIG_WARNING, g, NULL, "has an effect for all listeners together only, as %s", p->name);
     else
-        loader_problem(l, CONFIG_WARNING, g, NULL, "known, but has no effect in Klamm yet");
+        (void)loader_check_effect(l, g, p, scratch);
 }
 
 static void own_limits(struct loader *l, const struct endpoints *listeners)
@@ -447,7 +450,7 @@ static void own_limits(struct loader *l, const struct endpoints *listeners)
         listeners->v[i].max_connection_creation_rate = INT32_MAX;
     }
     for (size_t i = 0; i < l->given_n; i++)
-        if (strncmp(l->given[i].key, "listener.name.", strlen("listener.name.")) == 0)
+        if (strncmp(l->given[i].key, LISTENER_PREFIX, strlen(LISTENER_PREFIX)) == 0)
             listener_property(l, &l->given[i], listeners);
 }
 

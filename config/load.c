@@ -109,7 +109,7 @@ static bool has_trailing_comment(const struct config_given *g)
     if (g->line == 0 || g->param->type == CONFIG_PASSWORD || strstr(g->key, ".rules") != NULL)
         return false;
     for (const char *c = strchr(g->value, '#'); c != NULL; c = strchr(c + 1, '#'))
-        if (c > g->value && (c[-1] == ' ' || c[-1] == '\t'))
+        if (c == g->value || c[-1] == ' ' || c[-1] == '\t')
             return true;
     return false;
 }
@@ -133,21 +133,20 @@ static const char *refusal(const struct param *p)
            "if you can do without";
 }
 
-static void check_effect(struct loader *l, const struct config_given *g)
+bool loader_check_effect(struct loader *l, const struct config_given *g, const struct param *p, const void *base)
 {
-    const struct param *p = g->param;
     const char *text = NULL;
 
     if (p->effect == CONFIG_NONE)
         loader_problem(l, CONFIG_WARNING, g, NULL, "known, but has no effect in Klamm yet");
     if (p->effect != CONFIG_REFUSE)
-        return;
-    if (param_text(p, l->cfg, &l->cfg->arena, &text) != OK)
+        return true;
+    if (param_text(p, base, &l->cfg->arena, &text) != OK)
         l->rc = ERR_NOMEM;
-    if (text != NULL && (p->dflt == NULL || strcmp(text, p->dflt) != 0)) {
-        loader_problem(l, CONFIG_ERROR, g, NULL, "%s", refusal(p));
-        loader_mark_bad(l, p);
-    }
+    if (text == NULL || (p->dflt != NULL && strcmp(text, p->dflt) == 0))
+        return true;
+    loader_problem(l, CONFIG_ERROR, g, NULL, "%s", refusal(p));
+    return false;
 }
 
 static void known_key(struct loader *l, const struct config_given *g)
@@ -168,8 +167,8 @@ static void known_key(struct loader *l, const struct config_given *g)
         loader_mark_bad(l, g->param);
     } else if (rc != OK) {
         l->rc = rc;
-    } else {
-        check_effect(l, g);
+    } else if (!loader_check_effect(l, g, g->param, l->cfg)) {
+        loader_mark_bad(l, g->param);
     }
 }
 
@@ -191,7 +190,7 @@ static void set_given(struct loader *l)
     for (size_t i = 0; i < l->given_n && l->rc == OK; i++) {
         if (l->given[i].param != NULL)
             known_key(l, &l->given[i]);
-        else if (strncmp(l->given[i].key, "listener.name.", strlen("listener.name.")) != 0)
+        else if (strncmp(l->given[i].key, LISTENER_PREFIX, strlen(LISTENER_PREFIX)) != 0)
             unknown_key(l, &l->given[i]);           /* listeners_derive() looks at listener.name.* */
     }
 }

@@ -29,6 +29,9 @@ void loader_file_problem(struct loader *l, const char *file, int line, const cha
 /* An error of the known property `name`, where it was given or with its default value. It is bad from now on. */
 void loader_refuse(struct loader *l, const char *name, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
+/* Warns of a property without effect; false, after an error, when its value promises what is not kept yet. */
+bool loader_check_effect(struct loader *l, const struct config_given *g, const struct param *p, const void *base);
+
 const struct config_given *loader_given(const struct loader *l, const char *key);   /* NULL: was not given */
 bool loader_is_bad(const struct loader *l, const char *name);
 void loader_mark_bad(struct loader *l, const struct param *p);

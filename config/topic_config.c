@@ -109,12 +109,8 @@ static int override(struct topic_config *tc, enum topic_config_mode mode, const 
     char reason[2048];
     int rc;
 
-    if (p == NULL && mode == TOPIC_CONFIG_STORED)
+    if (p == NULL)
         return OK;
-    if (p == NULL) {
-        snprintf(why, why_size, "Unknown topic config name: %.*s", STR_ARG(g->name));
-        return ERR_INVALID;
-    }
     text = arena_cstr(&tc->arena, g->value);
     if (text == NULL)
         return ERR_NOMEM;
@@ -164,6 +160,12 @@ static int build(struct topic_config *tc, enum topic_config_mode mode, const str
 {
     for (size_t i = 0; i < topic_params.n; i++)
         TRY(set_default(tc, &topic_params.v[i]));
+    for (size_t i = 0; i < given_n && mode == TOPIC_CONFIG_ASKED; i++) {    /* names are looked at before values */
+        if (param_find(&topic_params, given[i].name) == NULL) {
+            snprintf(why, why_size, "Unknown topic config name: %.*s", STR_ARG(given[i].name));
+            return ERR_INVALID;
+        }
+    }
     for (size_t i = 0; i < given_n; i++)
         if (given[i].value.p != NULL)
             TRY(override(tc, mode, &given[i], why, why_size));
@@ -188,7 +190,7 @@ int topic_config_build(struct topic_config *out, const struct config *server, en
     arena_init(&out->arena, TOPIC_LIMIT_BYTES);
     rc = build(out, mode, given, given_n, why, why_size);
     if (rc == ERR_NOMEM)
-        snprintf(why, why_size, "The broker is out of memory.");
+        snprintf(why, why_size, "The properties of this topic take more memory than this broker allows for them.");
     if (rc != OK)
         topic_config_fini(out);
     return rc;

@@ -207,17 +207,20 @@ START_TEST(own_values_of_a_listener)
     fx_accepted("listeners=PLAINTEXT://:1,B://:2\nlistener.security.protocol.map=PLAINTEXT:PLAINTEXT,B:PLAINTEXT\n"
                 "listener.name.b.max.connections=5\nlistener.name.b.max.connection.creation.rate=6\n"
                 "listener.name.plaintext.num.network.threads=7\nlistener.name.c.max.connections=1\n"
-                "listener.name.b.nonsense=1\nlistener.name.b.ssl.client.auth=none\n");
+                "listener.name.b.nonsense=1\nlistener.name.b.ssl.client.auth=none\n"
+                "listener.name.b.x.sasl.jaas.config=s\nlistener.name.b.num.io.threads=2\n");
     ck_assert_int_eq(cfg->listeners_parsed[0].num_network_threads, 7);
     ck_assert_int_eq(cfg->listeners_parsed[0].max_connections, INT32_MAX);
     ck_assert_int_eq(cfg->listeners_parsed[1].num_network_threads, 3);
     ck_assert_int_eq(cfg->listeners_parsed[1].max_connections, 5);
     ck_assert_int_eq(cfg->listeners_parsed[1].max_connection_creation_rate, 6);
-    ck_assert_uint_eq(problems.n, 3);
+    ck_assert_uint_eq(problems.n, 4);
     fx_problem("listener.name.c.max.connections");
     fx_problem("listener.name.b.nonsense");
-    fx_problem("listener.name.b.ssl.client.auth");
+    fx_problem("listener.name.b.x.sasl.jaas.config");
+    fx_problem("listener.name.b.num.io.threads");
     fx_fini();
+    fx_refused("listener.name.plaintext.ssl.client.auth=required\n", "listener.name.plaintext.ssl.client.auth");
     fx_refused("listener.name.plaintext.max.connections=x\n", "listener.name.plaintext.max.connections");
 }
 END_TEST
@@ -338,6 +341,7 @@ START_TEST(a_hash_that_is_no_comment)
     ck_assert_str_eq(cfg->log_dir, "/a#b");
     ck_assert_str_eq(cfg->sasl_jaas_config, "x #y");
     fx_fini();
+    fx_refused("log.dir= # where?\n", "log.dir");
 }
 END_TEST
 

@@ -145,7 +145,8 @@ START_TEST(describe_a_broker)
     struct arena a;
     size_t n;
 
-    fx_accepted("broker.id=3\nlog.retention.minutes=2\nsasl.jaas.config=secret\nmy.key=x\nnum.io.threads= +9\n");
+    fx_accepted("broker.id=3\nlog.retention.minutes=2\nsasl.jaas.config=secret\nmy.key=x\nnum.io.threads= +9\n"
+                "max.connections=50\nlistener.name.plaintext.max.connections=5\n");
     arena_init(&a, 1 << 20);
     ck_assert_int_eq(config_describe(cfg, &a, &v, &n), OK);
     for (size_t i = 1; i < n; i++)
@@ -172,6 +173,9 @@ START_TEST(describe_a_broker)
     ck_assert(e->sensitive);
     ck_assert_ptr_null(e->value);
     has_synonyms(e, "sasl.jaas.config=(null):4");
+    e = entry(v, n, "listener.name.plaintext.max.connections");
+    ck_assert_str_eq(e->value, "5");
+    has_synonyms(e, "listener.name.plaintext.max.connections=5:4 max.connections=50:4 max.connections=2147483647:5");
     e = entry(v, n, "my.key");
     ck_assert(e->sensitive && e->read_only);
     ck_assert_ptr_null(e->value);

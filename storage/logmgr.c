@@ -29,6 +29,7 @@ int logmgr_open(const struct logmgr_opts *o, struct logmgr **out)
     if (m == NULL)
         return ERR_NOMEM;
     lock_init(&m->lock, LOCK_logmgr);
+    lock_init(&m->checkpoint, LOCK_checkpoint);
     m->opts = *o;
     m->opts.dirs = NULL;
     m->identity.broker_id = -1;
@@ -61,6 +62,7 @@ void logmgr_free(struct logmgr **mp)
         free(e);
     }
     logdir_close(&m->dir);
+    lock_fini(&m->checkpoint);
     lock_fini(&m->lock);
     free(m);
     *mp = NULL;
@@ -277,7 +279,7 @@ int logmgr_delete(struct logmgr *m, struct str topic, int32_t partition)
     }
     rc = rename_away(e->log);
     HASH_DEL(m->logs, e);
-    atomic_store(&m->stale, true);
+    atomic_fetch_add(&m->deletions, 1);
     lock_drop(&m->lock);
     plog_unref(&e->log);
     free(e);

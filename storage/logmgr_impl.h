@@ -32,7 +32,9 @@ struct logmgr {
     /* the syncer's thread */
     bool                   offline_told;
     /* any thread */
-    atomic_bool            stale;       /* the checkpoints may name logs that are deleted */
+    atomic_size_t          deletions;   /* so far; and how many of them the checkpoints know of */
+    atomic_size_t          refreshed;
+    struct lock            checkpoint;  /* held while they are written */
     /* under `lock` (class logmgr) */
     struct lock            lock;
     struct log_entry      *logs;        /* uthash by name */

@@ -35,13 +35,15 @@ static int64_t start_of(struct plog *l)
     return worth ? o.start : -1;
 }
 
-static int write_checkpoint(struct logmgr *m, const char *name, checkpoint_of *of)
+/* Under `checkpoint`. */
+static int write_locked(struct logmgr *m, const char *name, checkpoint_of *of)
 {
     struct offset_entry *v;
     struct plog **logs;
     size_t n, used = 0;
     int rc;
 
+    lock_assert(&m->checkpoint);
     TRY(logmgr_list(m, &logs, &n));
     v = calloc(n + 1, sizeof *v);
     for (size_t i = 0; v != NULL && i < n; i++) {
@@ -57,19 +59,39 @@ static int write_checkpoint(struct logmgr *m, const char *name, checkpoint_of *o
     return rc;
 }
 
+static int write_checkpoint(struct logmgr *m, const char *name, checkpoint_of *of)
+{
+    int rc;
+
+    lock_take(&m->checkpoint);
+    rc = write_locked(m, name, of);
+    lock_drop(&m->checkpoint);
+    return rc;
+}
+
+/* Under `checkpoint`. */
+static int refresh_locked(struct logmgr *m)
+{
+    size_t deletions = atomic_load(&m->deletions);
+
+    if (deletions == atomic_load(&m->refreshed))
+        return OK;
+    TRY(write_locked(m, CHECKPOINT_RECOVERY_POINT, plog_recovery_point));
+    TRY(write_locked(m, CHECKPOINT_LOG_START, start_of));
+    TRY(write_locked(m, CHECKPOINT_HIGH_WATERMARK, hw_of));
+    atomic_store(&m->refreshed, deletions);
+    return OK;
+}
+
 int logmgr_refresh(struct logmgr *m)
 {
     int rc;
 
-    if (!atomic_exchange(&m->stale, false))
+    if (atomic_load(&m->deletions) == atomic_load(&m->refreshed))
         return OK;
-    rc = write_checkpoint(m, CHECKPOINT_RECOVERY_POINT, plog_recovery_point);
-    if (rc == OK)
-        rc = write_checkpoint(m, CHECKPOINT_LOG_START, start_of);
-    if (rc == OK)
-        rc = write_checkpoint(m, CHECKPOINT_HIGH_WATERMARK, hw_of);
-    if (rc != OK)
-        atomic_store(&m->stale, true);
+    lock_take(&m->checkpoint);
+    rc = refresh_locked(m);
+    lock_drop(&m->checkpoint);
     return rc;
 }
 
@@ -107,8 +129,7 @@ int logmgr_after_round(void *arg, bool round)
         }
         return ERR_OFFLINE;
     }
-    if (atomic_load(&m->stale))
-        return logmgr_refresh(m);
+    TRY(logmgr_refresh(m));
     return round ? write_checkpoint(m, CHECKPOINT_RECOVERY_POINT, plog_recovery_point) : OK;
 }
 

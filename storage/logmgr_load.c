@@ -220,7 +220,8 @@ int logmgr_load(struct logmgr *m, logmgr_opts_fn *opts_of, void *arg, struct log
         rc = atomic_load(&ld.rc);
     }
     /* They may name logs that were deleted just before the end. */
-    atomic_store(&m->stale, d->recovery_points.n > 0 || d->starts.n > 0 || d->high_watermarks.n > 0);
+    if (d->recovery_points.n > 0 || d->starts.n > 0 || d->high_watermarks.n > 0)
+        atomic_fetch_add(&m->deletions, 1);
     *out = (struct logmgr_loaded){ .logs = ld.names.n, .recovered = atomic_load(&ld.recovered),
                                    .read_bytes = atomic_load(&ld.read_bytes), .ms = mono_ms() - ld.start_ms };
     name_free(&ld.names);

@@ -119,11 +119,13 @@ void plog_read_done(struct plog_read *r)
 
 /* ---- by time ------------------------------------------------------------------------------------------------- */
 
-/* References of all segments, oldest first, with their sizes; *leo_size is of the last. */
-static int all_segments(struct plog *l, struct segment ***v, uint32_t **sizes, size_t *n)
+/* References of the segments, oldest first, with their sizes: all, or (live) those with records at or above the
+ * start. */
+static int list_segments(struct plog *l, bool live, struct segment ***v, uint32_t **sizes, size_t *n)
 {
-    size_t cap;
+    size_t cap, first = 0;
 
+    *n = 0;
     lock_take(&l->view);
     cap = l->n;
     lock_drop(&l->view);
@@ -135,10 +137,11 @@ static int all_segments(struct plog *l, struct segment ***v, uint32_t **sizes, s
         return ERR_NOMEM;
     }
     lock_take(&l->view);
-    *n = l->n < cap ? l->n : cap;       /* a segment rolled meanwhile is not looked at */
-    for (size_t i = 0; i < *n; i++) {
-        (*v)[i] = segment_ref(l->segs[i]);
-        (*sizes)[i] = l->segs[i]->size;
+    while (live && first + 1 < l->n && l->segs[first + 1]->base <= l->off.start)
+        first++;
+    for (size_t i = first; i < l->n && *n < cap; i++) {         /* a segment rolled meanwhile is not looked at */
+        (*v)[*n] = segment_ref(l->segs[i]);
+        (*sizes)[(*n)++] = l->segs[i]->size;
     }
     lock_drop(&l->view);
     return OK;
@@ -207,50 +210,43 @@ static int record_in_segment(struct segment *s, uint32_t size, int64_t ts, int64
     return rc == ERR_SHORT ? ERR_CORRUPT : rc;
 }
 
-int plog_offset_for_time(struct plog *l, int64_t ts, struct plog_at *out)
+typedef int time_search_fn(struct plog *l, int64_t start, int64_t ts, struct plog_at *out);
+
+static int first_at_or_after(struct plog *l, int64_t start, int64_t ts, struct plog_at *out)
 {
     struct segment **v;
     struct time_index_entry max;
     uint32_t *sizes;
-    size_t n;
-    int64_t start = plog_offsets(l).start;
     bool found = false;
+    size_t n;
     int rc;
 
-    *out = (struct plog_at){ -1, -1, -1 };
-    TRY(plog_usable(l));
-    TRY(all_segments(l, &v, &sizes, &n));
+    TRY(list_segments(l, true, &v, &sizes, &n));
     rc = OK;
     for (size_t i = 0; i < n && rc == OK && !found; i++) {
         rc = segment_max(v[i], &max);
         if (rc == OK && max.timestamp >= ts)
             rc = record_in_segment(v[i], sizes[i], ts, start, out, &found);
-        if (rc == ERR_NOENT && i + 1 < n && plog_offsets(l).start >= v[i + 1]->base)
-            rc = OK;                    /* retention was faster */
     }
     drop_segments(v, sizes, n);
-    rc = plog_check(l, rc, "searching by time");
-    return rc == OK ? plog_usable(l) : rc;
+    return rc;
 }
 
-int plog_max_timestamp(struct plog *l, struct plog_at *out)
+static int last_of_all(struct plog *l, int64_t start, int64_t ts, struct plog_at *out)
 {
     struct segment **v;
     struct time_index_entry max, best = { -1, -1 };
     uint32_t *sizes;
     size_t n, at = 0;
-    int64_t start = plog_offsets(l).start;
     bool found;
-    int rc = OK;
+    int rc;
 
-    *out = (struct plog_at){ -1, -1, -1 };
-    TRY(plog_usable(l));
-    TRY(all_segments(l, &v, &sizes, &n));
+    (void)ts;
+    TRY(list_segments(l, true, &v, &sizes, &n));
+    rc = OK;
     for (size_t i = 0; i < n && rc == OK; i++) {
         rc = segment_max(v[i], &max);
-        if (rc == ERR_NOENT && i + 1 < n && plog_offsets(l).start >= v[i + 1]->base)
-            rc = OK;                    /* retention was faster */
-        else if (rc == OK && max.timestamp > best.timestamp) {
+        if (rc == OK && max.timestamp > best.timestamp) {
             best = max;
             at = i;
         }
@@ -258,8 +254,33 @@ int plog_max_timestamp(struct plog *l, struct plog_at *out)
     if (rc == OK && best.timestamp >= 0)
         rc = record_in_segment(v[at], sizes[at], best.timestamp, start, out, &found);
     drop_segments(v, sizes, n);
-    rc = plog_check(l, rc, "searching the largest timestamp");
+    return rc;
+}
+
+/* Once more if retention took a segment away meanwhile: the start has risen then. */
+static int search_by_time(struct plog *l, time_search_fn *search, int64_t ts, struct plog_at *out)
+{
+    int64_t start;
+    int rc;
+
+    TRY(plog_usable(l));
+    do {
+        *out = (struct plog_at){ -1, -1, -1 };
+        start = plog_offsets(l).start;
+        rc = search(l, start, ts, out);
+    } while (rc == ERR_NOENT && plog_offsets(l).start > start);
+    rc = plog_check(l, rc, "searching by time");
     return rc == OK ? plog_usable(l) : rc;
+}
+
+int plog_offset_for_time(struct plog *l, int64_t ts, struct plog_at *out)
+{
+    return search_by_time(l, first_at_or_after, ts, out);
+}
+
+int plog_max_timestamp(struct plog *l, struct plog_at *out)
+{
+    return search_by_time(l, last_of_all, -1, out);
 }
 
 /* ---- ListOffsets v0 ------------------------------------------------------------------------------------------ */
@@ -274,7 +295,7 @@ int plog_segments_before(struct plog *l, int64_t ts_ms, int64_t *out, size_t max
 
     *n = 0;
     TRY(plog_usable(l));
-    TRY(all_segments(l, &v, &sizes, &segs_n));
+    TRY(list_segments(l, false, &v, &sizes, &segs_n));
     /* The list is the segments' bases and, if the last has records, the LEO as of now; count those that qualify. */
     from = segs_n + (segs_n > 0 && sizes[segs_n - 1] > 0);
     if (ts_ms == -2) {

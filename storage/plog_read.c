@@ -103,8 +103,9 @@ int plog_read(struct plog *l, int64_t offset, int64_t upper, size_t max_bytes, b
     while (rc == ERR_RANGE && next >= 0 && next < upper);
     if (rc == ERR_RANGE)
         return OK;
-    /* The segment was deleted while we looked at it. */
-    if (rc == ERR_NOENT && offset < plog_offsets(l).start) {
+    /* The segment was deleted while we looked at it, or just before: then this is the one after it. */
+    if ((rc == OK || rc == ERR_NOENT) && offset < plog_offsets(l).start) {
+        plog_read_done(out);
         out->offsets = plog_offsets(l);
         return ERR_RANGE;
     }

@@ -12,6 +12,7 @@
 #include <sys/wait.h>
 
 #define ACKED_MAX 4096
+#define PASSED_NOT 77
 
 /* Shared with the child: what it was told. */
 struct acked {
@@ -152,8 +153,8 @@ static void check_after_death(bool reboot)
     box_stop(&b);
 }
 
-/* False: the child came to its end, so the point has no n-th pass. */
-static bool die_at(const char *point, int pass)
+/* Loads, dies and checks; exits with PASSED_NOT if the child came to its end instead. */
+static void die_and_check(const char *point, int pass)
 {
     char at[100];
     int status;
@@ -165,7 +166,6 @@ static bool die_at(const char *point, int pass)
     b.log.retention_bytes = 3000;
     b.log.retention_ms = -1;
     b.log.file_delete_delay_ms = 0;
-    memset(acked, 0, sizeof *acked);
     snprintf(at, sizeof at, "%s:%d", point, pass);
     pid = fork();
     ck_assert_int_ge(pid, 0);
@@ -182,7 +182,24 @@ static bool die_at(const char *point, int pass)
     }
     check_after_death(pass % 2 == 0);
     box_fini(&b);
-    return WIFSIGNALED(status);
+    _exit(WIFSIGNALED(status) ? 0 : PASSED_NOT);
+}
+
+/* In a process of its own, since kill points are read from the environment once. False: there is no n-th pass. */
+static bool die_at(const char *point, int pass)
+{
+    int status;
+    pid_t pid;
+
+    memset(acked, 0, sizeof *acked);
+    pid = fork();
+    ck_assert_int_ge(pid, 0);
+    if (pid == 0)
+        die_and_check(point, pass);
+    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+    ck_assert_msg(WIFEXITED(status) && (WEXITSTATUS(status) == 0 || WEXITSTATUS(status) == PASSED_NOT),
+                  "%s:%d: what is left is not what was acknowledged", point, pass);
+    return WEXITSTATUS(status) == 0;
 }
 
 START_TEST(what_was_acknowledged_survives_a_death_anywhere)

@@ -144,7 +144,7 @@ static inline const char *box_path(const struct box *b, const char *rest)
     static char path[4][PATH_MAX + 1024];
     static unsigned at;
 
-    snprintf(path[++at % 4], sizeof path[0], "%s/%s", b->path, rest);
+    snprintf(path[++at % 4], sizeof path[0], "%s/%.900s", b->path, rest);
     return path[at % 4];
 }
 

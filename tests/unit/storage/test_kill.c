@@ -1,5 +1,5 @@
-/* tests/unit/storage/test_kill.c - a child loads two logs and dies at one named point after the other; what it was told is
- * in them must be there, once and at its offset, and opening twice must give the same bytes.
+/* tests/unit/storage/test_kill.c - a child loads two logs and dies at one named point after the other;
+ * what it was told is in them must be there, once and at its offset, and opening twice must give the same bytes.
  *
  * Only sanitizer builds have the points; elsewhere the test has nothing to do and says so.
  */

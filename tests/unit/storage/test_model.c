@@ -1,4 +1,4 @@
-/* tests/unit/storage/test_model.c - random operations on a log beside a model of it, with stops of both kinds between. */
+/* tests/unit/storage/test_model.c - random operations on a log beside a model of it, and stops of both kinds. */
 #include "storage/logmgr_impl.h"
 #include "tests/unit/storage/kit.h"
 

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -18,11 +19,37 @@ int fio_errno(void)
     return last_errno;
 }
 
+#ifdef KLAMM_KILL_POINTS
+static atomic_int fault_op, fault_errno, fault_in;
+
+void fio_fail(enum fio_op op, int err, int n)
+{
+    atomic_store(&fault_errno, 0);
+    atomic_store(&fault_op, (int)op);
+    atomic_store(&fault_in, n);
+    atomic_store(&fault_errno, err);
+}
+
+static bool fault(enum fio_op op)
+{
+    int err = atomic_load(&fault_errno);
+
+    if (err == 0 || atomic_load(&fault_op) != (int)op || atomic_fetch_sub(&fault_in, 1) > 1)
+        return false;
+    errno = err;
+    return true;
+}
+#define FAULT(op) fault(op)
+#else
+#define FAULT(op) false
+#endif
+
 static int failed(void)
 {
     last_errno = errno;
     switch (errno) {
     case ENOSPC:
+    case EFBIG:
     case EDQUOT:  return ERR_NOSPACE;
     case ENOENT:  return ERR_NOENT;
     case EEXIST:
@@ -39,6 +66,9 @@ static int failed(void)
 
 int fio_open(int dirfd, const char *path, int flags, int *fd)
 {
+    *fd = -1;
+    if (FAULT(FIO_OPEN))
+        return failed();
     do
         *fd = openat(dirfd, path, flags | O_CLOEXEC, 0644);
     while (*fd < 0 && errno == EINTR);
@@ -57,6 +87,8 @@ int fio_pread(int fd, void *p, size_t n, int64_t pos, size_t *got)
     uint8_t *b = p;
 
     *got = 0;
+    if (FAULT(FIO_READ))
+        return failed();
     while (*got < n) {
         ssize_t r = pread(fd, b + *got, n - *got, pos + (off_t)*got);
         if (r < 0 && errno == EINTR)
@@ -82,6 +114,13 @@ int fio_pwrite(int fd, const void *p, size_t n, int64_t pos)
 {
     const uint8_t *b = p;
 
+    /* Half of it is written, so that the rest of the way has something to undo. */
+    if (FAULT(FIO_WRITE)) {
+        int err = errno;
+        (void)!pwrite(fd, p, n / 2, (off_t)pos);
+        errno = err;
+        return failed();
+    }
     while (n > 0) {
         ssize_t r = pwrite(fd, b, n, (off_t)pos);
         if (r < 0 && errno == EINTR)
@@ -99,6 +138,8 @@ int fio_truncate(int fd, int64_t size)
 {
     int r;
 
+    if (FAULT(FIO_TRUNCATE))
+        return failed();
     do
         r = ftruncate(fd, (off_t)size);
     while (r < 0 && errno == EINTR);
@@ -107,7 +148,7 @@ int fio_truncate(int fd, int64_t size)
 
 int fio_sync(int fd)
 {
-    return fdatasync(fd) < 0 ? failed() : OK;
+    return FAULT(FIO_SYNC) || fdatasync(fd) < 0 ? failed() : OK;
 }
 
 int fio_sync_path(int dirfd, const char *path, bool directory)
@@ -115,19 +156,19 @@ int fio_sync_path(int dirfd, const char *path, bool directory)
     int fd, rc;
 
     TRY(fio_open(dirfd, path, O_RDONLY | (directory ? O_DIRECTORY : 0), &fd));
-    rc = fsync(fd) < 0 ? failed() : OK;
+    rc = FAULT(FIO_SYNC) || fsync(fd) < 0 ? failed() : OK;
     fio_close(&fd);
     return rc;
 }
 
 int fio_sync_all(int dirfd)
 {
-    return syncfs(dirfd) < 0 ? failed() : OK;
+    return FAULT(FIO_SYNC) || syncfs(dirfd) < 0 ? failed() : OK;
 }
 
 int fio_rename(int dirfd, const char *from, const char *to)
 {
-    return renameat(dirfd, from, dirfd, to) < 0 ? failed() : OK;
+    return FAULT(FIO_RENAME) || renameat(dirfd, from, dirfd, to) < 0 ? failed() : OK;
 }
 
 int fio_unlink(int dirfd, const char *path)

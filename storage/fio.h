@@ -5,9 +5,9 @@
  * of its own.
  * OWNER    descriptors given out belong to the caller.
  * LOCKS    none taken; callers say which lock they hold across a call.
- * FAILURE  ERR_NOSPACE (ENOSPC, EDQUOT), ERR_NOENT, ERR_EXISTS, ERR_DENIED, ERR_NOMEM (also: out of descriptors is
- *          ERR_AGAIN), ERR_IO for everything else: whoever decides what follows also writes the line to the log.
- *          fio_errno() is the errno of the last failure on this thread, for that line.
+ * FAILURE  ERR_NOSPACE (ENOSPC, EDQUOT, EFBIG: a limit on the size of files), ERR_NOENT, ERR_EXISTS, ERR_DENIED,
+ *          ERR_NOMEM, ERR_AGAIN (out of descriptors), ERR_IO for everything else: whoever decides what follows also
+ *          writes the line to the log. fio_errno() is the errno of the last failure on this thread, for that line.
  */
 #ifndef STORAGE_FIO_H
 #define STORAGE_FIO_H
@@ -20,6 +20,12 @@
 #include <sys/types.h>
 
 int fio_errno(void);
+
+#ifdef KLAMM_KILL_POINTS
+/* For tests: from the n-th call on (1: the next) every call of this kind fails with err; err 0 ends that. */
+enum fio_op { FIO_OPEN, FIO_READ, FIO_WRITE, FIO_TRUNCATE, FIO_SYNC, FIO_RENAME };
+void fio_fail(enum fio_op op, int err, int n);
+#endif
 
 int fio_open(int dirfd, const char *path, int flags, int *fd) must_use;     /* O_CLOEXEC added; mode 0644 */
 void fio_close(int *fd);                                                    /* *fd becomes -1; -1 is fine */

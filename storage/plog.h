@@ -9,6 +9,7 @@
  *          protocol.
  * FAILURE  ERR_OFFLINE   the log directory failed (now or before): KAFKA_STORAGE_ERROR
  *          ERR_NOSPACE   disk full: KAFKA_STORAGE_ERROR; the log is unchanged and stays writable
+ *          ERR_AGAIN     out of file descriptors: KAFKA_STORAGE_ERROR; the log is unchanged and stays writable
  *          ERR_CLOSED    the log was deleted or the broker stops: NOT_LEADER_OR_FOLLOWER
  *          ERR_NOMEM     nothing was changed
  *          ERR_CORRUPT   bytes on disk below the log end do not parse; logged with file and position

@@ -223,6 +223,7 @@ int16_t partition_log_error(int rc)
     case ERR_CLOSED:         return KERR_NOT_LEADER_OR_FOLLOWER;
     case ERR_OFFLINE:
     case ERR_NOSPACE:
+    case ERR_AGAIN:
     case ERR_IO:             return KERR_KAFKA_STORAGE_ERROR;
     case ERR_INVALID:
     case ERR_CORRUPT:        return KERR_CORRUPT_MESSAGE;

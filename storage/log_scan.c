@@ -1,7 +1,7 @@
 /* storage/log_scan.c - walking over the batch headers of a .log file.
  *
- * Small batches are read many at a time, of large ones only the header: after a batch that is longer than the
- * buffer the next read takes no more than one header.
+ * Small batches are read many at a time, of larger ones only the header: after a batch of HEADS_FROM bytes or more the
+ * next read takes no more than one header, which costs less than copying what lies between.
  */
 #include "storage/log_scan.h"
 
@@ -11,6 +11,7 @@
 #include <stdlib.h>
 
 #define CHECK_PIECE ((size_t)256 << 10)
+#define HEADS_FROM  4096
 #define CRC_FROM    21                  /* a v2 batch is summed from here on */
 
 void log_scan_init(struct log_scan *s, int fd, int64_t pos, int64_t end, uint8_t *buf, size_t cap)
@@ -21,7 +22,7 @@ void log_scan_init(struct log_scan *s, int fd, int64_t pos, int64_t end, uint8_t
 /* Bytes of the header at `pos`, in buf. */
 static int fill(struct log_scan *s, int64_t pos, const uint8_t **p, size_t *n)
 {
-    size_t want = s->head.size_bytes > s->cap ? BATCH_HEAD_BYTES : s->cap;
+    size_t want = s->head.size_bytes >= HEADS_FROM ? BATCH_HEAD_BYTES : s->cap;
     size_t left = (size_t)(s->end - pos);
 
     if (pos >= s->at && pos < s->at + (int64_t)s->n) {

@@ -115,8 +115,6 @@ static int read_state(struct logdir *d)
 
 int logdir_open(struct logdir *d, size_t index, const char *path, const struct logmgr_opts *o)
 {
-    int rc;
-
     *d = (struct logdir){ .index = index, .fd = -1, .lock_fd = -1, .opts = *o };
     d->opts.dirs = NULL;
     atomic_init(&d->offline, false);
@@ -126,14 +124,15 @@ int logdir_open(struct logdir *d, size_t index, const char *path, const struct l
         return ERR_NOMEM;
     TRY(open_directory(d));
     TRY(take_lock(d));
-    TRY(read_state(d));
-    if (d->was_clean) {
-        rc = clean_marker_remove(d->fd);
-        if (rc != OK)
-            return failed_open(d, CLEAN_SHUTDOWN " cannot be removed", rc);
-    }
+    return read_state(d);
+}
+
+int logdir_begin(struct logdir *d)
+{
+    int rc = d->was_clean ? clean_marker_remove(d->fd) : OK;
+
     KILL_POINT("open.marker_removed");
-    return OK;
+    return rc == OK ? OK : failed_open(d, CLEAN_SHUTDOWN " cannot be removed", rc);
 }
 
 void logdir_close(struct logdir *d)

@@ -39,6 +39,8 @@ struct logdir {
 };
 
 int  logdir_open(struct logdir *d, size_t index, const char *path, const struct logmgr_opts *o) must_use;
+/* The directory is this broker's and its logs are about to be opened: from here on it is not clean (invariant 13). */
+int  logdir_begin(struct logdir *d) must_use;
 void logdir_close(struct logdir *d);    /* NULL-safe inside; gives the lock back */
 
 /* Passes rc on; what means that the disk is broken (ERR_IO, ERR_DENIED) takes the directory offline, with one line

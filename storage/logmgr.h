@@ -1,8 +1,8 @@
 /* storage/logmgr.h - the log directories and all logs in them.
  *
- * LIFE     logmgr_open()      lock the directory, read meta.properties, remove the clean-shutdown marker
+ * LIFE     logmgr_open()      lock the directory, read meta.properties and the checkpoints; change nothing
  *          logmgr_identify()  broker and cluster id are known: check them, write meta.properties where missing
- *          logmgr_load()      find, recover and open all logs, in parallel
+ *          logmgr_load()      remove the clean-shutdown marker; find, recover and open all logs, in parallel
  *          logmgr_start()     syncer and periodic jobs
  *          ... get, create, delete ...
  *          logmgr_stop()      jobs end, all logs are closed and synced, checkpoints and the clean marker are written

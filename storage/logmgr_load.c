@@ -214,6 +214,7 @@ int logmgr_load(struct logmgr *m, logmgr_opts_fn *opts_of, void *arg, struct log
     int rc;
 
     ld.told_ms = ld.start_ms;
+    TRY(logdir_begin(d));
     rc = list_directory(d, &ld.names);
     if (rc == OK) {
         load_names(&ld);

@@ -18,7 +18,7 @@
 
 #define CLUSTER_ID_MAX 64
 
-/* meta.properties: Java properties. Keys that we do not know are kept when it is written again. */
+/* meta.properties: Java properties. Other keys are not looked at. */
 struct meta_properties {
     int32_t version;                    /* 0 if absent; 1 belongs to KRaft */
     int32_t broker_id;                  /* -1 if absent */

@@ -61,6 +61,17 @@ static void *mover(void *arg)
     return NULL;
 }
 
+/* The manager's retention goes on by itself: let it have nothing left to do before all is looked at. */
+static void let_retention_end(struct plog *l)
+{
+    size_t gone;
+
+    commit(l);
+    do
+        ok(plog_retain(l, kit_now(), &gone));
+    while (gone > 0);
+}
+
 START_TEST(everything_at_once)
 {
     pthread_t t[4];
@@ -94,8 +105,10 @@ START_TEST(everything_at_once)
         for (int i = 0; i < 4; i++)
             pthread_join(t[i], NULL);
         end = leo(shared);
-        if (round != 1)
+        if (round != 1) {
+            let_retention_end(shared);
             kit_check_whole(shared);
+        }
         plog_unref(&shared);
     }
     box_stop(&b);

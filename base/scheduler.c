@@ -72,6 +72,8 @@ static void job_drop(struct scheduler *s, struct job *j)
 static void job_run(struct scheduler *s, struct job *j)
 {
     dequeue(s, j);
+    if (s->queue != NULL)
+        cond_signal(&s->work);          /* somebody else must wait for the next one's time now */
     j->running = true;
     lock_drop(&s->lock);
     j->fn(j->arg);

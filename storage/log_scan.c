@@ -83,10 +83,16 @@ int log_scan_batch(const struct log_scan *s, uint8_t **p)
 static int check_v2(struct log_scan *s)
 {
     int64_t pos = s->pos + CRC_FROM, end = s->pos + s->head.size_bytes;
-    uint8_t *b = malloc(CHECK_PIECE);
     uint32_t crc = 0;
-    int rc = b != NULL ? OK : ERR_NOMEM;
+    uint8_t *b;
+    int rc;
 
+    if (s->pos >= s->at && end <= s->at + (int64_t)s->n) {      /* all of it is in the buffer */
+        crc = crc32c(0, s->buf + (pos - s->at), (size_t)(end - pos));
+        return crc == s->head.crc ? OK : ERR_CORRUPT;
+    }
+    b = malloc(CHECK_PIECE);
+    rc = b != NULL ? OK : ERR_NOMEM;
     while (rc == OK && pos < end) {
         size_t n = end - pos < (int64_t)CHECK_PIECE ? (size_t)(end - pos) : CHECK_PIECE;
         rc = fio_pread_all(s->fd, b, n, pos);

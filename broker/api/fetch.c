@@ -5,7 +5,8 @@
  *          -> else park on every partition's watch list -> on an IO thread read again -> answer
  *
  * Records are not touched: the answer holds ranges of segment files. Only Fetch 0-3, whose clients do not know
- * today's batches, gets them converted in memory, DOWN_CONVERT_MAX_BYTES at most in one answer.
+ * today's batches, gets them converted in memory, DOWN_CONVERT_MAX_BYTES at most in one answer (but for a larger first
+ * batch): that is what a client that does not read its answer can make us hold.
  */
 #include "base/clock.h"
 #include "base/log.h"
@@ -23,6 +24,7 @@
 #include "proto/kerr.h"
 #include "proto/records/convert.h"
 
+#include <stdlib.h>
 #include <unistd.h>
 
 #define topic_in  fetch_request_fetch_topic
@@ -31,7 +33,8 @@
 #define part_out  fetch_response_partition_data
 #define node_out  fetch_response_node_endpoint
 
-#define DOWN_CONVERT_MAX_BYTES (8 * 1024 * 1024)
+#define DOWN_CONVERT_MAX_BYTES (1024 * 1024)
+#define DOWN_CONVERT_DECOMPRESSED_MAX ((size_t)32 * 1024 * 1024)
 
 /* One partition of the request. */
 struct part {
@@ -61,6 +64,7 @@ struct fetch {
     bool                 leader_only;
     bool                 hard_limit;    /* version <= 2: a batch is cut rather than given beyond the limit */
     int64_t              max_bytes, min_bytes;
+    int64_t              client_max_bytes;      /* max_bytes, had we no limit of our own for conversion */
     /* of the last read */
     int64_t              bytes;
     bool                 must_answer;   /* an error, or a log that has parted */
@@ -157,6 +161,7 @@ static void settle_limits(struct fetch *f)
     f->isolation = f->in.isolation_level == 1 ? ISOLATION_LSO : ISOLATION_HW;
     f->leader_only = f->replica_id >= 0 || version < 11;
     f->hard_limit = version <= 2;
+    f->client_max_bytes = f->in.max_bytes < max ? f->in.max_bytes : max;
     if (version <= 3 && max > DOWN_CONVERT_MAX_BYTES)
         max = DOWN_CONVERT_MAX_BYTES;
     f->max_bytes = f->in.max_bytes < max ? f->in.max_bytes : max;
@@ -201,10 +206,20 @@ static int16_t refuse_follower(const struct part *pt)
     return pt->item->leader_epoch != -1 ? KERR_UNKNOWN_LEADER_EPOCH : KERR_NOT_LEADER_OR_FOLLOWER;
 }
 
+/* Would the client take the first batch of the answer, which only our own limit has cut? */
+static bool cut_by_us(const struct fetch *f, const struct part *pt)
+{
+    int64_t whole = (int64_t)pt->io.read.first_batch_bytes;
+
+    return f->hard_limit && f->bytes == 0 && pt->io.read.records.len < pt->io.read.first_batch_bytes &&
+           whole <= pt->item->max_bytes && whole <= f->client_max_bytes;
+}
+
 static int16_t read_part(struct fetch *f, struct part *pt, int64_t limit, bool at_least_one)
 {
     const struct fetch_item *it = pt->item;
     struct uuid known = plog_topic_id(pt->p->log);
+    int16_t kerr;
 
     if (!uuid_is_zero(it->topic_id) && !uuid_is_zero(known) && !uuid_eq(it->topic_id, known))
         return KERR_INCONSISTENT_TOPIC_ID;
@@ -217,7 +232,13 @@ static int16_t read_part(struct fetch *f, struct part *pt, int64_t limit, bool a
         .isolation = f->isolation, .leader_only = f->leader_only, .at_least_one = at_least_one,
         .whole_first = !f->hard_limit, .max_bytes = it->max_bytes < limit ? it->max_bytes : limit,
     };
-    return partition_read(pt->p, &pt->io);
+    kerr = partition_read(pt->p, &pt->io);
+    if (kerr == KERR_NONE && cut_by_us(f, pt)) {
+        pt->io.max_bytes = (int64_t)pt->io.read.first_batch_bytes;
+        plog_read_done(&pt->io.read);
+        kerr = partition_read(pt->p, &pt->io);
+    }
+    return kerr;
 }
 
 static void read_all(struct fetch *f)
@@ -267,13 +288,10 @@ static void drop_all(struct fetch *f)
 
 /* ---- the answer -------------------------------------------------------------------------------------------------- */
 
-static int read_file(struct slice s, struct arena *a, struct bytes *out)
+static int read_file(struct slice s, uint8_t *buf)
 {
-    uint8_t *buf = arena_alloc(a, s.len);
     size_t at = 0;
 
-    if (buf == NULL)
-        return ERR_NOMEM;
     while (at < s.len) {
         ssize_t n = pread(s.file->fd, buf + at, s.len - at, s.pos + (off_t)at);
 
@@ -281,8 +299,22 @@ static int read_file(struct slice s, struct arena *a, struct bytes *out)
             return n == 0 ? ERR_CORRUPT : ERR_IO;
         at += (size_t)n;
     }
-    *out = (struct bytes){ buf, s.len };
     return OK;
+}
+
+/* What is read is not kept until the answer is sent; what is made of it is. */
+static int convert_file(const struct convert_opts *o, struct slice s, struct arena *a, struct bytes *out)
+{
+    uint8_t *buf = malloc(s.len);
+    int rc;
+
+    if (buf == NULL)
+        return ERR_NOMEM;
+    rc = read_file(s, buf);
+    if (rc == OK)
+        rc = records_down_convert(o, (struct bytes){ buf, s.len }, a, out);
+    free(buf);
+    return rc;
 }
 
 static void answer_error(struct part_out *out, int32_t partition, int16_t kerr)
@@ -306,7 +338,7 @@ static int answer_for_old(struct fetch *f, struct part *pt, struct part_out *out
 {
     struct partition_conf conf;
     struct convert_opts opts;
-    struct bytes in, converted;
+    struct bytes converted;
     int rc;
 
     if (pt->p == NULL)
@@ -326,11 +358,9 @@ static int answer_for_old(struct fetch *f, struct part *pt, struct part_out *out
         return OK;
     opts = (struct convert_opts){
         .magic = f->r->version <= 1 ? 0 : 1, .first_offset = pt->item->offset, .max_bytes = DOWN_CONVERT_MAX_BYTES,
-        .max_decompressed_bytes = DOWN_CONVERT_MAX_BYTES * 4,
+        .max_decompressed_bytes = DOWN_CONVERT_DECOMPRESSED_MAX,
     };
-    rc = read_file(pt->io.read.records, &f->r->arena, &in);
-    if (rc == OK)
-        rc = records_down_convert(&opts, in, &f->r->arena, &converted);
+    rc = convert_file(&opts, pt->io.read.records, &f->r->arena, &converted);
     if (rc == ERR_NOMEM)
         return rc;
     if (rc == OK)

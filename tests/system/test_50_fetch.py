@@ -1,5 +1,6 @@
 """Fetch: long polls, limits, sessions, old versions; ListOffsets and DeleteRecords beside it."""
 import os
+import socket
 import threading
 import time
 
@@ -209,6 +210,34 @@ def test_old_versions_get_old_formats(broker, wire, version, magic):
     part = wire.fetch(version, "t", 0, 1)["Responses"][0]["Partitions"][0]
     sets = decode_sets(part["Records"])
     assert [(s["magic"], s["offset"], s["value"]) for s in sets] == [(magic, 1, b"two"), (magic, 2, b"three")]
+
+
+def test_old_clients_get_a_batch_as_large_as_they_can_take(wire):
+    wire.create("t", configs={"max.message.bytes": "12000000"})
+    value = b"x" * 9500000
+    assert wire.produce(9, "t", 0, batch([value]))["ErrorCode"] == 0
+    part = wire.fetch(2, "t", 0, 0, max_bytes=11000000)["Responses"][0]["Partitions"][0]
+    assert [(s["magic"], s["offset"], len(s["value"])) for s in decode_sets(part["Records"])] == [(1, 0, len(value))]
+
+
+def test_old_clients_that_do_not_read_cost_little(broker, wire):
+    wire.create("t")
+    data = batch([b"x" * 900000])
+    for _ in range(12):
+        assert wire.produce(9, "t", 0, data)["ErrorCode"] == 0
+    wire.fetch(2, "t", 0, 0, max_bytes=50 << 20)
+    before = broker.rss_kb()
+    many = [Wire(broker.port) for _ in range(30)]
+    for w in many:
+        w.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        w.send("Fetch", 2, dict(MaxWaitMs=0, MinBytes=1, Topics=[
+            {"Topic": "t", "Partitions": [{"Partition": 0, "FetchOffset": 0, "PartitionMaxBytes": 50 << 20}]}]))
+    for w in many:
+        w.exactly(100)
+    grown = broker.rss_kb() - before
+    for w in many:
+        w.close()
+    assert grown < 30 * 3000, "%d KB for 30 clients" % grown
 
 
 def test_by_topic_id(broker, wire):

@@ -730,6 +730,7 @@ static int load_steps(struct load *ld)
 {
     struct plog *l = ld->l;
     int64_t trusted;                    /* nothing below is checked */
+    int rc = OK;
 
     TRY(list_directory(ld));
     TRY(load_topic_id(l));
@@ -747,8 +748,8 @@ static int load_steps(struct load *ld)
     if (l->n > 0 && !l->dir->was_clean)
         TRY(recover(ld));
     if (l->n > 0)
-        TRY(segment_flush_indexes(plog_active(l), false));
-    return settle(ld);
+        rc = segment_flush_indexes(plog_active(l), false);
+    return rc == OK || rc == ERR_NOSPACE ? settle(ld) : rc;     /* a full disk can still be read from */
 }
 
 int plog_load(struct plog *l, struct load_result *out)

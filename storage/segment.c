@@ -204,6 +204,8 @@ int segment_index_room(struct segment *s)
 
     if (s->offsets.n >= TAIL_MAX || s->times.n >= TAIL_MAX)
         rc = segment_flush_indexes(s, false);
+    if (rc == ERR_NOSPACE)
+        rc = OK;                        /* they wait until there is room */
     if (rc != OK || (s->offsets.n < s->offsets.cap && s->times.n < s->times.cap))
         return rc;
     lock_take(s->view);

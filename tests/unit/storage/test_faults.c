@@ -250,6 +250,34 @@ START_TEST(a_full_disk_refuses_each_step_and_loses_nothing)
 }
 END_TEST
 
+START_TEST(a_full_disk_does_not_keep_a_log_from_opening)
+{
+    struct plog_appended out;
+    struct plog *l;
+
+    box_init(&b);
+    b.log.index_interval_bytes = 0;
+    box_open(&b);
+    l = box_log(&b, "t");
+    for (int i = 0; i < 1200; i++)      /* more index entries than wait in memory */
+        put(l, (struct put){ .value = 10, .ts = kit_clock_ms + i });
+    plog_unref(&l);
+    box_crash(&b);
+    fio_fail(FIO_WRITE, ENOSPC, 1);
+    box_open(&b);
+    l = logmgr_get(b.m, STR_LIT("t"), 0);
+    ck_assert_int_eq(leo(l), 1200);
+    kit_check_whole(l);
+    fails(try_put(l, (struct put){ .value = 10 }, &out), ERR_NOSPACE);
+    fio_fail(FIO_WRITE, 0, 0);
+    ok(try_put(l, (struct put){ .value = 10 }, &out));
+    plog_unref(&l);
+    box_stop(&b);
+    ck_assert_uint_ge(kit_size(box_path(&b, "t-0/00000000000000000000.index")), 1199 * OFFSET_INDEX_ENTRY);
+    box_fini(&b);
+}
+END_TEST
+
 #else
 
 START_TEST(faults_are_skipped_here)
@@ -271,6 +299,7 @@ int main(void)
         { a_failed_fsync_takes_the_directory_offline, 0 },
         { a_failed_read_takes_the_directory_offline, 0 },
         { a_full_disk_refuses_each_step_and_loses_nothing, 0 },
+        { a_full_disk_does_not_keep_a_log_from_opening, 0 },
 #else
         { faults_are_skipped_here, 0 },
 #endif

@@ -54,10 +54,11 @@ void syncer_note(struct syncer *s, struct plog *l, int64_t delay_ms, bool data)
         plog_ref(l);
         DL_APPEND2(s->waiting, l, sync_prev, sync_next);
     }
-    if (old == 0 || due < old) {
+    if (old == 0)
+        l->sync_data = false;
+    if (old == 0 || due < old)
         atomic_store_explicit(&l->sync_due_ns, due, memory_order_relaxed);
-        l->sync_data = data;
-    }
+    l->sync_data |= data;               /* data that waits already goes along; else it would wait anew */
     if (due < s->wake_ns) {
         s->wake_ns = due;
         cond_signal(&s->wake);

@@ -64,6 +64,11 @@ static int failed(void)
     }
 }
 
+const char *fio_text(int rc)
+{
+    return rc == ERR_AGAIN ? "too many open files (raise LimitNOFILE, ulimit -n)" : err_text(rc);
+}
+
 int fio_open(int dirfd, const char *path, int flags, int *fd)
 {
     *fd = -1;

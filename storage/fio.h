@@ -20,6 +20,8 @@
 #include <sys/types.h>
 
 int fio_errno(void);
+/* The text of a failed call's result; out of descriptors, also what to do. */
+const char *fio_text(int rc);
 
 #ifdef KLAMM_KILL_POINTS
 /* For tests: from the n-th call on (1: the next) every call of this kind fails with err; err 0 ends that. */

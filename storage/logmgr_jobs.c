@@ -5,6 +5,7 @@
 #include "storage/logmgr_impl.h"
 
 #include "base/log.h"
+#include "storage/fio.h"
 #include "storage/killpoint.h"
 #include "storage/syncer.h"
 
@@ -143,16 +144,18 @@ void logmgr_on_offline(struct logmgr *m, logmgr_offline_fn *fn, void *arg)
 
 static void job_retention(void *arg)
 {
+    static struct log_limit limit = LOG_LIMIT(60000, 5);
     struct logmgr *m = arg;
     struct plog **logs;
     size_t n, gone;
+    int hidden;
 
     if (logdir_offline(&m->dir) || logmgr_list(m, &logs, &n) != OK)
         return;
     for (size_t i = 0; i < n; i++) {
         int rc = plog_retain(logs[i], m->opts.now_ms(), &gone);
-        if (rc != OK && rc != ERR_CLOSED && rc != ERR_OFFLINE)
-            log_warn("%s: old segments cannot be removed now: %s; it is tried again", plog_name(logs[i]), err_text(rc));
+        if (rc != OK && rc != ERR_CLOSED && rc != ERR_OFFLINE && log_limit(&limit, &hidden))
+            log_warn("%s: old segments cannot be removed now: %s; it is tried again", plog_name(logs[i]), fio_text(rc));
     }
     logmgr_list_free(&logs, n);
 }

@@ -144,8 +144,9 @@ static void note_rest(struct syncer *s, struct plog *l, int rc)
 
 static void sync_these(struct syncer *s, struct plog **v, bool *data, size_t n, bool dir_dirty)
 {
+    static struct log_limit limit = LOG_LIMIT(10000, 2);
     struct round r = { .items = calloc(n > 0 ? n : 1, sizeof *r.items) };
-    int rc = r.items != NULL ? OK : ERR_NOMEM;
+    int hidden, rc = r.items != NULL ? OK : ERR_NOMEM;
 
     for (size_t i = 0; i < n && r.items != NULL; i++) {
         int one = round_add(&r, v[i], data[i]);
@@ -157,9 +158,9 @@ static void sync_these(struct syncer *s, struct plog **v, bool *data, size_t n, 
         if (whole != OK)
             rc = whole;
     }
-    if (rc != OK && !logdir_offline(s->dir))
+    if (rc != OK && !logdir_offline(s->dir) && log_limit(&limit, &hidden))
         log_warn("%s: what was written cannot be made durable now: %s; it is tried again in %d s", s->dir->path,
-                 err_text(rc), RETRY_MS / 1000);
+                 fio_text(rc), RETRY_MS / 1000);
     for (size_t i = 0; i < n; i++)
         note_rest(s, v[i], rc);
     if (rc != OK && dir_dirty)

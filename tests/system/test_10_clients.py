@@ -184,8 +184,7 @@ def test_thousands_of_connections(broker):
     try:
         for _ in range(1000):
             many.append(Raw(broker))
-        for c in many:
-            c.call(18, 0, b"")
+            many[-1].call(18, 0, b"")       # so that no more than one waits to be accepted
         if SLOW == 1:
             assert (broker.rss_kb() - before) / len(many) < 16
         assert kcat(broker, "-L")

@@ -71,7 +71,13 @@ $(B)/lib$(1).a: $(call objs,$(SRC.$(1))) $(GEN_OBJS.$(1))
 endef
 $(foreach l,$(LAYERS),$(eval $(call layer_rule,$(l))))
 
-$(B)/obj/%.o: %.c | $(GEN_STAMP)
+# Other flags than last time: every object is made anew.
+FLAGS := $(CC) $(CPPFLAGS) $(CFLAGS)
+ifneq ($(FLAGS),$(shell cat $(B)/.flags 2>/dev/null))
+$(shell mkdir -p $(B) && printf '%s\n' '$(FLAGS)' >$(B)/.flags)
+endif
+
+$(B)/obj/%.o: %.c $(B)/.flags | $(GEN_STAMP)
 	@mkdir -p $(@D)
 	$(if $(V),,@echo "  cc    $<")
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<

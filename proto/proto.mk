@@ -26,7 +26,7 @@ $(GEN_STAMP): $(GENERATOR) $(SCHEMAS) proto/proto.mk
 $(patsubst %,$(GEN_DIR)/%.c,$(GEN_C)): $(GEN_STAMP) ;
 $(GEN_DIR)/%.h: $(GEN_STAMP) ;
 
-$(B)/obj/gen/%.o: $(GEN_DIR)/%.c
+$(B)/obj/gen/%.o: $(GEN_DIR)/%.c $(B)/.flags
 	@mkdir -p $(@D)
 	$(if $(V),,@echo "  cc    $<")
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<

@@ -28,5 +28,5 @@ def brokers(tmp_path):
 
 @pytest.fixture
 def broker(brokers):
-    """One started broker with defaults that suit tests: retention runs soon, but records of long ago stay."""
-    return brokers({"log.initial.task.delay.ms": "500", "log.retention.ms": "-1"}).start()
+    """One started broker with every default; the first retention run comes after 30 s, when a test is over."""
+    return brokers().start()

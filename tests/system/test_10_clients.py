@@ -143,7 +143,8 @@ def test_python_kafka(broker):
     assert got == [b"value %d" % i for i in range(500)]
 
 
-def test_offsets_by_time_and_deleted_records(broker):
+def test_offsets_by_time_and_deleted_records(brokers):
+    broker = brokers({"log.initial.task.delay.ms": "300", "log.retention.check.interval.ms": "300"}).start()
     broker.create_topic("t", segment_bytes=20000)
     p = Producer({"bootstrap.servers": broker.address, "batch.num.messages": 10})
     now = int(time.time() * 1000) - 1000000

@@ -15,8 +15,9 @@ if [ "$(id -u)" != 0 ]; then
 fi
 export DEBIAN_FRONTEND=noninteractive
 log=$(mktemp)
+apt="$as_root apt-get -o Acquire::Retries=3 -o DPkg::Lock::Timeout=120"
 # shellcheck disable=SC2086
-if ! { $as_root apt-get update && $as_root apt-get install -y --no-install-recommends $missing; } >"$log" 2>&1; then
+if ! { $apt update && $apt install -y --no-install-recommends $missing; } >"$log" 2>&1; then
     cat "$log" >&2
     echo "setup: apt-get failed, see above; as root, run: apt-get install$missing" >&2
     exit 1

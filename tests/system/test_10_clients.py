@@ -44,7 +44,7 @@ def test_clients_of_old_days(broker, version):
 
 
 def test_headers_keys_nulls_and_timestamps_come_back(broker):
-    broker.create_topic("t")
+    broker.create_topic("t", retention_ms="-1")           # records of 2020
     p = Producer({"bootstrap.servers": broker.address})
     sent = [
         (b"k", b"v", [("h", b"1"), ("h", b"2"), ("n", None), ("", b"")], 1600000000000),

@@ -1,0 +1,62 @@
+/* storage/plog_load_impl.h - what the steps of opening a log share; for plog_load.c, plog_list.c, plog_index.c,
+ * plog_state.c and plog_recover.c only.
+ *
+ * OWNER    struct load lives on the stack of plog_load(), which frees what it holds.
+ * LOCKS    everything here is [load]: the log is not shared yet; its `lock` is held for the assertions' sake.
+ * FAILURE  what fio gives; ERR_CORRUPT and ERR_SHORT as each function says; ERR_NOMEM.
+ */
+#ifndef STORAGE_PLOG_LOAD_IMPL_H
+#define STORAGE_PLOG_LOAD_IMPL_H
+
+#include "storage/log_scan.h"
+#include "storage/plog_impl.h"
+
+#define SCAN_BUFFER ((size_t)64 << 10)
+
+struct offsets_list {
+    int64_t *v;
+    size_t   n, cap;
+};
+
+struct load {
+    struct plog        *l;
+    struct load_result *out;
+    struct offsets_list logs, snapshots;        /* rising */
+    int64_t  recovery_point;            /* below: trusted. INT64_MAX after a clean stop */
+    int64_t  start;                     /* log start by its checkpoint */
+    int64_t  expect;                    /* the next batch's offset is at least this */
+    int64_t  snapshot;                  /* state of the producers is that before this offset */
+    bool     epochs_lost;               /* the epoch file does not parse: take the epochs from the batches */
+    uint8_t *buf;                       /* SCAN_BUFFER */
+};
+
+/* ---- plog_list.c --------------------------------------------------------------------------------------------- */
+int  load_list(struct load *ld) must_use;               /* fills in logs and snapshots; removes leftovers */
+
+/* ---- plog_index.c -------------------------------------------------------------------------------------------- */
+int  load_open_segment(struct load *ld, int64_t base) must_use;         /* adds it to the log; opens no file */
+/* Both indexes keep their first entries only. */
+int  load_keep_entries(struct segment *s, uint32_t offsets, uint32_t times) must_use;
+void load_begin_indexes(struct segment *s);             /* as of a segment without any entry */
+/* The batch becomes part of the segment as if it had been appended now. */
+int  load_take_batch(struct load *ld, struct segment *s, const struct log_scan *sc) must_use;
+bool load_is_damage(int rc);                            /* what a walk over bytes that are no batches gives */
+/* Walks over the part of s below `below` from the last index entry there that can be trusted; from the beginning if
+ * none can. s->size is then where the first batch begins that is not wholly below. ERR_CORRUPT, ERR_SHORT: what is at
+ * s->size is no batch. */
+int  load_walk_from_index(struct load *ld, struct segment *s, int fd, int64_t file_size, int64_t below) must_use;
+
+/* ---- plog_state.c -------------------------------------------------------------------------------------------- */
+int  load_epochs(struct load *ld) must_use;
+/* The newest snapshot above the start, not above `to`. */
+int  load_producers(struct load *ld, int64_t to) must_use;
+int  load_replay(struct load *ld, int64_t to) must_use;         /* batches from that snapshot to `to` */
+int  load_take_epoch(struct load *ld, const struct batch_head *h) must_use;
+int  load_take_producer(struct load *ld, const struct log_scan *sc) must_use;
+
+/* ---- plog_recover.c ------------------------------------------------------------------------------------------ */
+int  load_open_end(struct load *ld, struct segment *s) must_use;        /* after a clean stop: where does s end? */
+int  load_recover(struct load *ld) must_use;            /* batches from the recovery point on */
+int  load_drop_segments_from(struct load *ld, size_t k) must_use;       /* the k-th and all after it go */
+
+#endif

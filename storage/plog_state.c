@@ -1,0 +1,155 @@
+/* storage/plog_state.c - opening a log: leader epochs and producers, from their files and from batches. */
+#include "storage/plog_load_impl.h"
+
+#include "base/log.h"
+#include "storage/fio.h"
+
+#include <inttypes.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define EPOCHS_MAX   ((size_t)1 << 28)
+#define SNAPSHOT_MAX ((size_t)1 << 30)
+
+int load_take_epoch(struct load *ld, const struct batch_head *h)
+{
+    struct epochs *e = &ld->l->epochs;
+    bool changed;
+
+    if (h->magic < BATCH_MAGIC_NOW || h->leader_epoch < 0 || h->leader_epoch <= epochs_latest(e))
+        return OK;
+    ld->l->epochs_dirty = true;
+    return epochs_assign(e, h->leader_epoch, h->base_offset, &changed);
+}
+
+int load_take_producer(struct load *ld, const struct log_scan *sc)
+{
+    uint8_t *p = NULL;
+    int rc = OK;
+
+    if (sc->head.producer_id < 0 || sc->head.base_offset < ld->snapshot)
+        return OK;
+    if (batch_is_control(&sc->head))
+        TRY(log_scan_batch(sc, &p));
+    rc = producers_replay(&ld->l->producers, &sc->head, p);
+    free(p);
+    return rc;
+}
+
+int load_epochs(struct load *ld)
+{
+    char path[PATH_MAX];
+    struct epoch_entry *v;
+    uint8_t *text;
+    size_t len, n, line;
+    int rc;
+
+    (void)snprintf(path, sizeof path, "%s/%s", ld->l->place.dir, CHECKPOINT_LEADER_EPOCH);
+    rc = fio_read_file(ld->l->place.dirfd, path, EPOCHS_MAX, &text, &len);
+    if (rc == ERR_NOENT)
+        return OK;
+    TRY(rc);
+    rc = epoch_checkpoint_parse(text, len, &v, &n, &line);
+    free(text);
+    if (rc == ERR_CORRUPT) {
+        log_warn("%s/%s: line %zu does not parse; leader epochs are taken from the batches", ld->l->dir->path, path,
+                 line);
+        ld->epochs_lost = true;
+        ld->l->epochs_dirty = true;
+        return OK;
+    }
+    TRY(rc);
+    rc = epochs_load(&ld->l->epochs, v, n);
+    free(v);
+    return rc;
+}
+
+static int load_snapshot(struct load *ld, int64_t offset)
+{
+    char path[SEGMENT_PATH_MAX];
+    struct snapshot_entry *v;
+    uint8_t *p;
+    size_t len, n;
+    int rc;
+
+    segment_path(&ld->l->place, offset, SEGMENT_SNAPSHOT, "", path);
+    TRY(fio_read_file(ld->l->place.dirfd, path, SNAPSHOT_MAX, &p, &len));
+    rc = snapshot_parse(p, len, &v, &n);
+    free(p);
+    if (rc == ERR_CORRUPT || rc == ERR_VERSION) {
+        log_warn("%s/%s: %s; removed, an older one is used", ld->l->dir->path, path, err_text(rc));
+        TRY(fio_unlink(ld->l->place.dirfd, path));
+        return ERR_CORRUPT;
+    }
+    TRY(rc);
+    rc = producers_load(&ld->l->producers, v, n);
+    free(v);
+    /* Only what comes from a snapshot: a batch that is read again may be sent again. */
+    producers_expire(&ld->l->producers, ld->l->dir->opts.now_ms(), ld->l->dir->opts.producer_id_expiration_ms);
+    return rc;
+}
+
+int load_producers(struct load *ld, int64_t to)
+{
+    ld->snapshot = ld->start;
+    if (ld->snapshots.n == 0 && ld->l->dir->was_clean)
+        ld->snapshot = INT64_MAX;       /* nobody has taken one: there were no producers to remember */
+    for (size_t i = ld->snapshots.n; i-- > 0;) {
+        int64_t offset = ld->snapshots.v[i];
+        int rc;
+        if (offset > to || offset <= ld->start)
+            continue;
+        rc = load_snapshot(ld, offset);
+        if (rc == ERR_CORRUPT)
+            continue;
+        if (rc == OK)
+            ld->snapshot = offset;
+        return rc;
+    }
+    return OK;
+}
+
+/* ---- replay: trusted batches in [from, to), for producers and, if need be, epochs ------------------------------ */
+
+static int replay_segment(struct load *ld, struct segment *s, uint32_t size, int64_t from, int64_t to)
+{
+    struct batch_head h;
+    struct file_ref *f;
+    struct log_scan sc;
+    uint32_t pos = 0;
+    int rc = OK;
+
+    if (from > s->base)
+        rc = segment_locate(s, from, size, &pos, &h);
+    if (rc == ERR_RANGE)
+        return OK;
+    TRY(rc);
+    TRY(segment_file(s, &f));
+    log_scan_init(&sc, f->fd, pos, size, ld->buf, SCAN_BUFFER);
+    while (rc == OK && log_scan_next(&sc) && sc.head.last_offset < to) {
+        if (ld->epochs_lost)
+            rc = load_take_epoch(ld, &sc.head);
+        if (rc == OK)
+            rc = load_take_producer(ld, &sc);
+    }
+    ld->out->read_bytes += sc.read_bytes;
+    file_unref(&f);
+    if (rc == OK && !load_is_damage(sc.rc))  /* damage is found again, and told, by who reads it */
+        rc = sc.rc;
+    return rc;
+}
+
+int load_replay(struct load *ld, int64_t to)
+{
+    int64_t from = ld->epochs_lost ? 0 : ld->snapshot;
+
+    for (size_t i = 0; i < ld->l->n && from < to; i++) {
+        struct segment *s = ld->l->segs[i];
+        if (s->base >= to)
+            break;
+        if (i + 1 == ld->l->n || ld->l->segs[i + 1]->base > from)
+            TRY(replay_segment(ld, s, s->size, from, to));
+    }
+    return OK;
+}

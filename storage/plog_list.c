@@ -1,8 +1,8 @@
 /* storage/plog_list.c - opening a log: the names in its directory, and leftovers of what was interrupted. */
 #include "storage/plog_load_impl.h"
 
-#include "base/log.h"
 #include "storage/fio.h"
+#include "storage/killpoint.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -44,19 +44,9 @@ static bool ends_with(const char *name, const char *end)
     return n >= e && strcmp(name + n - e, end) == 0;
 }
 
-/* "<20 digits>.<suffix>" exactly. */
-static bool numbered(const char *name, const char *suffix, int64_t *offset)
+static bool is_trash(const char *name)
 {
-    int64_t v = 0;
-
-    for (int i = 0; i < 20; i++) {
-        int d = name[i] - '0';
-        if (d < 0 || d > 9 || v > (INT64_MAX - d) / 10)
-            return false;
-        v = v * 10 + d;
-    }
-    *offset = v;
-    return name[20] == '.' && strcmp(name + 21, suffix) == 0;
+    return ends_with(name, ".deleted") || ends_with(name, ".tmp");
 }
 
 static int remove_file(struct load *ld, const char *name)
@@ -64,40 +54,55 @@ static int remove_file(struct load *ld, const char *name)
     char path[PATH_MAX];
 
     (void)snprintf(path, sizeof path, "%s/%s", ld->l->place.dir, name);
-    return fio_unlink(ld->l->place.dirfd, path);
+    TRY(fio_unlink(ld->l->place.dirfd, path));
+    KILL_POINT("list.removed");
+    return OK;
+}
+
+/* ---- reading the directory ------------------------------------------------------------------------------------ */
+
+static int add_name(struct load *ld, struct load_name name)
+{
+    if (ld->names_n == ld->names_cap) {
+        size_t cap = ld->names_cap == 0 ? 16 : ld->names_cap * 2;
+        struct load_name *v = realloc(ld->names, cap * sizeof *v);
+        if (v == NULL)
+            return ERR_NOMEM;
+        ld->names = v;
+        ld->names_cap = cap;
+    }
+    ld->names[ld->names_n++] = name;
+    return OK;
 }
 
 static int one_name(struct load *ld, const char *name)
 {
-    int64_t offset;
+    static const char *const states[] = { [NAME_PLAIN] = "", [NAME_CLEANED] = ".cleaned", [NAME_SWAP] = ".swap" };
+    struct load_name found;
+    const char *more;
 
-    if (ends_with(name, ".deleted") || ends_with(name, ".tmp"))
-        return remove_file(ld, name);
-    if (ends_with(name, ".swap") || ends_with(name, ".cleaned")) {
-        log_error("%s/%s/%s: left behind by a log cleaner that was interrupted; start and stop the broker that ran it "
-                  "once more, so that it finishes", ld->l->dir->path, ld->l->name, name);
-        return ERR_UNSUPPORTED;
+    if (is_trash(name)) {
+        ld->trash = true;
+        return OK;
     }
-    if (numbered(name, "log", &offset))
-        return list_add(&ld->logs, offset);
-    return numbered(name, "snapshot", &offset) ? list_add(&ld->snapshots, offset) : OK;
+    if (!segment_name_parse(name, &found.base, &found.kind, &more))
+        return OK;
+    for (size_t i = 0; i < sizeof states / sizeof states[0]; i++) {
+        if (strcmp(more, states[i]) != 0)
+            continue;
+        found.state = (enum name_state)i;
+        ld->leftovers |= found.state != NAME_PLAIN;
+        return add_name(ld, found);
+    }
+    return OK;                          /* nobody's business */
 }
 
-static int remove_strays(struct load *ld, DIR *dir)
+static int remove_trash(struct load *ld, const char *name)
 {
-    static const char *const kinds[] = { "index", "timeindex", "txnindex" };
-    struct dirent *e;
-    int64_t offset;
-
-    rewinddir(dir);
-    while ((e = readdir(dir)) != NULL)
-        for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++)
-            if (numbered(e->d_name, kinds[i], &offset) && !list_has(&ld->logs, offset))
-                TRY(remove_file(ld, e->d_name));
-    return OK;
+    return is_trash(name) ? remove_file(ld, name) : OK;
 }
 
-int load_list(struct load *ld)
+static int each_name(struct load *ld, int (*fn)(struct load *ld, const char *name))
 {
     struct dirent *e;
     DIR *dir;
@@ -110,13 +115,53 @@ int load_list(struct load *ld)
         return ERR_NOMEM;
     }
     while (rc == OK && (e = readdir(dir)) != NULL)
-        rc = one_name(ld, e->d_name);
-    if (ld->logs.n > 0)
-        qsort(ld->logs.v, ld->logs.n, sizeof *ld->logs.v, rising);
-    if (ld->snapshots.n > 0)
-        qsort(ld->snapshots.v, ld->snapshots.n, sizeof *ld->snapshots.v, rising);
-    if (rc == OK)
-        rc = remove_strays(ld, dir);
+        rc = fn(ld, e->d_name);
     (void)closedir(dir);
     return rc;
+}
+
+/* ---- what is there ------------------------------------------------------------------------------------------- */
+
+static int collect(struct load *ld, enum segment_file kind, struct offsets_list *into)
+{
+    into->n = 0;
+    for (size_t i = 0; i < ld->names_n; i++)
+        if (ld->names[i].kind == kind)
+            TRY(list_add(into, ld->names[i].base));
+    if (into->n > 0)
+        qsort(into->v, into->n, sizeof *into->v, rising);
+    return OK;
+}
+
+/* Index files without a .log stand for nothing. */
+static int remove_strays(struct load *ld)
+{
+    for (size_t i = 0; i < ld->names_n; i++) {
+        const struct load_name *name = &ld->names[i];
+        char path[SEGMENT_PATH_MAX];
+        if (name->kind == SEGMENT_LOG || name->kind == SEGMENT_SNAPSHOT || list_has(&ld->logs, name->base))
+            continue;
+        segment_path(&ld->l->place, name->base, name->kind, "", path);
+        TRY(fio_unlink(ld->l->place.dirfd, path));
+        KILL_POINT("list.removed");
+    }
+    return OK;
+}
+
+int load_list(struct load *ld)
+{
+    ld->names_n = 0;
+    ld->leftovers = ld->trash = false;
+    TRY(each_name(ld, one_name));
+    if (ld->leftovers) {
+        TRY(load_settle_swaps(ld));
+        ld->names_n = 0;
+        TRY(each_name(ld, one_name));
+    }
+    /* Only now: while a replacement is being settled nothing that might be wanted goes. */
+    if (ld->trash)
+        TRY(each_name(ld, remove_trash));
+    TRY(collect(ld, SEGMENT_LOG, &ld->logs));
+    TRY(collect(ld, SEGMENT_SNAPSHOT, &ld->snapshots));
+    return remove_strays(ld);
 }

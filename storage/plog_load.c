@@ -1,6 +1,6 @@
 /* storage/plog_load.c - opening a log: what is in its directory, and recovery (invariants 14 and 16).
  *
- *   list            names in the directory; leftovers of deletions are removed, strays too
+ *   list            names in the directory; interrupted replacements of segments are settled, leftovers removed
  *   open_segments   sizes of .log and of the indexes; nothing is opened
  *   state           epoch file, newest usable producer snapshot
  *   replay          headers from the snapshot to the recovery point: producers (and epochs, if their file was lost)
@@ -134,6 +134,7 @@ int plog_load(struct plog *l, struct load_result *out)
     if (rc == OK && (l->recovery_point < l->off.leo || l->epochs_dirty || l->files_dirty))
         plog_dirty(l);
     lock_drop(&l->lock);
+    free(ld.names);
     free(ld.logs.v);
     free(ld.snapshots.v);
     free(ld.buf);

@@ -1,5 +1,5 @@
-/* storage/plog_load_impl.h - what the steps of opening a log share; for plog_load.c, plog_list.c, plog_index.c,
- * plog_state.c and plog_recover.c only.
+/* storage/plog_load_impl.h - what the steps of opening a log share; for plog_load.c, plog_list.c, plog_swap.c,
+ * plog_index.c, plog_state.c and plog_recover.c only.
  *
  * OWNER    struct load lives on the stack of plog_load(), which frees what it holds.
  * LOCKS    everything here is [load]: the log is not shared yet; its `lock` is held for the assertions' sake.
@@ -18,9 +18,21 @@ struct offsets_list {
     size_t   n, cap;
 };
 
+/* A file that belongs to a segment, by its name. */
+enum name_state { NAME_PLAIN, NAME_CLEANED, NAME_SWAP };
+
+struct load_name {
+    int64_t           base;
+    enum segment_file kind;
+    enum name_state   state;
+};
+
 struct load {
     struct plog        *l;
     struct load_result *out;
+    struct load_name   *names;                  /* as in the directory */
+    size_t   names_n, names_cap;
+    bool     leftovers, trash;          /* among them some .cleaned or .swap; .deleted or .tmp, which are not listed */
     struct offsets_list logs, snapshots;        /* rising */
     int64_t  recovery_point;            /* below: trusted. INT64_MAX after a clean stop */
     int64_t  start;                     /* log start by its checkpoint */
@@ -32,6 +44,10 @@ struct load {
 
 /* ---- plog_list.c --------------------------------------------------------------------------------------------- */
 int  load_list(struct load *ld) must_use;               /* fills in logs and snapshots; removes leftovers */
+
+/* ---- plog_swap.c --------------------------------------------------------------------------------------------- */
+/* Replacements of segments that were interrupted are finished or undone; ld->names is not right after that. */
+int  load_settle_swaps(struct load *ld) must_use;
 
 /* ---- plog_index.c -------------------------------------------------------------------------------------------- */
 int  load_open_segment(struct load *ld, int64_t base) must_use;         /* adds it to the log; opens no file */

@@ -20,6 +20,7 @@ static const char *const suffixes[SEGMENT_FILES_N] = {
     [SEGMENT_LOG] = "log",
     [SEGMENT_INDEX] = "index",
     [SEGMENT_TIMEINDEX] = "timeindex",
+    [SEGMENT_TXNINDEX] = "txnindex",
     [SEGMENT_SNAPSHOT] = "snapshot",
 };
 
@@ -27,6 +28,30 @@ void segment_path(const struct place *p, int64_t base, enum segment_file f, cons
                   char out[SEGMENT_PATH_MAX])
 {
     (void)snprintf(out, SEGMENT_PATH_MAX, "%s/%020" PRId64 ".%s%s", p->dir, base, suffixes[f], more);
+}
+
+bool segment_name_parse(const char *name, int64_t *base, enum segment_file *f, const char **more)
+{
+    int64_t v = 0;
+
+    for (int i = 0; i < 20; i++) {
+        int d = name[i] - '0';
+        if (d < 0 || d > 9 || v > (INT64_MAX - d) / 10)
+            return false;
+        v = v * 10 + d;
+    }
+    if (name[20] != '.')
+        return false;
+    for (int k = 0; k < SEGMENT_FILES_N; k++) {
+        size_t n = strlen(suffixes[k]);
+        if (strncmp(name + 21, suffixes[k], n) != 0 || (name[21 + n] != '\0' && name[21 + n] != '.'))
+            continue;
+        *base = v;
+        *f = (enum segment_file)k;
+        *more = name + 21 + n;
+        return true;
+    }
+    return false;
 }
 
 struct segment *segment_new(const struct place *p, struct lock *view, int64_t base)

@@ -27,13 +27,18 @@ struct place {
     const char *dir;                    /* "topic-partition", below it */
 };
 
-enum segment_file { SEGMENT_LOG, SEGMENT_INDEX, SEGMENT_TIMEINDEX, SEGMENT_SNAPSHOT, SEGMENT_FILES_N };
+enum segment_file {
+    SEGMENT_LOG, SEGMENT_INDEX, SEGMENT_TIMEINDEX, SEGMENT_TXNINDEX, SEGMENT_SNAPSHOT, SEGMENT_FILES_N
+};
 
 #define SEGMENT_PATH_MAX 320            /* directory (255) / 20 digits . suffix .deleted */
 
 /* "dir/00000000000000000012.log", with `more` (".deleted" or "") behind. */
 void segment_path(const struct place *p, int64_t base, enum segment_file f, const char *more,
                   char out[SEGMENT_PATH_MAX]);
+/* The other way round, of a name without its directory: *more points at what follows the suffix, "" or ".deleted".
+ * False: not such a name. */
+bool segment_name_parse(const char *name, int64_t *base, enum segment_file *f, const char **more);
 
 /* One of the two indexes: on_file entries in the file, then n in memory. */
 struct index {

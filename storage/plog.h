@@ -57,13 +57,16 @@ int plog_set_start(struct plog *l, int64_t start) must_use;
 
 /* ---- append -------------------------------------------------------------------------------------------------- */
 
-/* Validated bytes: whole v2 batches back to back, nothing else; the leader's append. Offsets and leader epoch are
+/* Validated bytes: whole batches back to back, nothing else; the leader's append. Offsets and leader epoch are
  * written into the headers here (they are outside the CRC), so the bytes must be writable and the caller's alone. All
- * else that the log wants to know (timestamps, producer, sequence) is read from the headers. */
+ * else that the log wants to know (timestamps, producer, sequence) is read from the headers. Messages of magic 0 and 1
+ * (message.format.version) are numbered from 0 in their offset fields, a wrapper having its last record's number. */
 struct plog_append {
     uint8_t *p;
     size_t   len;
     int32_t  leader_epoch;
+    bool     fixed_base;                /* only if the log end is base_offset: what a wrapper of magic 0 holds inside */
+    int64_t  base_offset;               /* counts from there */
 };
 
 struct plog_appended {
@@ -77,9 +80,17 @@ struct plog_appended {
 
 /* ERR_SEQUENCE        OUT_OF_ORDER_SEQUENCE_NUMBER; ERR_PRODUCER_EPOCH  INVALID_PRODUCER_EPOCH;
  * ERR_LIMIT           more bytes than segment.bytes: RECORD_LIST_TOO_LARGE;
- * ERR_INVALID         the bytes are not whole v2 batches, or several of which one has a producer id.
+ * ERR_INVALID         the bytes are not whole batches, or several of which one has a producer id;
+ * ERR_BUSY            fixed_base, and another append came first.
  * Nothing is written in any of these cases. */
 int plog_append(struct plog *l, const struct plog_append *in, struct plog_appended *out) must_use;
+
+/* A copy of what the leader has: whole batches of any magic, written as they are, with their offsets and epochs. They
+ * may leave offsets out, as compaction does. out->base_offset is -1 if the first batch does not tell its own.
+ * ERR_INVALID  not whole batches, or their offsets do not rise; ERR_CORRUPT  a CRC is wrong: nothing was written;
+ * ERR_RANGE    the first offset is below the log end: nothing was written.
+ * After any other failure some of the first batches may be in the log: out says which. */
+int plog_append_follower(struct plog *l, struct bytes in, struct plog_appended *out) must_use;
 
 /* ---- read ---------------------------------------------------------------------------------------------------- */
 

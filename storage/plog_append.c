@@ -1,4 +1,4 @@
-/* storage/plog_append.c - the leader's append (invariants 5, 6 and 9).
+/* storage/plog_append.c - the leader's append and the follower's (invariants 5, 6 and 9).
  *
  * Everything that can be refused is refused, and everything that needs memory has it, before the first byte is
  * written; what follows the write cannot fail.
@@ -8,48 +8,79 @@
 #include "storage/killpoint.h"
 #include "storage/syncer.h"
 
-/* What the append needs to know about the bytes, found before the lock is taken. */
+/* What the append needs to know about the bytes, found before the lock is taken. The leader's offsets count from 0 here
+ * and get the log end added; a follower's are final. */
 struct chunk {
+    uint8_t *p;
+    size_t   len;
     struct batch_head head;             /* of the first batch */
-    int64_t offsets;                    /* that the batches take up */
-    size_t  batches;
-    int64_t max_timestamp;              /* largest of the batches, and the number of offsets before ... */
-    int64_t max_delta;                  /* ... the last record of the first batch that has it */
+    int64_t  first;                     /* offset of the first record; -1 not known (a wrapper of magic 0 or 1) */
+    int64_t  last;
+    size_t   batches;
+    int64_t  max_timestamp;             /* largest of the batches, -1 none, and ... */
+    int64_t  max_offset;                /* ... the last record of the first batch that has it */
+    bool     producers;                 /* some batch has a producer id */
 };
 
+static void chunk_init(struct chunk *c, uint8_t *p)
+{
+    *c = (struct chunk){ .p = p, .first = -1, .last = -1, .max_timestamp = -1 };
+}
+
+static void chunk_add(struct chunk *c, const struct batch_head *h, int64_t last)
+{
+    if (c->batches++ == 0) {
+        c->head = *h;
+        c->first = h->magic < BATCH_MAGIC_NOW ? h->base_offset : last - h->last_offset_delta;
+    }
+    c->len += h->size_bytes;
+    c->last = last;
+    c->producers |= h->producer_id >= 0;
+    if (h->max_timestamp > c->max_timestamp) {
+        c->max_timestamp = h->max_timestamp;
+        c->max_offset = last;
+    }
+}
+
+/* A client's batches: of v2 only the deltas count, v0 and v1 are numbered from 0. */
 static int look_at(const struct plog_append *in, struct chunk *c)
 {
     struct batch_iter it;
 
-    *c = (struct chunk){ .max_timestamp = -1 };
+    chunk_init(c, in->p);
     batch_iter_init(&it, (struct bytes){ in->p, in->len });
     while (batch_iter_next(&it)) {
-        if (it.head.magic != BATCH_MAGIC_NOW || it.head.last_offset_delta < 0)
+        const struct batch_head *h = &it.head;
+        int64_t last = h->magic < BATCH_MAGIC_NOW ? h->last_offset : c->last + 1 + h->last_offset_delta;
+        if (h->last_offset_delta < 0 || last <= c->last)
             return ERR_INVALID;
-        if (c->batches++ == 0)
-            c->head = it.head;
-        c->offsets += (int64_t)it.head.last_offset_delta + 1;
-        if (it.head.max_timestamp > c->max_timestamp) {
-            c->max_timestamp = it.head.max_timestamp;
-            c->max_delta = c->offsets - 1;
-        }
-        if (it.head.producer_id >= 0 && (c->batches > 1 || it.head.size_bytes != in->len))
-            return ERR_INVALID;
+        chunk_add(c, h, last);
+        if (c->producers && h->size_bytes != in->len)
+            return ERR_INVALID;         /* a producer sends one batch at a time */
     }
-    return it.rc != OK || it.pos != in->len || c->batches == 0 ? ERR_INVALID : OK;
+    c->first = 0;
+    return it.rc != OK || it.pos != in->len || c->batches == 0 || c->last >= INT32_MAX ? ERR_INVALID : OK;
 }
 
-static void assign_offsets(const struct plog_append *in, int64_t base)
+static void assign_offsets(struct chunk *c, int64_t base, int32_t leader_epoch)
 {
     struct batch_iter it;
+    int64_t next = base;
 
-    batch_iter_init(&it, (struct bytes){ in->p, in->len });
+    batch_iter_init(&it, (struct bytes){ c->p, c->len });
     while (batch_iter_next(&it)) {
-        uint8_t *p = in->p + (it.p - (const uint8_t *)in->p);
-        batch_set_base_offset(p, base);
-        batch_set_leader_epoch(p, in->leader_epoch);
-        base += (int64_t)it.head.last_offset_delta + 1;
+        uint8_t *p = c->p + (it.p - (const uint8_t *)c->p);
+        if (it.head.magic < BATCH_MAGIC_NOW) {
+            batch_set_base_offset(p, base + it.head.last_offset);
+            continue;
+        }
+        batch_set_base_offset(p, next);
+        batch_set_leader_epoch(p, leader_epoch);
+        next += (int64_t)it.head.last_offset_delta + 1;
     }
+    c->first += base;
+    c->last += base;
+    c->max_offset += base;
 }
 
 /* *done: the batch was there already, and out is filled in. */
@@ -67,60 +98,137 @@ static int check_producer(struct plog *l, const struct chunk *c, struct plog_app
     return OK;
 }
 
-/* An epoch that has no entry yet begins with this batch. */
-static int note_epoch(struct plog *l, int32_t epoch, int64_t base)
+/* ---- what both appends do -------------------------------------------------------------------------------------- */
+
+/* An epoch that has no entry yet begins with its first batch. Batches of the old formats have none, and with them in
+ * the log the entries there were say nothing of its end any more. */
+static int note_epochs(struct plog *l, const struct chunk *c)
 {
-    bool changed = false;
+    struct batch_iter it;
     int rc = OK;
 
-    if (epoch < 0 || epoch <= epochs_latest(&l->epochs))
-        return OK;
-    lock_take(&l->view);
-    rc = epochs_assign(&l->epochs, epoch, base, &changed);
-    lock_drop(&l->view);
-    if (changed)
-        l->epochs_dirty = true;
+    batch_iter_init(&it, (struct bytes){ c->p, c->len });
+    while (rc == OK && batch_iter_next(&it)) {
+        bool changed = false;
+        if (it.head.magic >= BATCH_MAGIC_NOW && it.head.leader_epoch <= epochs_latest(&l->epochs))
+            continue;
+        lock_take(&l->view);
+        if (it.head.magic >= BATCH_MAGIC_NOW)
+            rc = epochs_assign(&l->epochs, it.head.leader_epoch, it.head.base_offset, &changed);
+        else
+            changed = epochs_truncate_end(&l->epochs, 0);
+        lock_drop(&l->view);
+        l->epochs_dirty |= changed;
+    }
     return rc;
 }
 
-static int roll_if_due(struct plog *l, const struct plog_append *in, const struct chunk *c, struct plog_appended *out)
+/* Room for every producer of the chunk, so that nothing can fail once the bytes are in the log. */
+static int reserve_producers(struct plog *l, const struct chunk *c)
 {
-    int64_t base = l->off.leo;
+    struct control_record marker;
+    struct batch_iter it;
+    int rc = OK;
 
-    TRY(plog_should_roll(l, in->len, c->max_timestamp, base + c->offsets - 1, &out->rolled));
-    return out->rolled ? plog_roll(l, base) : OK;
+    if (!c->producers)
+        return OK;
+    batch_iter_init(&it, (struct bytes){ c->p, c->len });
+    while (rc == OK && batch_iter_next(&it)) {
+        if (it.head.producer_id < 0)
+            continue;
+        rc = producers_reserve(&l->producers, it.head.producer_id);
+        if (rc == OK && batch_is_control(&it.head)) {
+            rc = control_batch_read(&it.head, it.p, &marker);
+            rc = rc == ERR_NOENT ? OK : rc;
+        }
+    }
+    return rc;
 }
 
-static int write_chunk(struct plog *l, const struct plog_append *in, const struct chunk *c)
+/* rc OK: the batches are in the log. Else what was reserved for them is given back. */
+static int settle_producers(struct plog *l, const struct chunk *c, int rc)
+{
+    struct batch_iter it;
+
+    if (!c->producers)
+        return rc;
+    batch_iter_init(&it, (struct bytes){ c->p, c->len });
+    while (batch_iter_next(&it)) {
+        if (it.head.producer_id >= 0 && rc == OK)
+            rc = producers_replay(&l->producers, &it.head, it.p);       /* room is there, and markers were read */
+        else if (it.head.producer_id >= 0)
+            producers_unreserve(&l->producers, it.head.producer_id);
+    }
+    return rc;
+}
+
+static int write_chunk(struct plog *l, const struct chunk *c)
 {
     struct plog_offsets to = OFFSETS_KEEP;
     struct segment *s = plog_active(l);
-    int64_t base = l->off.leo, last = base + c->offsets - 1;
-    struct batch_head h = c->head;
     int rc;
 
     TRY(segment_index_room(s));
-    TRY(note_epoch(l, in->leader_epoch, base));
-    if (h.producer_id >= 0)
-        TRY(producers_reserve(&l->producers, h.producer_id));
-    assign_offsets(in, base);
-    rc = segment_write(s, in->p, in->len);
-    if (h.producer_id >= 0) {
-        h.base_offset = base;
-        h.last_offset = last;
-        if (rc == OK)
-            producers_apply(&l->producers, &h);
-        else
-            producers_unreserve(&l->producers, h.producer_id);
-    }
-    TRY(rc);
-    to.leo = last + 1;
+    TRY(note_epochs(l, c));
+    rc = reserve_producers(l, c);
+    if (rc == OK)
+        rc = segment_write(s, c->p, c->len);
+    TRY(settle_producers(l, c, rc));
+    to.leo = c->last + 1;
     lock_take(&l->view);
-    segment_publish(s, (uint32_t)in->len, last, c->max_timestamp, base + c->max_delta, l->opts.index_interval_bytes);
-    l->size_bytes += (int64_t)in->len;
+    segment_publish(s, (uint32_t)c->len, c->last, c->max_timestamp, c->max_offset, l->opts.index_interval_bytes);
+    l->size_bytes += (int64_t)c->len;
     offsets_move(l, to);
     lock_drop(&l->view);
     KILL_POINT("append.published");
+    return OK;
+}
+
+/* Where a segment that must begin before this chunk begins. The old formats do not always tell their first offset. */
+static int64_t roll_base(const struct plog *l, const struct chunk *c)
+{
+    int64_t low = c->last - INT32_MAX;
+
+    if (c->first >= 0)
+        return c->first;
+    return l->off.leo > low ? l->off.leo : low;
+}
+
+static int roll_if_due(struct plog *l, const struct chunk *c, struct plog_appended *out)
+{
+    bool yes;
+
+    TRY(plog_should_roll(l, c->len, c->max_timestamp, c->last, &yes));
+    out->rolled |= yes;
+    return yes ? plog_roll(l, roll_base(l, c)) : OK;
+}
+
+static int append_chunk(struct plog *l, const struct chunk *c, struct plog_appended *out)
+{
+    TRY(roll_if_due(l, c, out));
+    TRY(write_chunk(l, c));
+    if (out->base_offset < 0)
+        out->base_offset = c->first;
+    out->last_offset = c->last;
+    return OK;
+}
+
+/* ---- the leader's append --------------------------------------------------------------------------------------- */
+
+static int lead(struct plog *l, const struct plog_append *in, struct chunk *c, struct plog_appended *out)
+{
+    TRY(plog_usable(l));
+    if (in->len > (size_t)l->opts.segment_bytes)
+        return ERR_LIMIT;
+    if (in->fixed_base && in->base_offset != l->off.leo)
+        return ERR_BUSY;
+    if (c->producers)
+        TRY(check_producer(l, c, out));
+    if (out->duplicate)
+        return OK;
+    assign_offsets(c, l->off.leo, in->leader_epoch);
+    TRY(plog_check(l, append_chunk(l, c, out), "append"));
+    syncer_note(l->dir->syncer, l, l->dir->opts.sync_checkpoint_ms, true);
     return OK;
 }
 
@@ -132,22 +240,73 @@ int plog_append(struct plog *l, const struct plog_append *in, struct plog_append
     *out = (struct plog_appended){ .base_offset = -1, .last_offset = -1, .timestamp = -1 };
     TRY(look_at(in, &c));
     lock_take(&l->lock);
-    rc = plog_usable(l);
-    if (rc == OK && in->len > (size_t)l->opts.segment_bytes)
-        rc = ERR_LIMIT;
-    if (rc == OK && c.head.producer_id >= 0)
-        rc = check_producer(l, &c, out);
-    if (rc == OK && !out->duplicate) {
-        rc = roll_if_due(l, in, &c, out);
-        if (rc == OK) {
-            out->base_offset = l->off.leo;
-            out->last_offset = l->off.leo + c.offsets - 1;
-            rc = write_chunk(l, in, &c);
-        }
-        rc = plog_check(l, rc, "append");
-        if (rc == OK)
-            syncer_note(l->dir->syncer, l, l->dir->opts.sync_checkpoint_ms, true);
+    rc = lead(l, in, &c, out);
+    out->offsets = plog_offsets(l);
+    lock_drop(&l->lock);
+    return rc;
+}
+
+/* ---- the follower's append ------------------------------------------------------------------------------------- */
+
+/* The leader's bytes are whole batches, each sound, in rising order: all this before the lock. */
+static int check_copy(struct bytes in)
+{
+    struct batch_iter it;
+    int64_t last = -1;
+
+    batch_iter_init(&it, in);
+    while (batch_iter_next(&it)) {
+        const struct batch_head *h = &it.head;
+        int64_t first = h->base_offset >= 0 ? h->base_offset : h->last_offset;
+        if (first <= last || h->last_offset < first || h->last_offset - first > INT32_MAX)
+            return ERR_INVALID;
+        TRY(batch_check(h, it.p));
+        last = h->last_offset;
     }
+    return it.rc != OK || it.pos != in.len || last < 0 ? ERR_INVALID : OK;
+}
+
+/* The longest run of batches from *pos on that goes into one segment; at least one. */
+static void next_run(const struct plog *l, struct bytes in, size_t *pos, struct chunk *c)
+{
+    struct batch_iter it;
+
+    chunk_init(c, (uint8_t *)(uintptr_t)in.p + *pos);   /* read only: a copy is written as it came */
+    batch_iter_init(&it, (struct bytes){ (const uint8_t *)in.p + *pos, in.len - *pos });
+    while (batch_iter_next(&it)) {
+        const struct batch_head *h = &it.head;
+        bool fits = c->len + h->size_bytes <= (size_t)l->opts.segment_bytes &&
+                    (c->first < 0 || h->last_offset - c->first <= INT32_MAX);
+        if (c->batches > 0 && !fits)
+            break;
+        chunk_add(c, h, h->last_offset);
+    }
+    *pos += c->len;
+}
+
+static int follow(struct plog *l, struct bytes in, struct plog_appended *out)
+{
+    struct chunk c;
+
+    TRY(plog_usable(l));
+    for (size_t pos = 0; pos < in.len;) {
+        next_run(l, in, &pos, &c);
+        if ((c.first >= 0 ? c.first : c.last) < l->off.leo)
+            return ERR_RANGE;
+        TRY(plog_check(l, append_chunk(l, &c, out), "append"));
+    }
+    syncer_note(l->dir->syncer, l, l->dir->opts.sync_checkpoint_ms, true);
+    return OK;
+}
+
+int plog_append_follower(struct plog *l, struct bytes in, struct plog_appended *out)
+{
+    int rc;
+
+    *out = (struct plog_appended){ .base_offset = -1, .last_offset = -1, .timestamp = -1 };
+    TRY(check_copy(in));
+    lock_take(&l->lock);
+    rc = follow(l, in, out);
     out->offsets = plog_offsets(l);
     lock_drop(&l->lock);
     return rc;

@@ -92,6 +92,16 @@ int plog_append(struct plog *l, const struct plog_append *in, struct plog_append
  * After any other failure some of the first batches may be in the log: out says which. */
 int plog_append_follower(struct plog *l, struct bytes in, struct plog_appended *out) must_use;
 
+/* ---- truncate -------------------------------------------------------------------------------------------------- */
+
+/* The log ends at or below `offset` from now on: a batch that has records on both sides goes as a whole. HW, recovery
+ * point, epochs and producers go back with it. An offset at or above the log end only drops epochs that begin there;
+ * one below the first segment is plog_truncate_all(). Waits for the disk: not for a request's thread.
+ * ERR_BUSY: another truncation of this log runs. */
+int plog_truncate(struct plog *l, int64_t offset) must_use;
+/* Nothing is left; the log begins and ends at `offset`. */
+int plog_truncate_all(struct plog *l, int64_t offset) must_use;
+
 /* ---- read ---------------------------------------------------------------------------------------------------- */
 
 /* Region of one segment file, beginning with the batch that contains the offset asked for. The last batch may be cut

@@ -33,6 +33,8 @@ struct plog {
     bool            epochs_dirty;       /* not yet in leader-epoch-checkpoint */
     bool            deleted;            /* its directory has another name now; this one may be a new log's */
     bool            files_dirty;        /* directory entries or partition.metadata not synced */
+    bool            truncating;         /* the recovery point does not move */
+    uint32_t        cuts;               /* truncations so far: a sync that began before one knows the log's end no more */
 
     /* changed under `lock` and `view` (class plogview), read under either */
     struct lock     view;
@@ -89,6 +91,7 @@ struct sync_item {
     struct segment **segs;              /* references; to be fsynced */
     size_t           segs_n;
     int64_t          upto;              /* will be the recovery point */
+    uint32_t         cuts;              /* truncations before it */
     int64_t          snapshot;          /* offset of a snapshot to fsync, -1 none */
     bool             epochs;            /* leader-epoch-checkpoint.tmp was written: fsync, rename */
     bool             files;             /* fsync partition.metadata and the directories */

@@ -78,6 +78,7 @@ static int collect_segments(struct plog *l, struct sync_item *it)
 static int begin(struct plog *l, bool data, struct sync_item *it)
 {
     it->upto = plog_active(l)->base;
+    it->cuts = l->cuts;
     if (l->epochs_dirty) {
         TRY(write_epochs_tmp(l));
         it->epochs = true;
@@ -209,7 +210,7 @@ void plog_sync_done(struct sync_item *it)
     struct plog *l = it->log;
 
     lock_take(&l->lock);
-    if (it->upto > l->recovery_point)
+    if (it->upto > l->recovery_point && it->cuts == l->cuts && !l->truncating)
         l->recovery_point = it->upto;
     lock_drop(&l->lock);
     it->epochs = it->files = false;     /* nothing to undo any more */

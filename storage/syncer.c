@@ -186,6 +186,11 @@ int syncer_all(struct syncer *s, struct plog **v, size_t n)
     return rc;
 }
 
+int syncer_checkpoint(struct syncer *s)
+{
+    return s != NULL ? s->after(s->arg, true) : OK;
+}
+
 /* ---- the thread ---------------------------------------------------------------------------------------------- */
 
 /* Takes what is due out of the list, references and all. Under the lock. */

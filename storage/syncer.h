@@ -37,6 +37,9 @@ void syncer_note_dir(struct syncer *s);         /* entries of the log directory 
 void syncer_stop(struct syncer *s);
 void syncer_free(struct syncer **s);                            /* NULL-safe */
 
+/* Recovery points are written to their checkpoint now, on the caller's thread. s NULL: no effect. */
+int  syncer_checkpoint(struct syncer *s) must_use;
+
 /* One round over these logs, on the caller's thread, everything durable; the syncer must have been stopped. */
 int  syncer_all(struct syncer *s, struct plog **v, size_t n) must_use;
 

@@ -34,7 +34,7 @@ struct plog {
     bool            deleted;            /* its directory has another name now; this one may be a new log's */
     bool            files_dirty;        /* directory entries or partition.metadata not synced */
     bool            truncating;         /* the recovery point does not move */
-    uint32_t        cuts;               /* truncations so far: a sync that began before one knows the log's end no more */
+    uint32_t        cuts;               /* truncations: a sync that began before one knows the log end no more */
 
     /* changed under `lock` and `view` (class plogview), read under either */
     struct lock     view;

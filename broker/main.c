@@ -27,23 +27,25 @@ extern char **environ;
 static const char usage[] =
     "klammd - a message broker that speaks the Apache Kafka protocol\n"
     "\n"
-    "  klammd [-daemon] [server.properties] [--override property=value]...\n"
+    "  klammd [-daemon] [server.properties] [--override property=value]... [--adopt]\n"
     "  klammd --check-config server.properties [--override property=value]...\n"
     "  klammd --version | --help\n"
     "\n"
     "Without a file every property has its default: a single node on port 9092 with an embedded metadata store.\n"
     "KAFKA_* variables of the environment win over the file, --override over both.\n"
+    "A broker whose metadata store is still empty takes over the partitions that Apache Kafka left in log.dirs; with\n"
+    "--adopt also those of another broker or cluster.\n"
     "With -daemon it leaves the terminal and logs to $LOG_DIR/server.log (logs/server.log).\n"
     "TERM, INT and QUIT stop the broker cleanly.\n";
 
 struct options {
     struct config_input in;
-    bool                daemon, check;
+    bool                daemon, check, adopt;
 };
 
 /* ---- the command line ---- */
 
-enum { OPT_OVERRIDE = 256, OPT_CHECK, OPT_DAEMON, OPT_VERSION, OPT_HELP };
+enum { OPT_OVERRIDE = 256, OPT_CHECK, OPT_DAEMON, OPT_ADOPT, OPT_VERSION, OPT_HELP };
 
 /* Gives an exit status, or -1 to go on. */
 static int parse_options(struct options *o, int argc, char **argv, const char **overrides)
@@ -52,6 +54,7 @@ static int parse_options(struct options *o, int argc, char **argv, const char **
         { "override",     required_argument, NULL, OPT_OVERRIDE },
         { "check-config", no_argument,       NULL, OPT_CHECK },
         { "daemon",       no_argument,       NULL, OPT_DAEMON },
+        { "adopt",        no_argument,       NULL, OPT_ADOPT },
         { "version",      no_argument,       NULL, OPT_VERSION },
         { "help",         no_argument,       NULL, OPT_HELP },
         { NULL, 0, NULL, 0 },
@@ -69,6 +72,9 @@ static int parse_options(struct options *o, int argc, char **argv, const char **
             break;
         case OPT_DAEMON:
             o->daemon = true;
+            break;
+        case OPT_ADOPT:
+            o->adopt = true;
             break;
         case OPT_VERSION:
             puts("klammd " KLAMM_VERSION " (Apache Kafka protocol 3.9)");
@@ -185,13 +191,14 @@ static void on_dead(void)
 
 /* ---- */
 
-static int serve(const struct config *cfg, int64_t began_ns)
+static int serve(const struct config *cfg, const struct options *given, int64_t began_ns)
 {
+    struct start_opts o = { .cfg = cfg, .began_ns = began_ns, .adopt = given->adopt, .on_dead = on_dead };
     struct broker *b = NULL;
     int64_t since;
     int rc;
 
-    if (broker_start(&b, cfg, began_ns, on_dead) != OK)
+    if (broker_start(&b, &o) != OK)
         return 1;
     rc = detach_rotate(b->sched);
     if (rc != OK)
@@ -233,7 +240,7 @@ int main(int argc, char **argv)
         return 1;
     status = 1;
     if ((!o.daemon || detach() == OK) && catch_signals(o.daemon) == OK)
-        status = serve(cfg, began_ns);
+        status = serve(cfg, &o, began_ns);
     config_unref(&cfg);
     return status;
 }

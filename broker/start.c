@@ -12,6 +12,7 @@
 #include "base/timer.h"
 #include "broker/api/api.h"
 #include "broker/broker.h"
+#include "broker/cluster/adopt.h"
 #include "broker/cluster/metadata_cache.h"
 #include "broker/cluster/registration.h"
 #include "broker/cluster/topic_configs.h"
@@ -38,13 +39,13 @@
 
 struct daemon {
     struct broker           b;          /* first: the rest is of the start and stop only */
-    void                  (*on_dead)(void);
+    struct start_opts       o;
     struct broker_info      info;
     struct broker_endpoint *endpoints;
     char                    host[HOST_NAME_BYTES];      /* this machine, where no host is configured */
     int64_t                 epoch;
     struct logmgr_loaded    loaded;
-    bool                    logs_run, controller_runs;
+    bool                    adopts, logs_run, controller_runs;
     size_t                  up_n;       /* rows of `parts` that are up */
     int                     rc;         /* of going down */
 };
@@ -132,7 +133,34 @@ static int identity_up(struct daemon *d)
 
     TRY(cluster_open(d->b.store, found->cluster_id[0] != '\0' ? found->cluster_id : NULL, d->b.cluster_id));
     TRY(choose_id(d, found->broker_id));
+    TRY(adopt_allowed(d->b.store, d->o.adopt, &d->adopts));
+    if (d->o.adopt && d->adopts)
+        logmgr_take_over(d->b.logs);
+    else if (d->o.adopt)
+        log_warn("--adopt has no effect: the metadata store holds topics already");
     return logmgr_identify(d->b.logs, d->b.id, d->b.cluster_id);
+}
+
+static int adoption_up(struct daemon *d)
+{
+    struct adopt_opts o = { .store = d->b.store, .cfg = d->b.cfg, .broker_id = d->b.id };
+    size_t n = logmgr_dirs(d->b.logs);
+    struct logmgr_dir dir;
+    const char **paths;
+    int rc;
+
+    if (!d->adopts)
+        return OK;
+    paths = calloc(n, sizeof *paths);
+    if (paths == NULL)
+        return ERR_NOMEM;
+    for (size_t i = 0; i < n; i++)
+        if (logmgr_dir(d->b.logs, i, &dir) == OK && !dir.offline)
+            paths[o.dirs_n++] = dir.path;
+    o.dirs = paths;
+    rc = adopt_partitions(&o);
+    free(paths);
+    return rc;
 }
 
 static int caches_up(struct daemon *d)
@@ -170,7 +198,7 @@ static void on_offline(void *arg, size_t dir_index, const char *path)
         if (logmgr_dir(d->b.logs, i, &dir) == OK && !dir.offline)
             return;
     log_fatal("%s was the last log directory that worked; the broker stops", path);
-    d->on_dead();
+    d->o.on_dead();
 }
 
 static int logs_up(struct daemon *d)
@@ -386,6 +414,7 @@ static const struct part {
     { "the log directories",        dirs_up,       dirs_down },
     { "the metadata store",         store_up,      store_down },
     { "the broker's identity",      identity_up,   NULL },
+    { "the adoption of partitions", adoption_up,   NULL },
     { "the caches of metadata",     caches_up,     caches_down },
     { "the logs",                   logs_up,       logs_down },
     { "the replica manager",        replicas_up,   replicas_down },
@@ -430,15 +459,15 @@ static int go_down(struct daemon *d)
     return rc;
 }
 
-int broker_start(struct broker **out, const struct config *cfg, int64_t began_ns, void (*on_dead)(void))
+int broker_start(struct broker **out, const struct start_opts *o)
 {
     struct daemon *d = calloc(1, sizeof *d);
     int rc = OK;
 
     if (d == NULL)
         return ERR_NOMEM;
-    d->b.cfg = config_ref(cfg);
-    d->on_dead = on_dead;
+    d->b.cfg = config_ref(o->cfg);
+    d->o = *o;
     while (d->up_n < PARTS_N && rc == OK) {
         rc = parts[d->up_n].up(d);
         if (rc != OK)
@@ -449,7 +478,7 @@ int broker_start(struct broker **out, const struct config *cfg, int64_t began_ns
         go_down(d);
         return rc;
     }
-    say_ready(d, began_ns);
+    say_ready(d, o->began_ns);
     *out = &d->b;
     return OK;
 }

@@ -9,14 +9,22 @@
 
 #include "base/err.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct broker;
 struct config;
 
-/* Serves when it returns OK. began_ns: when the program began (monotonic), for the ready line. on_dead is called, on
- * any thread, when the broker cannot go on (its last log directory has failed): the caller then stops it. */
-int broker_start(struct broker **out, const struct config *cfg, int64_t began_ns, void (*on_dead)(void)) must_use;
+struct start_opts {
+    const struct config *cfg;
+    int64_t began_ns;                   /* when the program began (monotonic), for the ready line */
+    bool    adopt;                      /* --adopt: also log directories of another broker or cluster */
+    void  (*on_dead)(void);
+};
+
+/* Serves when it returns OK. on_dead is called, on any thread, when the broker cannot go on (its last log directory has
+ * failed): the caller then stops it. */
+int broker_start(struct broker **out, const struct start_opts *o) must_use;
 
 /* The clean stop: no new requests, answers what is in work, closes the logs. NULL-safe. ERR_*: not clean, the next
  * start has to recover. */

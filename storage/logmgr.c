@@ -73,24 +73,48 @@ const struct logmgr_identity *logmgr_found_identity(const struct logmgr *m)
     return &m->identity;
 }
 
+void logmgr_take_over(struct logmgr *m)
+{
+    m->take_over = true;
+}
+
+/* Is the directory this broker's? With take_over it becomes so. */
+static int check_owner(struct logmgr *m, struct logdir *d, int32_t broker_id, const char *cluster_id)
+{
+    struct meta_properties *meta = &d->meta;
+    bool other_broker = d->has_meta && meta->broker_id >= 0 && meta->broker_id != broker_id;
+    bool other_cluster = d->has_meta && meta->cluster_id[0] != '\0' && strcmp(meta->cluster_id, cluster_id) != 0;
+
+    if (m->take_over && (other_broker || other_cluster)) {
+        log_warn("%s/" META_PROPERTIES " had broker.id=%" PRId32 " and cluster.id=%s: taken over as broker.id=%" PRId32
+                 " of cluster %s", d->path, meta->broker_id, meta->cluster_id, broker_id, cluster_id);
+        meta->broker_id = -1;
+        return OK;
+    }
+    if (other_broker) {
+        log_error("%s/" META_PROPERTIES " has broker.id=%" PRId32 ", this broker is broker.id=%" PRId32 "; if the "
+                  "directory is this broker's, set broker.id=%" PRId32 ", else give it a log.dirs of its own; to take "
+                  "it over from Apache Kafka as it is, start with --adopt", d->path, meta->broker_id, broker_id,
+                  meta->broker_id);
+        return ERR_INVALID;
+    }
+    if (other_cluster) {
+        log_error("%s/" META_PROPERTIES " has cluster.id=%s, the metadata store says %s; either the directory belongs "
+                  "to another cluster (give this broker a log.dirs of its own, or take it over with --adopt), or the "
+                  "metadata was replaced (remove " META_PROPERTIES " then, and start again)", d->path, meta->cluster_id,
+                  cluster_id);
+        return ERR_INVALID;
+    }
+    return OK;
+}
+
 int logmgr_identify(struct logmgr *m, int32_t broker_id, const char *cluster_id)
 {
     struct logdir *d = &m->dir;
     struct meta_properties *meta = &d->meta;
     int rc;
 
-    if (d->has_meta && meta->broker_id >= 0 && meta->broker_id != broker_id) {
-        log_error("%s/" META_PROPERTIES " has broker.id=%" PRId32 ", this broker is broker.id=%" PRId32 "; if the "
-                  "directory is this broker's, set broker.id=%" PRId32 ", else give it a log.dirs of its own", d->path,
-                  meta->broker_id, broker_id, meta->broker_id);
-        return ERR_INVALID;
-    }
-    if (d->has_meta && meta->cluster_id[0] != '\0' && strcmp(meta->cluster_id, cluster_id) != 0) {
-        log_error("%s/" META_PROPERTIES " has cluster.id=%s, the metadata store says %s; either the directory belongs "
-                  "to another cluster (give this broker a log.dirs of its own), or the metadata was replaced (remove "
-                  META_PROPERTIES " then, and start again)", d->path, meta->cluster_id, cluster_id);
-        return ERR_INVALID;
-    }
+    TRY(check_owner(m, d, broker_id, cluster_id));
     m->identity.broker_id = broker_id;
     (void)snprintf(m->identity.cluster_id, sizeof m->identity.cluster_id, "%s", cluster_id);
     if (d->has_meta && meta->broker_id == broker_id && meta->cluster_id[0] != '\0')

@@ -33,6 +33,9 @@ struct logmgr_identity {
 
 const struct logmgr_identity *logmgr_found_identity(const struct logmgr *m);
 
+/* What logmgr_identify() would refuse becomes this broker's, said at WARN; before logmgr_identify(). */
+void logmgr_take_over(struct logmgr *m);
+
 /* ERR_INVALID (logged, with both ids and what to do): the directories belong to another broker or cluster. */
 int logmgr_identify(struct logmgr *m, int32_t broker_id, const char *cluster_id) must_use;
 

@@ -26,6 +26,7 @@ struct logmgr {
     logmgr_offline_fn     *offline_fn;
     void                  *offline_arg;
     /* the thread of the LIFE calls */
+    bool                   take_over;   /* directories of another broker or cluster, too */
     bool                   loaded;      /* all of it */
     struct scheduler      *sched;
     struct job            *jobs[LOGMGR_JOBS_N];

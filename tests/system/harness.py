@@ -74,6 +74,7 @@ class Broker:
         self.overrides.update(overrides or {})
         self.wrapper = wrapper or []
         self.env = env or {}
+        self.args = []                  # after the file
         self.process = None
         self.starts = 0
 
@@ -85,7 +86,7 @@ class Broker:
         path = os.path.join(self.folder, "server.properties")
         with open(path, "w", encoding="latin-1") as f:
             f.writelines("%s=%s\n" % pair for pair in self.overrides.items())
-        return self.wrapper + [os.path.join(BUILD, "klammd"), path]
+        return self.wrapper + [os.path.join(BUILD, "klammd"), path] + self.args
 
     def spawn(self):
         os.makedirs(self.folder, exist_ok=True)

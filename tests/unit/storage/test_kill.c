@@ -60,6 +60,18 @@ static void sync_all(void)
     logmgr_list_free(&v, n);
 }
 
+/* What only a leader that is gone had: nobody was told of it, and it is cut off again. */
+static void put_and_cut(struct plog *l)
+{
+    int64_t end = leo(l);
+
+    for (int i = 0; i < 30; i++)
+        put(l, (struct put){ .n = 2, .value = 60, .leader_epoch = 2 });
+    sync_all();
+    if (plog_truncate(l, end) != OK || leo(l) != end)
+        _exit(10);
+}
+
 /* All that storage does, on one thread, so that the n-th pass of a point is always the same one. */
 static void load(void)
 {
@@ -81,6 +93,8 @@ static void load(void)
                 _exit(6);
             (void)logdir_empty_trash(&b.m->dir, true);
         }
+        if (i == 70)
+            put_and_cut(l);
         if (i == 60) {
             other = box_log(&b, "gone");
             put(other, (struct put){ 0 });
@@ -209,7 +223,8 @@ START_TEST(what_was_acknowledged_survives_a_death_anywhere)
         "index.written", "delete.renamed", "delete.dir_renamed", "trash.file_removed", "create.mkdir",
         "replace.created", "replace.written", "replace.renamed", "sync.files_done", "sync.before_rename",
         "checkpoint.written", "stop.before_marker", "open.marker_removed", "recover.index_cut",
-        "recover.segment_done",
+        "recover.segment_done", "truncate.checkpointed", "truncate.segment_gone", "truncate.index_cut",
+        "truncate.log_cut",
     };
     size_t deaths = 0;
 

@@ -204,7 +204,8 @@ static void on_offline(void *arg, size_t dir_index, const char *path)
 static int logs_up(struct daemon *d)
 {
     logmgr_on_offline(d->b.logs, on_offline, d);
-    TRY(logmgr_load(d->b.logs, opts_of_topic, d->b.topic_configs, &d->loaded));
+    TRY(logmgr_load(d->b.logs, opts_of_topic, d->b.topic_configs));
+    TRY(logmgr_wait_loaded(d->b.logs, -1, &d->loaded));
     if (d->loaded.recovered > 0)
         log_info("%zu of %zu logs were not closed cleanly: recovered in %lld ms, %lld MB read", d->loaded.recovered,
                  d->loaded.logs, (long long)d->loaded.ms, (long long)(d->loaded.read_bytes / 1000000));

@@ -52,8 +52,6 @@ static void derive_log_dirs(struct loader *l)
         return;
     if (n == 0)
         loader_refuse(l, key, "there must be at least one log directory");
-    else if (n > 1)
-        loader_refuse(l, key, "several log directories are not supported yet; give one");
 }
 
 static bool is_host(struct str s)

@@ -14,13 +14,13 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include <utlist.h>
+
+#define DELAY_MAX_MS INT64_C(1000000000000)     /* thirty years */
 
 struct trash {
-    char         *path;
-    bool          directory;
-    int64_t       due_ns;
-    struct trash *prev, *next;
+    char    *path;
+    bool     directory;
+    int64_t  due_ns;
 };
 
 static int failed_open(const struct logdir *d, const char *what, int rc)
@@ -118,6 +118,7 @@ int logdir_open(struct logdir *d, size_t index, const char *path, const struct l
     *d = (struct logdir){ .index = index, .fd = -1, .lock_fd = -1, .opts = *o };
     d->opts.dirs = NULL;
     atomic_init(&d->offline, false);
+    atomic_init(&d->stopping, false);
     lock_init(&d->lock, LOCK_trash);
     d->path = strdup(path);
     if (d->path == NULL)
@@ -137,14 +138,11 @@ int logdir_begin(struct logdir *d)
 
 void logdir_close(struct logdir *d)
 {
-    struct trash *t, *tmp;
-
     if (d->path == NULL)
         return;
-    DL_FOREACH_SAFE(d->trash, t, tmp) {
-        free(t->path);
-        free(t);
-    }
+    for (size_t i = 0; i < d->trash_n; i++)
+        free(d->trash[i].path);
+    free(d->trash);
     offset_checkpoint_free(&d->recovery_points);
     offset_checkpoint_free(&d->starts);
     offset_checkpoint_free(&d->high_watermarks);
@@ -170,26 +168,70 @@ bool logdir_offline(const struct logdir *d)
     return atomic_load_explicit(&d->offline, memory_order_relaxed);
 }
 
+bool logdir_stopping(const struct logdir *d)
+{
+    return atomic_load_explicit(&d->stopping, memory_order_relaxed);
+}
+
 /* ---- deleting later ------------------------------------------------------------------------------------------ */
 
-static int by_due(const struct trash *a, const struct trash *b)
+/* The heap: no entry is due before its parent, (i - 1) / 2. */
+static void sift_up(struct trash *v, size_t i)
 {
-    return (a->due_ns > b->due_ns) - (a->due_ns < b->due_ns);
+    struct trash t = v[i];
+
+    for (; i > 0 && v[(i - 1) / 2].due_ns > t.due_ns; i = (i - 1) / 2)
+        v[i] = v[(i - 1) / 2];
+    v[i] = t;
+}
+
+static void sift_down(struct trash *v, size_t n)
+{
+    struct trash t = v[0];
+    size_t i = 0, c;
+
+    while ((c = 2 * i + 1) < n) {
+        if (c + 1 < n && v[c + 1].due_ns < v[c].due_ns)
+            c++;
+        if (v[c].due_ns >= t.due_ns)
+            break;
+        v[i] = v[c];
+        i = c;
+    }
+    v[i] = t;
+}
+
+/* Under the lock. */
+static bool trash_room(struct logdir *d)
+{
+    size_t cap = d->trash_cap == 0 ? 16 : d->trash_cap * 2;
+    struct trash *v;
+
+    if (d->trash_n < d->trash_cap)
+        return true;
+    v = realloc(d->trash, cap * sizeof *v);
+    if (v == NULL)
+        return false;
+    d->trash = v;
+    d->trash_cap = cap;
+    return true;
 }
 
 void logdir_trash(struct logdir *d, const char *path, bool directory, int64_t delay_ms)
 {
-    struct trash *t = calloc(1, sizeof *t);
+    struct trash t = { .path = strdup(path), .directory = directory };
 
-    if (t == NULL || (t->path = strdup(path)) == NULL) {
-        free(t);
+    if (t.path == NULL)
         return;
-    }
-    t->directory = directory;
-    t->due_ns = mono_ns() + delay_ms * 1000000;
+    t.due_ns = mono_ns() + (delay_ms < DELAY_MAX_MS ? delay_ms : DELAY_MAX_MS) * 1000000;
     lock_take(&d->lock);
-    DL_INSERT_INORDER(d->trash, t, by_due);
+    if (trash_room(d)) {
+        d->trash[d->trash_n] = t;
+        sift_up(d->trash, d->trash_n++);
+        t.path = NULL;
+    }
     lock_drop(&d->lock);
+    free(t.path);
 }
 
 /* Logs' directories hold plain files only. */
@@ -223,20 +265,22 @@ int64_t logdir_empty_trash(struct logdir *d, bool all)
 {
     for (;;) {
         int64_t now = mono_ns();
-        struct trash *t;
+        struct trash t;
         lock_take(&d->lock);
-        t = d->trash;
-        if (t == NULL || (!all && t->due_ns > now)) {
+        if (d->trash_n == 0 || (!all && d->trash[0].due_ns > now)) {
+            int64_t due_ms = d->trash_n == 0 ? -1 : (d->trash[0].due_ns - now) / 1000000 + 1;
             lock_drop(&d->lock);
-            return t == NULL ? -1 : (t->due_ns - now) / 1000000 + 1;
+            return due_ms;
         }
-        DL_DELETE(d->trash, t);
+        t = d->trash[0];
+        d->trash[0] = d->trash[--d->trash_n];
+        if (d->trash_n > 0)
+            sift_down(d->trash, d->trash_n);
         lock_drop(&d->lock);
-        if (t->directory)
-            remove_directory(d, t->path);
-        else if (unlinkat(d->fd, t->path, 0) != 0 && errno != ENOENT)
-            log_warn("%s/%s: cannot be removed: %s; remove it by hand", d->path, t->path, strerror(errno));
-        free(t->path);
-        free(t);
+        if (t.directory)
+            remove_directory(d, t.path);
+        else if (unlinkat(d->fd, t.path, 0) != 0 && errno != ENOENT)
+            log_warn("%s/%s: cannot be removed: %s; remove it by hand", d->path, t.path, strerror(errno));
+        free(t.path);
     }
 }

@@ -1,9 +1,10 @@
 /* storage/logdir.h - one log directory: its lock, identity, marker, checkpoints, and whether it still works.
  *
- * OWNER    the log manager; logs borrow it and never outlive it.
+ * OWNER    the log manager has one for each of log.dirs; logs borrow it and never outlive it.
  * LOCKS    `logdir` fields are fixed after logdir_open() but for the atomics and the files to delete, which have the
  *          `trash` lock. logdir_failed() may be called with any lock held.
- * FAILURE  a directory that failed once stays offline until the broker is started again (invariant 9).
+ * FAILURE  a directory that failed once stays offline until the broker is started again (invariant 9). One that
+ *          failed in logdir_open() is offline as well, with its path set; what is then fatal the manager decides.
  */
 #ifndef STORAGE_LOGDIR_H
 #define STORAGE_LOGDIR_H
@@ -33,9 +34,11 @@ struct logdir {
     struct syncer *syncer;              /* set before any log exists */
     /* any thread */
     atomic_bool    offline;
+    atomic_bool    stopping;            /* the broker stops: logs that are still being opened give up (ERR_CLOSED) */
     /* under `lock` (class trash) */
     struct lock    lock;
-    struct trash  *trash;               /* files and directories to delete later, in order of when */
+    struct trash  *trash;               /* files and directories to delete later: a heap by when */
+    size_t         trash_n, trash_cap;
 };
 
 int  logdir_open(struct logdir *d, size_t index, const char *path, const struct logmgr_opts *o) must_use;
@@ -47,6 +50,7 @@ void logdir_close(struct logdir *d);    /* NULL-safe inside; gives the lock back
  * that says what was being done with which file (below the directory), and becomes ERR_OFFLINE. */
 int  logdir_check(struct logdir *d, int rc, const char *what, const char *file) must_use;
 bool logdir_offline(const struct logdir *d);
+bool logdir_stopping(const struct logdir *d);
 
 /* The file, or directory with all in it, is deleted delay_ms from now. When memory is out it stays until the next
  * start. */

@@ -1,18 +1,24 @@
 /* storage/logmgr.h - the log directories and all logs in them.
  *
- * LIFE     logmgr_open()      lock the directory, read meta.properties and the checkpoints; change nothing
+ * LIFE     logmgr_open()      lock the directories, read meta.properties and the checkpoints; change nothing
  *          logmgr_identify()  broker and cluster id are known: check them, write meta.properties where missing
- *          logmgr_load()      remove the clean-shutdown marker; find, recover and open all logs, in parallel
- *          logmgr_start()     syncer and periodic jobs
- *          ... get, create, delete ...
- *          logmgr_stop()      jobs end, all logs are closed and synced, checkpoints and the clean marker are written
+ *          logmgr_load()      find the logs: known by name and place from here on; remove the clean-shutdown markers;
+ *                             threads begin to recover and open the logs, some for each directory
+ *                             (logmgr_opts.recovery_threads)
+ *          logmgr_start()     syncers and periodic jobs
+ *          ... get, create, delete; meanwhile one log after the other becomes ready ...
+ *          logmgr_stop()      loading and jobs end, all logs are closed and synced, checkpoints and the clean markers
+ *                             are written
  *          logmgr_free()
  * OWNER    the caller owns the manager; it owns one reference of each log until the log is deleted.
  * LOCKS    `logmgr` inside; callers may hold `replicas` and `partition`. get takes it for nanoseconds; create and
- *          delete make directory entries under it but never fsync. LIFE calls: one thread, in order.
+ *          delete make directory entries under it but never fsync; delete of a log that is just being opened waits
+ *          until that has been broken off. LIFE calls: one thread, in order.
  * FAILURE  a function of LIFE logs at ERROR one line that says the place, the cause and what to do, and
- *          returns ERR_*: the broker exits. Later: ERR_OFFLINE when the directory has failed, ERR_NOSPACE when it
- *          is full. When a directory fails, on_offline (see logmgr_on_offline) is called once for it.
+ *          returns ERR_*: the broker exits. A directory that cannot be used is not fatal, but for the first one,
+ *          which holds the metadata store: it is offline. A log that cannot be opened is offline alone. Later:
+ *          ERR_OFFLINE when the directory has failed, ERR_NOSPACE when it is full. When a directory fails, on_offline
+ *          (see logmgr_on_offline) is called once for it.
  */
 #ifndef STORAGE_LOGMGR_H
 #define STORAGE_LOGMGR_H
@@ -42,16 +48,33 @@ int logmgr_identify(struct logmgr *m, int32_t broker_id, const char *cluster_id)
 /* Gives the options of a topic (defaults with the topic's overrides); called by the loading threads, in any order. */
 typedef void logmgr_opts_fn(void *arg, struct str topic, struct log_opts *out);
 
+/* ERR_INVALID: a directory that is no log, or one partition in two live directories (both are named); nothing was
+ * changed then. */
+int logmgr_load(struct logmgr *m, logmgr_opts_fn *opts_of, void *arg) must_use;
+
 struct logmgr_loaded {
-    size_t  logs;
+    size_t  logs;                               /* all that were found */
+    size_t  ready;                              /* so far */
+    size_t  failed;                             /* offline alone, or with their directory */
     size_t  recovered;                          /* logs that were not closed cleanly */
     int64_t read_bytes;                         /* by recovery */
-    int64_t ms;
+    int64_t ms;                                 /* since the loading began, or that it took */
 };
 
-int logmgr_load(struct logmgr *m, logmgr_opts_fn *opts_of, void *arg, struct logmgr_loaded *out) must_use;
+/* Waits until every log is ready or has failed, at most timeout_ms (-1: for ever; 0: not at all): ERR_TIMEOUT. *out is
+ * filled in in any case. */
+int logmgr_wait_loaded(struct logmgr *m, int64_t timeout_ms, struct logmgr_loaded *out) must_use;
+
+/* Called by the loading threads, with no storage lock held, for each log that is ready (rc OK: logmgr_get() gives it)
+ * or has failed (ERR_OFFLINE; ERR_CLOSED: the broker stops, or the log was deleted), after it has come into the map.
+ * Set before load. */
+typedef void logmgr_ready_fn(void *arg, struct str topic, int32_t partition, int rc);
+void logmgr_on_ready(struct logmgr *m, logmgr_ready_fn *fn, void *arg);
+
 int logmgr_start(struct logmgr *m, struct scheduler *s) must_use;       /* borrows s until logmgr_stop() */
-int logmgr_stop(struct logmgr *m) must_use;     /* ERR_*: not clean, the next start recovers */
+/* ERR_*: not clean, the next start recovers. Broken off while logs were still loading it is OK, but directories that
+ * were not clean before get no marker. */
+int logmgr_stop(struct logmgr *m) must_use;
 
 /* Called once for each directory that fails, on the syncer's thread, with no storage lock held. Set before load. */
 typedef void logmgr_offline_fn(void *arg, size_t dir_index, const char *path);
@@ -59,30 +82,37 @@ void logmgr_on_offline(struct logmgr *m, logmgr_offline_fn *fn, void *arg);
 
 /* ---- logs ---------------------------------------------------------------------------------------------------- */
 
-/* A new reference, or NULL: no such log here. */
+/* A new reference, or NULL: no such log here, or it cannot be used (yet): logmgr_find() tells which. */
 struct plog *logmgr_get(struct logmgr *m, struct str topic, int32_t partition);
+
+/* OK with a new reference; ERR_NOENT: no such log here; ERR_BUSY: it is still being loaded; ERR_OFFLINE: its directory
+ * has failed, or it could not be opened. */
+int logmgr_find(struct logmgr *m, struct str topic, int32_t partition, struct plog **out) must_use;
 
 struct logmgr_create {
     struct str topic;
     int32_t    partition;
     struct uuid topic_id;                       /* zero: none */
+    bool       is_new;                          /* certainly never made before; else it may lie in a directory that
+                                                 * is offline, and is not made anew while there is one: ERR_OFFLINE */
     const struct log_opts *opts;                /* borrowed for the call */
     /* result */
     int          rc;
     struct plog *log;                           /* a new reference when rc == OK */
 };
 
-/* Makes each log or gives the one that exists already (its id checked: rc ERR_EXISTS if it is another). Costs no
+/* Makes each log, in the live directory with the fewest, or gives the one that exists already (its id checked: rc
+ * ERR_EXISTS if it is another; ERR_BUSY, ERR_OFFLINE as logmgr_find()). Costs no
  * fsync: the syncer makes all of them durable together; only soon after a deletion or the start the checkpoints are
  * written first, since they may hold offsets of an older log of the same name. Returns the first failure; the others
  * are made all the same. */
 int logmgr_create(struct logmgr *m, struct logmgr_create *v, size_t n) must_use;
 
 /* The log is gone from the map and its directory renamed to <topic>-<partition>.<uuid>-delete at once; files go after
- * file.delete.delay.ms. ERR_NOENT. */
+ * file.delete.delay.ms. ERR_NOENT; ERR_OFFLINE: it stays, in a directory that has failed. */
 int logmgr_delete(struct logmgr *m, struct str topic, int32_t partition) must_use;
 
-/* References of all logs, in no order; free v with logmgr_list_free(). */
+/* References of all logs that are ready, in no order; free v with logmgr_list_free(). */
 int  logmgr_list(struct logmgr *m, struct plog ***v, size_t *n) must_use;
 void logmgr_list_free(struct plog ***v, size_t n);
 

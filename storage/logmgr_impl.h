@@ -13,37 +13,100 @@
 
 enum logmgr_job { JOB_RETENTION, JOB_HW, JOB_START, JOB_EXPIRE, JOB_TRASH, LOGMGR_JOBS_N };
 
+enum checkpoint { CHECKPOINT_OF_RECOVERY, CHECKPOINT_OF_START, CHECKPOINT_OF_HW, CHECKPOINTS_N };
+
+/*   QUEUED ----> OPENING ----> READY          a new log is READY at once
+ *      \             \
+ *       `-------------`-------> FAILED         deleted while QUEUED: GONE, and its loading thread frees the entry */
+enum log_state { LOG_QUEUED, LOG_OPENING, LOG_READY, LOG_FAILED, LOG_GONE };
+
 struct log_entry {
-    struct plog   *log;                 /* a reference; its name is the key */
+    /* fixed */
+    struct mdir   *dir;
+    int64_t        found[CHECKPOINTS_N];/* what the checkpoints said at start; -1: nothing */
+    /* under `lock` */
+    enum log_state state;
+    struct plog   *log;                 /* OPENING, READY: a reference */
+    struct log_entry *prev, *next;      /* in dir->logs */
     UT_hash_handle hh;
+    size_t         topic_len;
+    char           name[];              /* "topic-partition" */
+};
+
+/* One log directory, with what the manager keeps about it. */
+struct mdir {
+    struct logdir  d;
+    struct logmgr *m;
+    bool           absent;              /* offline since the start: nothing of it was touched. The LIFE thread */
+    /* loading: the first two fixed from when the logs are looked for on */
+    struct log_entry **found;           /* those before `next` have been taken up, and may be gone */
+    size_t         found_n;
+    pthread_t     *threads;
+    size_t         threads_n;           /* to be joined */
+    atomic_size_t  next, threads_left;
+    atomic_size_t  ready, failed, recovered;
+    _Atomic int64_t read_bytes;
+    atomic_bool    loaded;              /* every log of it was opened */
+    /* the syncer's thread */
+    bool           offline_told;
+    /* any thread */
+    atomic_size_t  deletions;           /* so far; and how many of them the checkpoints know of */
+    atomic_size_t  refreshed;
+    /* under `checkpoint` */
+    struct lock    checkpoint;          /* held while they are written */
+    uint64_t       written[CHECKPOINTS_N];      /* a sum of what is in the file; 0: not known */
+    /* under `lock` of the manager */
+    struct log_entry *logs;             /* DL by prev, next */
+    size_t         logs_n;
 };
 
 struct logmgr {
     /* fixed after logmgr_identify() */
     struct logmgr_opts     opts;        /* dirs is not valid here */
     struct logmgr_identity identity;
-    struct logdir          dir;
+    struct mdir           *dirs;        /* in the order of log.dirs */
+    size_t                 dirs_n;
     logmgr_offline_fn     *offline_fn;
     void                  *offline_arg;
+    logmgr_ready_fn       *ready_fn;
+    void                  *ready_arg;
+    logmgr_opts_fn        *opts_fn;     /* set by logmgr_load() */
+    void                  *opts_arg;
+    int64_t                load_ms;     /* when it began */
     /* the thread of the LIFE calls */
     bool                   take_over;   /* directories of another broker or cluster, too */
-    bool                   loaded;      /* all of it */
     struct scheduler      *sched;
     struct job            *jobs[LOGMGR_JOBS_N];
-    /* the syncer's thread */
-    bool                   offline_told;
     /* any thread */
-    atomic_size_t          deletions;   /* so far; and how many of them the checkpoints know of */
-    atomic_size_t          refreshed;
-    struct lock            checkpoint;  /* held while they are written */
+    _Atomic int64_t        told_ms;     /* the last line about progress */
     /* under `lock` (class logmgr) */
     struct lock            lock;
+    struct cond            changed;     /* a log has left OPENING, or all logs of a directory are done */
+    size_t                 loading_dirs;
+    int64_t                loaded_ms;   /* how long it took; valid when loading_dirs is 0 */
     struct log_entry      *logs;        /* uthash by name */
 };
 
-int logmgr_add(struct logmgr *m, struct plog *l) must_use;      /* under the lock; takes a reference */
+/* logmgr.c: the map */
+static inline struct mdir *mdir_of(struct logmgr *m, const struct plog *l)
+{
+    return &m->dirs[plog_dir_index(l)];
+}
+bool log_name_parse(const char *name, struct str *topic, int32_t *partition);   /* split at the last '-' */
+struct log_entry *log_entry_new(struct mdir *md, struct str topic, int32_t partition) must_use;
+struct log_entry *logmgr_lookup(struct logmgr *m, struct str topic, int32_t partition);         /* under the lock */
+void logmgr_enter(struct logmgr *m, struct log_entry *e);       /* under the lock */
+void logmgr_leave(struct logmgr *m, struct log_entry *e);       /* under the lock; does not free it */
+
+/* logmgr_load.c: the threads are told to stop and waited for */
+void logmgr_stop_loading(struct logmgr *m);
+
+/* logmgr_checkpoint.c */
 /* No log that is made from now on finds offsets of an older one of the same name in the checkpoints. */
-int logmgr_refresh(struct logmgr *m) must_use;
-int logmgr_after_round(void *arg, bool round) must_use;         /* syncer_round_fn */
+int  mdir_refresh(struct mdir *md) must_use;
+/* `always` false: not if nothing has changed since the file was written. */
+int  mdir_checkpoint(struct mdir *md, enum checkpoint c, bool always) must_use;
+
+int  logmgr_after_round(void *arg, bool round) must_use;        /* syncer_round_fn; arg is the struct mdir */
 
 #endif

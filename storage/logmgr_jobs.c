@@ -1,7 +1,4 @@
-/* storage/logmgr_jobs.c - what happens while the logs are in use, and the clean stop.
- *
- * The checkpoints are written from what the logs say at that moment; each goes out whole or not at all.
- */
+/* storage/logmgr_jobs.c - what happens while the logs are in use, and the clean stop. */
 #include "storage/logmgr_impl.h"
 
 #include "base/log.h"
@@ -10,134 +7,50 @@
 #include "storage/syncer.h"
 
 #include <stdlib.h>
+#include <utlist.h>
 
 #define TRASH_MS 1000
 
 /* ---- checkpoints --------------------------------------------------------------------------------------------- */
 
-/* The offset that goes into the checkpoint; negative: no entry. */
-typedef int64_t checkpoint_of(struct plog *l);
-
-static int64_t hw_of(struct plog *l)
-{
-    return plog_offsets(l).hw;
-}
-
-/* Only where records were deleted from the midst of the first segment. */
-static int64_t start_of(struct plog *l)
-{
-    struct plog_offsets o;
-    bool worth;
-
-    lock_take(&l->view);
-    o = l->off;
-    worth = o.start > l->segs[0]->base;
-    lock_drop(&l->view);
-    return worth ? o.start : -1;
-}
-
-/* Under `checkpoint`. */
-static int write_locked(struct logmgr *m, const char *name, checkpoint_of *of)
-{
-    struct offset_entry *v;
-    struct plog **logs;
-    size_t n, used = 0;
-    int rc;
-
-    lock_assert(&m->checkpoint);
-    TRY(logmgr_list(m, &logs, &n));
-    v = calloc(n + 1, sizeof *v);
-    for (size_t i = 0; v != NULL && i < n; i++) {
-        int64_t offset = of(logs[i]);
-        if (offset >= 0)
-            v[used++] = (struct offset_entry){ plog_topic(logs[i]), plog_partition(logs[i]), offset };
-    }
-    rc = v != NULL ? offset_checkpoint_write(m->dir.fd, name, v, used) : ERR_NOMEM;
-    rc = logdir_check(&m->dir, rc, "writing a checkpoint", name);
-    free(v);
-    logmgr_list_free(&logs, n);
-    KILL_POINT("checkpoint.written");
-    return rc;
-}
-
-static int write_checkpoint(struct logmgr *m, const char *name, checkpoint_of *of)
-{
-    int rc;
-
-    lock_take(&m->checkpoint);
-    rc = write_locked(m, name, of);
-    lock_drop(&m->checkpoint);
-    return rc;
-}
-
-/* Under `checkpoint`. */
-static int refresh_locked(struct logmgr *m)
-{
-    size_t deletions = atomic_load(&m->deletions);
-
-    if (deletions == atomic_load(&m->refreshed))
-        return OK;
-    TRY(write_locked(m, CHECKPOINT_RECOVERY_POINT, plog_recovery_point));
-    TRY(write_locked(m, CHECKPOINT_LOG_START, start_of));
-    TRY(write_locked(m, CHECKPOINT_HIGH_WATERMARK, hw_of));
-    atomic_store(&m->refreshed, deletions);
-    return OK;
-}
-
-int logmgr_refresh(struct logmgr *m)
-{
-    int rc;
-
-    if (atomic_load(&m->deletions) == atomic_load(&m->refreshed))
-        return OK;
-    lock_take(&m->checkpoint);
-    rc = refresh_locked(m);
-    lock_drop(&m->checkpoint);
-    return rc;
-}
-
-static void try_checkpoint(struct logmgr *m, const char *name, checkpoint_of *of)
+static void try_checkpoints(struct logmgr *m, enum checkpoint c)
 {
     static struct log_limit limit = LOG_LIMIT(60000, 1);
-    int hidden, rc;
+    int hidden;
 
-    if (logdir_offline(&m->dir))
-        return;
-    rc = write_checkpoint(m, name, of);
-    if (rc != OK && rc != ERR_OFFLINE && log_limit(&limit, &hidden))
-        log_warn("%s/%s: cannot be written now: %s; the one before stays, it is tried again", m->dir.path, name,
-                 err_text(rc));
+    for (size_t i = 0; i < m->dirs_n; i++) {
+        struct mdir *md = &m->dirs[i];
+        int rc = logdir_offline(&md->d) ? OK : mdir_checkpoint(md, c, false);
+        if (rc != OK && rc != ERR_OFFLINE && log_limit(&limit, &hidden))
+            log_warn("log directory %s: a checkpoint cannot be written now: %s; the one before stays, it is tried "
+                     "again", md->d.path, err_text(rc));
+    }
 }
 
 static void job_hw(void *arg)
 {
-    try_checkpoint(arg, CHECKPOINT_HIGH_WATERMARK, hw_of);
+    try_checkpoints(arg, CHECKPOINT_OF_HW);
 }
 
 static void job_start(void *arg)
 {
-    try_checkpoint(arg, CHECKPOINT_LOG_START, start_of);
+    try_checkpoints(arg, CHECKPOINT_OF_START);
 }
 
 int logmgr_after_round(void *arg, bool round)
 {
-    struct logmgr *m = arg;
+    struct mdir *md = arg;
+    struct logmgr *m = md->m;
 
-    if (logdir_offline(&m->dir)) {
-        if (!m->offline_told && m->offline_fn != NULL) {
-            m->offline_told = true;
-            m->offline_fn(m->offline_arg, m->dir.index, m->dir.path);
+    if (logdir_offline(&md->d)) {
+        if (!md->offline_told && m->offline_fn != NULL) {
+            md->offline_told = true;
+            m->offline_fn(m->offline_arg, md->d.index, md->d.path);
         }
         return ERR_OFFLINE;
     }
-    TRY(logmgr_refresh(m));
-    return round ? write_checkpoint(m, CHECKPOINT_RECOVERY_POINT, plog_recovery_point) : OK;
-}
-
-void logmgr_on_offline(struct logmgr *m, logmgr_offline_fn *fn, void *arg)
-{
-    m->offline_fn = fn;
-    m->offline_arg = arg;
+    TRY(mdir_refresh(md));
+    return round ? mdir_checkpoint(md, CHECKPOINT_OF_RECOVERY, true) : OK;
 }
 
 /* ---- retention, expiry, files to delete ---------------------------------------------------------------------- */
@@ -150,7 +63,7 @@ static void job_retention(void *arg)
     size_t n, gone;
     int hidden;
 
-    if (logdir_offline(&m->dir) || logmgr_list(m, &logs, &n) != OK)
+    if (logmgr_list(m, &logs, &n) != OK)
         return;
     for (size_t i = 0; i < n; i++) {
         int rc = plog_retain(logs[i], m->opts.now_ms(), &gone);
@@ -177,8 +90,9 @@ static void job_trash(void *arg)
 {
     struct logmgr *m = arg;
 
-    if (!logdir_offline(&m->dir))
-        (void)logdir_empty_trash(&m->dir, false);
+    for (size_t i = 0; i < m->dirs_n; i++)
+        if (!logdir_offline(&m->dirs[i].d))
+            (void)logdir_empty_trash(&m->dirs[i].d, false);
 }
 
 int logmgr_start(struct logmgr *m, struct scheduler *s)
@@ -196,7 +110,9 @@ int logmgr_start(struct logmgr *m, struct scheduler *s)
     };
 
     m->sched = s;
-    TRY(syncer_start(m->dir.syncer));
+    for (size_t i = 0; i < m->dirs_n; i++)
+        if (m->dirs[i].d.syncer != NULL)
+            TRY(syncer_start(m->dirs[i].d.syncer));
     for (int i = 0; i < LOGMGR_JOBS_N; i++)
         TRY(scheduler_add(s, jobs[i].name, jobs[i].delay_ms, jobs[i].period_ms, jobs[i].fn, m, &m->jobs[i]));
     return OK;
@@ -204,13 +120,30 @@ int logmgr_start(struct logmgr *m, struct scheduler *s)
 
 /* ---- stop ---------------------------------------------------------------------------------------------------- */
 
-static int close_all(struct logmgr *m)
+/* References of the logs of one directory. */
+static int list_of(struct mdir *md, struct plog ***out, size_t *n)
+{
+    struct log_entry *e;
+    struct plog **v;
+
+    *n = 0;
+    lock_take(&md->m->lock);
+    v = *out = calloc(md->logs_n + 1, sizeof(struct plog *));
+    if (v != NULL)
+        DL_FOREACH(md->logs, e)
+            if (e->state == LOG_READY)
+                v[(*n)++] = plog_ref(e->log);
+    lock_drop(&md->m->lock);
+    return v != NULL ? OK : ERR_NOMEM;
+}
+
+static int close_logs(struct mdir *md)
 {
     struct plog **logs;
     size_t n;
     int rc;
 
-    TRY(logmgr_list(m, &logs, &n));
+    TRY(list_of(md, &logs, &n));
     rc = OK;
     for (size_t i = 0; i < n; i++) {
         int one = plog_close(logs[i]);
@@ -218,26 +151,47 @@ static int close_all(struct logmgr *m)
             rc = one;
     }
     if (rc == OK)
-        rc = syncer_all(m->dir.syncer, logs, n);
+        rc = syncer_all(md->d.syncer, logs, n);
     logmgr_list_free(&logs, n);
     TRY(rc);
-    TRY(write_checkpoint(m, CHECKPOINT_HIGH_WATERMARK, hw_of));
-    return write_checkpoint(m, CHECKPOINT_LOG_START, start_of);
+    TRY(mdir_checkpoint(md, CHECKPOINT_OF_HW, true));
+    return mdir_checkpoint(md, CHECKPOINT_OF_START, true);
+}
+
+/* The marker says that no log of the directory needs a look at the next start: it was closed just now, or is as a clean
+ * stop has left it. */
+static int stop_dir(struct mdir *md)
+{
+    struct logdir *d = &md->d;
+    int rc = logdir_offline(d) ? ERR_OFFLINE : close_logs(md);
+
+    KILL_POINT("stop.before_marker");
+    if (rc == OK && !atomic_load(&md->loaded) && !d->was_clean) {
+        log_info("log directory %s: not all of its partitions were open; the next start looks at those again", d->path);
+        return OK;
+    }
+    if (rc == OK)
+        rc = clean_marker_write(d->fd);
+    if (rc != OK)
+        log_error("log directory %s: not closed cleanly: %s; nothing that was acknowledged is lost, the next start "
+                  "takes longer", d->path, err_text(rc));
+    return rc;
 }
 
 int logmgr_stop(struct logmgr *m)
 {
-    int rc;
+    int rc = OK;
 
+    logmgr_stop_loading(m);
     for (int i = 0; i < LOGMGR_JOBS_N; i++)
         job_cancel(m->sched, &m->jobs[i]);
-    syncer_stop(m->dir.syncer);
-    rc = m->loaded ? close_all(m) : ERR_CLOSED;
-    KILL_POINT("stop.before_marker");
-    if (rc == OK)
-        rc = clean_marker_write(m->dir.fd);
-    if (rc != OK)
-        log_error("log directory %s: not closed cleanly: %s; nothing that was acknowledged is lost, the next start "
-                  "takes longer", m->dir.path, err_text(rc));
+    for (size_t i = 0; i < m->dirs_n; i++)
+        if (m->dirs[i].d.syncer != NULL)
+            syncer_stop(m->dirs[i].d.syncer);
+    for (size_t i = 0; i < m->dirs_n; i++) {
+        int one = m->opts_fn == NULL ? ERR_CLOSED : m->dirs[i].absent ? OK : stop_dir(&m->dirs[i]);
+        if (one != OK)
+            rc = one;
+    }
     return rc;
 }

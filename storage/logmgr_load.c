@@ -1,4 +1,6 @@
-/* storage/logmgr_load.c - finding the logs of a directory and opening them, several at a time. */
+/* storage/logmgr_load.c - finding the logs of the directories, and opening them, several at a time, while those that
+ * are ready are in use already.
+ */
 #include "storage/logmgr_impl.h"
 
 #include "base/clock.h"
@@ -15,56 +17,15 @@
 
 #define LEFTOVER_DELAY_MS 60000         /* a directory that was being deleted when the broker ended */
 #define PROGRESS_MS       5000
+#define LOADER_STACK      ((size_t)512 * 1024)
 
-struct name_list {
-    char **v;
-    size_t n, cap;
-};
-
-static int name_add(struct name_list *l, const char *name)
-{
-    if (l->n == l->cap) {
-        size_t cap = l->cap == 0 ? 64 : l->cap * 2;
-        char **v = realloc(l->v, cap * sizeof *v);
-        if (v == NULL)
-            return ERR_NOMEM;
-        l->v = v;
-        l->cap = cap;
-    }
-    l->v[l->n] = strdup(name);
-    return l->v[l->n] != NULL ? (l->n++, OK) : ERR_NOMEM;
-}
-
-static void name_free(struct name_list *l)
-{
-    for (size_t i = 0; i < l->n; i++)
-        free(l->v[i]);
-    free(l->v);
-}
+/* ---- finding ------------------------------------------------------------------------------------------------- */
 
 static bool ends_with(const char *name, const char *end)
 {
     size_t n = strlen(name), e = strlen(end);
 
     return n > e && strcmp(name + n - e, end) == 0;
-}
-
-/* "<topic>-<partition>", split at the last '-'. */
-static bool parse_name(const char *name, struct str *topic, int32_t *partition)
-{
-    const char *dash = strrchr(name, '-');
-    char *end;
-    long v;
-
-    if (dash == NULL || dash == name || dash[1] < '0' || dash[1] > '9')
-        return false;
-    errno = 0;
-    v = strtol(dash + 1, &end, 10);
-    if (*end != '\0' || errno != 0 || v > INT32_MAX)
-        return false;
-    *topic = (struct str){ name, (size_t)(dash - name) };
-    *partition = (int32_t)v;
-    return true;
 }
 
 static bool is_directory(const struct logdir *d, const struct dirent *e)
@@ -76,7 +37,48 @@ static bool is_directory(const struct logdir *d, const struct dirent *e)
     return fstatat(d->fd, e->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st.st_mode);
 }
 
-static int one_entry(struct logdir *d, const char *name, struct name_list *found)
+/* Puts the log into the map and behind md->found, which has room for it. */
+static int found_one(struct mdir *md, struct str topic, int32_t partition)
+{
+    const struct offset_checkpoint *from[CHECKPOINTS_N] = {
+        [CHECKPOINT_OF_RECOVERY] = &md->d.recovery_points,
+        [CHECKPOINT_OF_START] = &md->d.starts,
+        [CHECKPOINT_OF_HW] = &md->d.high_watermarks,
+    };
+    struct log_entry *e = logmgr_lookup(md->m, topic, partition);
+
+    if (e != NULL) {
+        log_error("%s-%" PRId32 " is in two log directories, %s and %s; look which one has what is wanted (the other "
+                  "is the rest of a move between directories, or of a disk that was away), move the other one away, "
+                  "and start again", e->name, partition, e->dir->d.path, md->d.path);
+        return ERR_INVALID;
+    }
+    e = log_entry_new(md, topic, partition);
+    if (e == NULL)
+        return ERR_NOMEM;
+    for (size_t i = 0; i < CHECKPOINTS_N; i++)
+        e->found[i] = offset_checkpoint_find(from[i], topic, partition);
+    md->found[md->found_n++] = e;
+    logmgr_enter(md->m, e);
+    return OK;
+}
+
+static int found_room(struct mdir *md, size_t *cap)
+{
+    size_t more = *cap == 0 ? 64 : *cap * 2;
+    struct log_entry **v;
+
+    if (md->found_n < *cap)
+        return OK;
+    v = realloc(md->found, more * sizeof(struct log_entry *));
+    if (v == NULL)
+        return ERR_NOMEM;
+    md->found = v;
+    *cap = more;
+    return OK;
+}
+
+static int one_entry(struct mdir *md, const char *name, size_t *cap)
 {
     static const char *const not_logs[] = { ".", "..", "remote-log-index-cache", "__cluster_metadata-0", "lost+found" };
     int32_t partition;
@@ -86,156 +88,311 @@ static int one_entry(struct logdir *d, const char *name, struct name_list *found
         if (strcmp(name, not_logs[i]) == 0)
             return OK;
     if (ends_with(name, "-delete")) {
-        logdir_trash(d, name, true, LEFTOVER_DELAY_MS);
+        logdir_trash(&md->d, name, true, LEFTOVER_DELAY_MS);
         return OK;
     }
     if (ends_with(name, "-stray") || ends_with(name, "-future")) {
-        log_warn("%s/%s: not opened: %s; it is left as it is", d->path, name,
+        log_warn("%s/%s: not opened: %s; it is left as it is", md->d.path, name,
                  ends_with(name, "-stray") ? "a partition that was not assigned here"
                                            : "the unfinished copy of a partition that was being moved here");
         return OK;
     }
-    if (!parse_name(name, &topic, &partition)) {
+    if (!log_name_parse(name, &topic, &partition)) {
         log_error("%s/%s: found a directory that is not in the form of topic-partition; move it out of log.dirs",
-                  d->path, name);
+                  md->d.path, name);
         return ERR_INVALID;
     }
-    return name_add(found, name);
+    TRY(found_room(md, cap));
+    return found_one(md, topic, partition);
 }
 
-static int list_directory(struct logdir *d, struct name_list *found)
+static int list_directory(struct mdir *md)
 {
+    struct logdir *d = &md->d;
     int fd = openat(d->fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), rc = OK;
     DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
-    struct dirent *e;
+    struct dirent *e = NULL;
+    size_t cap = 0;
 
-    if (dir == NULL) {
-        rc = err_from_errno(errno);
-        log_error("log directory %s: cannot be listed: %s", d->path, strerror(errno));
-        if (fd >= 0)
-            close(fd);
-        return rc;
-    }
-    while (rc == OK && (e = readdir(dir)) != NULL)
+    errno = fd >= 0 ? 0 : errno;
+    while (dir != NULL && rc == OK && (e = readdir(dir)) != NULL) {
         if (is_directory(d, e))
-            rc = one_entry(d, e->d_name, found);
-    (void)closedir(dir);
+            rc = one_entry(md, e->d_name, &cap);
+        errno = 0;
+    }
+    if (rc == OK && e == NULL && (dir == NULL || errno != 0)) {
+        rc = ERR_IO;
+        log_error("log directory %s: cannot be listed: %s", d->path, strerror(errno));
+    }
+    if (dir != NULL)
+        (void)closedir(dir);
+    else if (fd >= 0)
+        close(fd);
     return rc;
 }
 
-/* ---- many at a time ------------------------------------------------------------------------------------------ */
-
-struct loading {
-    struct logmgr     *m;
-    struct name_list   names;
-    logmgr_opts_fn    *opts_of;
-    void              *arg;
-    int64_t            start_ms;
-    atomic_size_t      next, done, recovered;
-    _Atomic int64_t    read_bytes, told_ms;
-    atomic_int         rc;              /* the first failure */
-};
-
-static int load_one(struct loading *ld, const char *name)
+/* What must not happen to the first directory takes another one offline. */
+static int survives(struct mdir *md, int rc)
 {
-    struct logmgr *m = ld->m;
+    if (rc != ERR_IO && rc != ERR_DENIED && rc != ERR_NOSPACE)
+        return rc;
+    if (md->d.index == 0)
+        return rc;
+    log_error("log directory %s is offline: its partitions cannot be used until it is mended and the broker restarted",
+              md->d.path);
+    atomic_store(&md->d.offline, true);
+    md->absent = md->offline_told = true;
+    return OK;
+}
+
+static int find_logs(struct logmgr *m)
+{
+    int rc = OK;
+
+    lock_take(&m->lock);
+    for (size_t i = 0; i < m->dirs_n && rc == OK; i++)
+        if (!logdir_offline(&m->dirs[i].d))
+            rc = survives(&m->dirs[i], list_directory(&m->dirs[i]));
+    lock_drop(&m->lock);
+    return rc;
+}
+
+/* ---- one log ------------------------------------------------------------------------------------------------- */
+
+/* False: it was deleted before its turn came, or its turn does not come any more. */
+static bool take_up(struct mdir *md, struct log_entry *e, struct plog *l)
+{
+    struct logmgr *m = md->m;
+    bool gone;
+
+    lock_take(&m->lock);
+    gone = e->state == LOG_GONE;
+    if (!gone && l != NULL) {
+        e->state = LOG_OPENING;
+        e->log = plog_ref(l);
+    } else if (!gone) {
+        e->state = LOG_FAILED;
+    }
+    lock_drop(&m->lock);
+    if (gone)
+        free(e);
+    return !gone && l != NULL;
+}
+
+/* The entry may be gone as soon as it has its new state. */
+static void put_down(struct mdir *md, struct log_entry *e, int rc)
+{
+    struct plog *failed = NULL;
+
+    lock_take(&md->m->lock);
+    e->state = rc == OK ? LOG_READY : LOG_FAILED;
+    if (rc != OK) {
+        failed = e->log;
+        e->log = NULL;
+    }
+    cond_broadcast(&md->m->changed);
+    lock_drop(&md->m->lock);
+    plog_unref(&failed);
+}
+
+static int open_log(struct mdir *md, struct plog *l)
+{
     struct load_result r = { 0 };
+    int rc = logdir_offline(&md->d) ? ERR_OFFLINE : plog_load(l, &r);
+
+    rc = logdir_check(&md->d, rc, "opening", plog_name(l));
+    if (rc != OK && rc != ERR_OFFLINE && rc != ERR_CLOSED) {
+        log_error("%s/%s: the partition cannot be opened: %s; it is offline, the others are served. Mend what the "
+                  "lines above say, or move the directory away, and restart the broker", md->d.path, plog_name(l),
+                  fio_text(rc));
+        rc = ERR_OFFLINE;
+    }
+    atomic_fetch_add(&md->recovered, r.recovered ? 1 : 0);
+    atomic_fetch_add(&md->read_bytes, r.read_bytes);
+    return rc;
+}
+
+static void load_one(struct mdir *md, struct log_entry *e)
+{
+    struct logmgr *m = md->m;
     struct log_opts opts;
+    struct plog *l = NULL;
     int32_t partition;
     struct str topic;
-    struct plog *l;
     int rc;
 
-    if (!parse_name(name, &topic, &partition))
-        return ERR_INVALID;
-    ld->opts_of(ld->arg, topic, &opts);
-    l = plog_new(&m->dir, topic, partition, &opts);
-    if (l == NULL)
-        return ERR_NOMEM;
-    rc = plog_load(l, &r);
-    if (rc != OK)
-        log_error("%s/%s: the partition cannot be opened: %s; mend what the lines above say, or move the directory "
-                  "away", m->dir.path, name, err_text(rc));
-    if (rc == OK) {
-        lock_take(&m->lock);
-        rc = logmgr_add(m, l);
-        lock_drop(&m->lock);
+    if (log_name_parse(e->name, &topic, &partition)) {
+        m->opts_fn(m->opts_arg, topic, &opts);
+        l = plog_new(&md->d, topic, partition, &opts);
     }
-    atomic_fetch_add(&ld->recovered, r.recovered ? 1 : 0);
-    atomic_fetch_add(&ld->read_bytes, r.read_bytes);
+    if (!take_up(md, e, l)) {
+        atomic_fetch_add(&md->failed, l == NULL);
+        plog_unref(&l);
+        return;
+    }
+    rc = open_log(md, l);
+    atomic_fetch_add(rc == OK ? &md->ready : &md->failed, 1);
+    put_down(md, e, rc);
+    if (m->ready_fn != NULL)
+        m->ready_fn(m->ready_arg, plog_topic(l), plog_partition(l), rc);
     plog_unref(&l);
-    return rc;
 }
 
-static void tell_progress(struct loading *ld, size_t done)
-{
-    int64_t now = mono_ms(), told = atomic_load(&ld->told_ms);
+/* ---- all of them --------------------------------------------------------------------------------------------- */
 
-    if (now - told >= PROGRESS_MS && atomic_compare_exchange_strong(&ld->told_ms, &told, now))
-        log_info("%s: %zu of %zu partitions are open after %" PRId64 " s, %" PRId64 " MB read", ld->m->dir.path, done,
-                 ld->names.n, (now - ld->start_ms) / 1000, atomic_load(&ld->read_bytes) / 1000000);
+static void sum_up(struct logmgr *m, struct logmgr_loaded *out)
+{
+    *out = (struct logmgr_loaded){ 0 };
+    for (size_t i = 0; i < m->dirs_n; i++) {
+        struct mdir *md = &m->dirs[i];
+        out->logs += md->found_n;
+        out->ready += atomic_load(&md->ready);
+        out->failed += atomic_load(&md->failed);
+        out->recovered += atomic_load(&md->recovered);
+        out->read_bytes += atomic_load(&md->read_bytes);
+    }
+    out->ms = mono_ms() - m->load_ms;
+}
+
+static void tell_progress(struct logmgr *m)
+{
+    int64_t now = mono_ms(), told = atomic_load(&m->told_ms);
+    struct logmgr_loaded l;
+
+    if (now - told < PROGRESS_MS || !atomic_compare_exchange_strong(&m->told_ms, &told, now))
+        return;
+    sum_up(m, &l);
+    log_info("%zu of %zu partitions are open after %" PRId64 " s, %" PRId64 " MB read", l.ready, l.logs, l.ms / 1000,
+             l.read_bytes / 1000000);
+}
+
+/* A log that could not be opened was perhaps not looked at since the machine went down. */
+static void write_boot_mark(struct mdir *md, bool all)
+{
+    struct logdir *d = &md->d;
+    int rc;
+
+    if (logdir_offline(d) || (!all && !d->was_clean && !d->same_boot))
+        return;
+    rc = logdir_check(d, boot_mark_write(d->fd, &d->boot), "writing", BOOT_MARK);
+    if (rc != OK && rc != ERR_OFFLINE)          /* a full disk must not keep it from starting */
+        log_warn("%s/" BOOT_MARK ": cannot be written: %s; after a crash the next start reads more", d->path,
+                 err_text(rc));
+}
+
+/* The last thread of a directory has come to the end. */
+static void dir_done(struct mdir *md)
+{
+    struct logmgr *m = md->m;
+    struct logdir *d = &md->d;
+    bool through = !logdir_stopping(d), all = through && atomic_load(&md->failed) == 0 && !logdir_offline(d);
+
+    offset_checkpoint_free(&d->recovery_points);
+    offset_checkpoint_free(&d->starts);
+    offset_checkpoint_free(&d->high_watermarks);
+    if (through)
+        write_boot_mark(md, all);
+    atomic_store(&md->loaded, all);
+    lock_take(&m->lock);
+    if (--m->loading_dirs == 0)
+        m->loaded_ms = mono_ms() - m->load_ms;
+    cond_broadcast(&m->changed);
+    lock_drop(&m->lock);
 }
 
 static void *loader_main(void *arg)
 {
-    struct loading *ld = arg;
+    struct mdir *md = arg;
     size_t i;
 
-    while (atomic_load(&ld->rc) == OK && (i = atomic_fetch_add(&ld->next, 1)) < ld->names.n) {
-        int ok = OK, rc = load_one(ld, ld->names.v[i]);
-        if (rc != OK)
-            (void)atomic_compare_exchange_strong(&ld->rc, &ok, rc);
-        tell_progress(ld, atomic_fetch_add(&ld->done, 1) + 1);
+    while (!logdir_stopping(&md->d) && (i = atomic_fetch_add(&md->next, 1)) < md->found_n) {
+        load_one(md, md->found[i]);
+        tell_progress(md->m);
     }
+    if (atomic_fetch_sub(&md->threads_left, 1) == 1)
+        dir_done(md);
     return NULL;
 }
 
-/* The caller's thread is one of them; with few logs it does them all. */
-static void load_names(struct loading *ld)
+static int begin_dir(struct mdir *md)
 {
-    size_t want = (size_t)(ld->m->opts.recovery_threads > 1 ? ld->m->opts.recovery_threads - 1 : 0), n = 0;
-    pthread_t *threads;
+    struct logdir *d = &md->d;
 
-    if (want > ld->names.n / 16)
-        want = ld->names.n / 16;
-    threads = calloc(want + 1, sizeof *threads);
-    while (threads != NULL && n < want && pthread_create(&threads[n], NULL, loader_main, ld) == 0)
-        n++;
-    (void)loader_main(ld);
-    while (n > 0)
-        pthread_join(threads[--n], NULL);
-    free(threads);
-}
-
-int logmgr_load(struct logmgr *m, logmgr_opts_fn *opts_of, void *arg, struct logmgr_loaded *out)
-{
-    struct loading ld = { .m = m, .opts_of = opts_of, .arg = arg, .start_ms = mono_ms() };
-    struct logdir *d = &m->dir;
-    int rc;
-
-    ld.told_ms = ld.start_ms;
-    TRY(logdir_begin(d));
-    rc = list_directory(d, &ld.names);
-    if (rc == OK) {
-        load_names(&ld);
-        rc = atomic_load(&ld.rc);
-    }
+    if (logdir_offline(d))
+        return OK;
+    TRY(survives(md, logdir_begin(d)));
     /* They may name logs that were deleted just before the end. */
     if (d->recovery_points.n > 0 || d->starts.n > 0 || d->high_watermarks.n > 0)
-        atomic_fetch_add(&m->deletions, 1);
-    *out = (struct logmgr_loaded){ .logs = ld.names.n, .recovered = atomic_load(&ld.recovered),
-                                   .read_bytes = atomic_load(&ld.read_bytes), .ms = mono_ms() - ld.start_ms };
-    name_free(&ld.names);
-    offset_checkpoint_free(&d->recovery_points);
-    offset_checkpoint_free(&d->starts);
-    offset_checkpoint_free(&d->high_watermarks);
-    TRY(rc);
-    rc = boot_mark_write(d->fd, &d->boot);
-    if (rc == OK || rc == ERR_NOSPACE) {        /* a full disk must not keep it from starting */
-        m->loaded = true;
-        return OK;
+        atomic_fetch_add(&md->deletions, 1);
+    return OK;
+}
+
+/* Without a thread of its own the directory is loaded by the caller. */
+static void load_dir(struct mdir *md)
+{
+    size_t want = (size_t)(md->m->opts.recovery_threads > 1 ? md->m->opts.recovery_threads : 1);
+    pthread_attr_t attr;
+
+    if (want > md->found_n)
+        want = md->found_n;
+    md->threads = calloc(want + 1, sizeof *md->threads);
+    atomic_store(&md->threads_left, want + 1);          /* the caller is one until all have been started */
+    (void)pthread_attr_init(&attr);
+    (void)pthread_attr_setstacksize(&attr, LOADER_STACK);
+    while (md->threads != NULL && md->threads_n < want &&
+           pthread_create(&md->threads[md->threads_n], &attr, loader_main, md) == 0)
+        md->threads_n++;
+    (void)pthread_attr_destroy(&attr);
+    atomic_fetch_sub(&md->threads_left, want - md->threads_n);
+    if (md->threads_n == 0)
+        (void)loader_main(md);
+    else if (atomic_fetch_sub(&md->threads_left, 1) == 1)
+        dir_done(md);
+}
+
+int logmgr_load(struct logmgr *m, logmgr_opts_fn *opts_of, void *arg)
+{
+    TRY(find_logs(m));
+    for (size_t i = 0; i < m->dirs_n; i++)
+        TRY(begin_dir(&m->dirs[i]));
+    m->opts_fn = opts_of;
+    m->opts_arg = arg;
+    m->load_ms = mono_ms();
+    atomic_store(&m->told_ms, m->load_ms);
+    lock_take(&m->lock);
+    m->loading_dirs = m->dirs_n;
+    lock_drop(&m->lock);
+    for (size_t i = 0; i < m->dirs_n; i++)
+        load_dir(&m->dirs[i]);
+    return OK;
+}
+
+int logmgr_wait_loaded(struct logmgr *m, int64_t timeout_ms, struct logmgr_loaded *out)
+{
+    int64_t until = mono_ns() + timeout_ms * 1000000;
+    bool in_time = true;
+    int rc;
+
+    lock_take(&m->lock);
+    while (m->loading_dirs > 0 && in_time && timeout_ms != 0) {
+        if (timeout_ms < 0)
+            cond_wait(&m->changed, &m->lock);
+        else
+            in_time = cond_wait_until(&m->changed, &m->lock, until);
     }
-    log_error("log directory %s: " BOOT_MARK " cannot be written: %s; check that this user may write there", d->path,
-              err_text(rc));
+    rc = m->loading_dirs == 0 ? OK : ERR_TIMEOUT;
+    sum_up(m, out);
+    if (rc == OK)
+        out->ms = m->loaded_ms;
+    lock_drop(&m->lock);
     return rc;
+}
+
+void logmgr_stop_loading(struct logmgr *m)
+{
+    for (size_t i = 0; i < m->dirs_n; i++)
+        atomic_store(&m->dirs[i].d.stopping, true);
+    for (size_t i = 0; i < m->dirs_n; i++)
+        while (m->dirs[i].threads_n > 0)
+            pthread_join(m->dirs[i].threads[--m->dirs[i].threads_n], NULL);
 }

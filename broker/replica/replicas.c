@@ -254,7 +254,8 @@ static void lai_plan(struct replicas *rs, const struct leader_and_isr_request *r
                 if (p == NULL) {
                     b->create = &create[(*create_n)++];
                     *b->create = (struct logmgr_create){ .topic = t->topic_name, .partition = st->partition_index,
-                                                         .topic_id = t->topic_id, .opts = &opts[i] };
+                                                         .topic_id = t->topic_id, .is_new = st->is_new,
+                                                         .opts = &opts[i] };
                 }
                 (*todo_n)++;
                 continue;

@@ -79,7 +79,10 @@ START_TEST(log_directories)
     fx_fini();
     fx_refused("log.dirs=\n", "log.dirs");
     fx_refused("log.dirs=/a,/a\n", "log.dirs");
-    fx_refused("log.dirs=/a,/b\n", "log.dirs");
+    fx_accepted("log.dirs=/a, /b,/c\n");
+    ck_assert_uint_eq(cfg->log_dirs_parsed.n, 3);
+    ck_assert_str_eq(cfg->log_dirs_parsed.v[1], "/b");
+    fx_fini();
 }
 END_TEST
 

@@ -10,7 +10,7 @@
 #include "base/log.h"
 #include "proto/records/builder.h"
 #include "storage/fio.h"
-#include "storage/logmgr.h"
+#include "storage/logmgr_impl.h"
 #include "storage/plog_impl.h"
 
 #include <check.h>
@@ -67,6 +67,16 @@ static inline void box_opts(void *arg, struct str topic, struct log_opts *out)
     *out = b->log;
 }
 
+/* Opens all logs; an error also when one could not be opened. */
+static inline int kit_load(struct logmgr *m, logmgr_opts_fn *opts_of, void *arg, struct logmgr_loaded *out)
+{
+    int rc = logmgr_load(m, opts_of, arg);
+
+    if (rc == OK)
+        rc = logmgr_wait_loaded(m, -1, out);
+    return rc == OK && out->failed > 0 ? ERR_OFFLINE : rc;
+}
+
 static inline int box_try_open(struct box *b)
 {
     const char *dirs[1] = { b->path };
@@ -78,8 +88,13 @@ static inline int box_try_open(struct box *b)
     if (rc == OK)
         rc = logmgr_identify(b->m, 1, CLUSTER);
     if (rc == OK)
-        rc = logmgr_load(b->m, box_opts, b, &b->loaded);
+        rc = kit_load(b->m, box_opts, b, &b->loaded);
     return rc;
+}
+
+static inline struct logdir *box_dir(const struct box *b)
+{
+    return &b->m->dirs[0].d;
 }
 
 static inline void box_open(struct box *b)

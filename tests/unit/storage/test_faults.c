@@ -172,17 +172,17 @@ START_TEST(a_failed_fsync_takes_the_directory_offline)
     struct plog *all[1] = { l };
     uint8_t *p;
 
-    syncer_stop(b.m->dir.syncer);
+    syncer_stop(box_dir(&b)->syncer);
     before = plog_recovery_point(l);
     fio_fail(FIO_SYNC, EIO, 1);
-    fails(syncer_all(b.m->dir.syncer, all, 1), ERR_OFFLINE);
+    fails(syncer_all(box_dir(&b)->syncer, all, 1), ERR_OFFLINE);
     ck_assert_int_eq(plog_recovery_point(l), before);
     if (kit_exists(box_path(&b, CHECKPOINT_RECOVERY_POINT))) {
         p = kit_slurp(box_path(&b, CHECKPOINT_RECOVERY_POINT), &n);
         ck_assert_ptr_null(strstr((char *)p, "t 0 20"));
         free(p);
     }
-    (void)!logmgr_after_round(b.m, false);
+    (void)!logmgr_after_round(&b.m->dirs[0], false);
     check_offline(l);
 }
 END_TEST
@@ -226,7 +226,7 @@ START_TEST(a_full_disk_refuses_each_step_and_loses_nothing)
                 if (i == 20) {
                     struct plog *all[1] = { l };
                     fio_fail(ops[k], ENOSPC, step);
-                    rc = syncer_all(b.m->dir.syncer, all, 1);
+                    rc = syncer_all(box_dir(&b)->syncer, all, 1);
                     fio_fail(FIO_OPEN, 0, 0);
                     ck_assert(rc == OK || rc == ERR_NOSPACE);
                 }

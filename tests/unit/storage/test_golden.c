@@ -70,7 +70,7 @@ static void open_data(void)
     id = logmgr_found_identity(b.m);
     ck_assert_int_eq(id->broker_id, 0);
     ok(logmgr_identify(b.m, 0, id->cluster_id));
-    ok(logmgr_load(b.m, box_opts, &b, &b.loaded));
+    ok(kit_load(b.m, box_opts, &b, &b.loaded));
 }
 
 static struct plog *log_of(const char *dir)

@@ -55,7 +55,7 @@ static void sync_all(void)
     struct plog **v;
     size_t n;
 
-    if (logmgr_list(b.m, &v, &n) != OK || syncer_all(b.m->dir.syncer, v, n) != OK)
+    if (logmgr_list(b.m, &v, &n) != OK || syncer_all(box_dir(&b)->syncer, v, n) != OK)
         _exit(4);
     logmgr_list_free(&v, n);
 }
@@ -91,7 +91,7 @@ static void load(void)
             commit(l);
             if (plog_retain(l, kit_now(), &gone) != OK)
                 _exit(6);
-            (void)logdir_empty_trash(&b.m->dir, true);
+            (void)logdir_empty_trash(box_dir(&b), true);
         }
         if (i == 70)
             put_and_cut(l);
@@ -101,7 +101,7 @@ static void load(void)
             plog_unref(&other);
             if (logmgr_delete(b.m, STR_LIT("gone"), 0) != OK)
                 _exit(7);
-            (void)logdir_empty_trash(&b.m->dir, true);
+            (void)logdir_empty_trash(box_dir(&b), true);
         }
     }
     plog_unref(&l);

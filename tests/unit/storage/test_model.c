@@ -117,7 +117,7 @@ static void sync_now(struct plog *l)
     ok(plog_sync_rename(&it));
     ok(plog_sync_dir(&it));
     plog_sync_done(&it);
-    ok(logmgr_after_round(b.m, true));
+    ok(logmgr_after_round(&b.m->dirs[0], true));
     plog_sync_end(&it, true);
 }
 

@@ -68,7 +68,8 @@ static void setup(void)
     ck_assert_int_eq(logmgr_open(&lo, &logs), OK);
     ck_assert_int_eq(lmdb_store_open(&store, dir), OK);
     ck_assert_int_eq(logmgr_identify(logs, SELF, "AAAAAAAAAAAAAAAAAAAAAA"), OK);
-    ck_assert_int_eq(logmgr_load(logs, log_opts_of, NULL, &loaded), OK);
+    ck_assert_int_eq(logmgr_load(logs, log_opts_of, NULL), OK);
+    ck_assert_int_eq(logmgr_wait_loaded(logs, -1, &loaded), OK);
     ck_assert_int_eq(logmgr_start(logs, sched), OK);
     ck_assert_int_eq(metadata_cache_new(&metacache), OK);
     ck_assert_int_eq(topic_configs_new(&configs, store, cfg), OK);

@@ -1,0 +1,308 @@
+/* storage/logmgr_map.c - the map of logs: looking them up, making and deleting them. */
+#include "storage/logmgr_impl.h"
+
+#include "base/log.h"
+#include "storage/killpoint.h"
+#include "storage/syncer.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <utlist.h>
+
+#define DELETE_DELAY_MS 60000           /* of a log that was never opened here */
+
+/* ---- names --------------------------------------------------------------------------------------------------- */
+
+bool log_name_parse(const char *name, struct str *topic, int32_t *partition)
+{
+    const char *dash = strrchr(name, '-');
+    char *end;
+    long v;
+
+    if (dash == NULL || dash == name || dash[1] < '0' || dash[1] > '9')
+        return false;
+    errno = 0;
+    v = strtol(dash + 1, &end, 10);
+    if (*end != '\0' || errno != 0 || v > INT32_MAX)
+        return false;
+    *topic = (struct str){ name, (size_t)(dash - name) };
+    *partition = (int32_t)v;
+    return true;
+}
+
+/* "topic-partition" as the map's key; *n its length. Topics have at most 249 characters. */
+static bool key_of(struct str topic, int32_t partition, char out[LOG_NAME_MAX], size_t *n)
+{
+    int len = snprintf(out, LOG_NAME_MAX, "%.*s-%" PRId32, STR_ARG(topic), partition);
+
+    *n = (size_t)len;
+    return len > 0 && len < LOG_NAME_MAX;
+}
+
+/* ---- the map ------------------------------------------------------------------------------------------------- */
+
+struct log_entry *log_entry_new(struct mdir *md, struct str topic, int32_t partition)
+{
+    char key[LOG_NAME_MAX];
+    struct log_entry *e;
+    size_t n;
+
+    if (!key_of(topic, partition, key, &n) || (e = calloc(1, sizeof *e + n + 1)) == NULL)
+        return NULL;
+    e->dir = md;
+    for (size_t i = 0; i < CHECKPOINTS_N; i++)
+        e->found[i] = -1;
+    e->topic_len = topic.len;
+    memcpy(e->name, key, n + 1);
+    return e;
+}
+
+struct log_entry *logmgr_lookup(struct logmgr *m, struct str topic, int32_t partition)
+{
+    char key[LOG_NAME_MAX];
+    struct log_entry *e = NULL;
+    size_t n;
+
+    if (key_of(topic, partition, key, &n))
+        HASH_FIND(hh, m->logs, key, n, e);
+    return e;
+}
+
+void logmgr_enter(struct logmgr *m, struct log_entry *e)
+{
+    HASH_ADD_KEYPTR(hh, m->logs, e->name, strlen(e->name), e);
+    DL_APPEND(e->dir->logs, e);
+    e->dir->logs_n++;
+}
+
+void logmgr_leave(struct logmgr *m, struct log_entry *e)
+{
+    HASH_DEL(m->logs, e);
+    DL_DELETE(e->dir->logs, e);
+    e->dir->logs_n--;
+}
+
+/* OK, or why the log cannot be used. Under the lock. */
+static int entry_usable(const struct log_entry *e)
+{
+    if (e == NULL)
+        return ERR_NOENT;
+    if (e->state == LOG_FAILED || logdir_offline(&e->dir->d))
+        return ERR_OFFLINE;
+    return e->state == LOG_READY ? OK : ERR_BUSY;
+}
+
+int logmgr_find(struct logmgr *m, struct str topic, int32_t partition, struct plog **out)
+{
+    struct log_entry *e;
+    int rc;
+
+    lock_take(&m->lock);
+    e = logmgr_lookup(m, topic, partition);
+    rc = entry_usable(e);
+    *out = rc == OK ? plog_ref(e->log) : NULL;
+    lock_drop(&m->lock);
+    return rc;
+}
+
+struct plog *logmgr_get(struct logmgr *m, struct str topic, int32_t partition)
+{
+    struct log_entry *e;
+    struct plog *l;
+
+    lock_take(&m->lock);
+    e = logmgr_lookup(m, topic, partition);
+    l = e != NULL && e->state == LOG_READY ? plog_ref(e->log) : NULL;
+    lock_drop(&m->lock);
+    return l;
+}
+
+int logmgr_list(struct logmgr *m, struct plog ***out, size_t *n)
+{
+    struct log_entry *e, *tmp;
+    struct plog **v;
+
+    *n = 0;
+    lock_take(&m->lock);
+    v = calloc(HASH_COUNT(m->logs) + 1, sizeof *v);
+    if (v != NULL)
+        HASH_ITER(hh, m->logs, e, tmp)
+            if (e->state == LOG_READY)
+                v[(*n)++] = plog_ref(e->log);
+    lock_drop(&m->lock);
+    *out = v;
+    return v != NULL ? OK : ERR_NOMEM;
+}
+
+void logmgr_list_free(struct plog ***v, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        plog_unref(&(*v)[i]);
+    free(*v);
+    *v = NULL;
+}
+
+/* ---- create -------------------------------------------------------------------------------------------------- */
+
+static int set_id(struct plog *l, struct uuid id)
+{
+    return uuid_is_zero(id) ? OK : plog_set_topic_id(l, id);
+}
+
+/* The live directory with the fewest logs; *lost: some directory is offline. Under the lock. */
+static struct mdir *place(struct logmgr *m, bool *lost)
+{
+    struct mdir *best = NULL;
+
+    *lost = false;
+    for (size_t i = 0; i < m->dirs_n; i++) {
+        struct mdir *md = &m->dirs[i];
+        if (logdir_offline(&md->d))
+            *lost = true;
+        else if (best == NULL || md->logs_n < best->logs_n)
+            best = md;
+    }
+    return best;
+}
+
+static int create_one(struct logmgr *m, struct logmgr_create *c)
+{
+    struct log_entry *e = logmgr_lookup(m, c->topic, c->partition);
+    struct mdir *md;
+    struct plog *l;
+    bool lost;
+    int rc;
+
+    if (e != NULL) {
+        TRY(entry_usable(e));
+        TRY(set_id(e->log, c->topic_id));
+        c->log = plog_ref(e->log);
+        return OK;
+    }
+    md = place(m, &lost);
+    if (md == NULL || (lost && !c->is_new))
+        return ERR_OFFLINE;
+    e = log_entry_new(md, c->topic, c->partition);
+    l = e != NULL ? plog_new(&md->d, c->topic, c->partition, c->opts) : NULL;
+    rc = l != NULL ? plog_create(l) : ERR_NOMEM;
+    if (rc == OK)
+        rc = set_id(l, c->topic_id);
+    if (rc != OK) {
+        plog_unref(&l);
+        free(e);
+        return rc;
+    }
+    e->state = LOG_READY;
+    e->log = l;
+    logmgr_enter(m, e);
+    c->log = plog_ref(l);
+    return OK;
+}
+
+int logmgr_create(struct logmgr *m, struct logmgr_create *v, size_t n)
+{
+    int first = OK, refreshed = OK;
+
+    for (size_t i = 0; i < m->dirs_n; i++) {
+        int rc = logdir_offline(&m->dirs[i].d) ? OK : mdir_refresh(&m->dirs[i]);
+        if (rc != OK && rc != ERR_OFFLINE)
+            refreshed = rc;
+    }
+    lock_take(&m->lock);
+    for (size_t i = 0; i < n; i++) {
+        v[i].log = NULL;
+        v[i].rc = refreshed == OK ? create_one(m, &v[i]) : refreshed;
+        if (v[i].rc != OK && first == OK)
+            first = v[i].rc;
+    }
+    lock_drop(&m->lock);
+    return first;
+}
+
+/* ---- delete -------------------------------------------------------------------------------------------------- */
+
+/* "<topic>-<partition>.<32 hex>-delete", the topic cut so that it is a possible file name. */
+static void delete_name(const struct log_entry *e, char out[LOG_NAME_MAX])
+{
+    struct uuid id = uuid_random();
+    char hex[2 * sizeof id.b + 1], tail[64];
+    size_t room;
+    int n;
+
+    for (size_t i = 0; i < sizeof id.b; i++)
+        (void)snprintf(hex + 2 * i, 3, "%02x", id.b[i]);
+    n = snprintf(tail, sizeof tail, "%s.%s-delete", e->name + e->topic_len, hex);
+    room = FILE_NAME_MAX - (size_t)n;
+    (void)snprintf(out, LOG_NAME_MAX, "%.*s%s", (int)(e->topic_len < room ? e->topic_len : room), e->name, tail);
+}
+
+/* Nobody appends from here on; the files go later. */
+static int rename_away(struct log_entry *e)
+{
+    struct logdir *d = &e->dir->d;
+    int64_t delay_ms = DELETE_DELAY_MS;
+    char to[LOG_NAME_MAX];
+    int rc;
+
+    delete_name(e, to);
+    if (e->log != NULL) {
+        lock_take(&e->log->lock);
+        atomic_store_explicit(&e->log->closed, true, memory_order_release);
+        e->log->deleted = true;
+        delay_ms = e->log->opts.file_delete_delay_ms;
+    }
+    rc = logdir_check(d, fio_rename(d->fd, e->name, to), "renaming for deletion", e->name);
+    if (e->log != NULL)
+        lock_drop(&e->log->lock);
+    KILL_POINT("delete.dir_renamed");
+    if (rc == OK) {
+        logdir_trash(d, to, true, delay_ms);
+        syncer_note_dir(d->syncer);
+    }
+    return rc;
+}
+
+/* A log that is just being opened is let go of first. Under the lock, which is given up meanwhile. */
+static struct log_entry *settle(struct logmgr *m, struct str topic, int32_t partition)
+{
+    struct log_entry *e = logmgr_lookup(m, topic, partition);
+
+    while (e != NULL && e->state == LOG_OPENING) {
+        atomic_store_explicit(&e->log->closed, true, memory_order_release);
+        cond_wait(&m->changed, &m->lock);
+        e = logmgr_lookup(m, topic, partition);
+    }
+    return e;
+}
+
+int logmgr_delete(struct logmgr *m, struct str topic, int32_t partition)
+{
+    struct log_entry *e;
+    bool queued;
+    int rc;
+
+    lock_take(&m->lock);
+    e = settle(m, topic, partition);
+    if (e == NULL || logdir_offline(&e->dir->d)) {
+        lock_drop(&m->lock);
+        return e == NULL ? ERR_NOENT : ERR_OFFLINE;
+    }
+    rc = rename_away(e);
+    if (rc == ERR_OFFLINE) {
+        lock_drop(&m->lock);
+        return rc;
+    }
+    logmgr_leave(m, e);
+    queued = e->state == LOG_QUEUED;
+    if (queued)
+        e->state = LOG_GONE;
+    atomic_fetch_add(&e->dir->deletions, 1);
+    lock_drop(&m->lock);
+    if (!queued) {
+        plog_unref(&e->log);
+        free(e);
+    }
+    return rc;
+}

@@ -151,9 +151,30 @@ int fio_truncate(int fd, int64_t size)
     return r < 0 ? failed() : OK;
 }
 
+enum sync_kind { SYNC_DATA, SYNC_FILE, SYNC_SYSTEM };
+
+static int sync_plainly(int fd, enum sync_kind kind)
+{
+    int r;
+
+    if (FAULT(FIO_SYNC))
+        return failed();
+    do
+        r = kind == SYNC_DATA ? fdatasync(fd) : kind == SYNC_FILE ? fsync(fd) : syncfs(fd);
+    while (r < 0 && errno == EINTR);
+    return r < 0 ? failed() : OK;
+}
+
+/* Whatever the cause, the system may have given up what was to be written, and the next call would say that all is
+ * well: a full disk too is ERR_IO here. */
+static int sync_or_broken(int fd, enum sync_kind kind)
+{
+    return sync_plainly(fd, kind) == OK ? OK : ERR_IO;
+}
+
 int fio_sync(int fd)
 {
-    return FAULT(FIO_SYNC) || fdatasync(fd) < 0 ? failed() : OK;
+    return sync_or_broken(fd, SYNC_DATA);
 }
 
 int fio_sync_path(int dirfd, const char *path, bool directory)
@@ -161,14 +182,14 @@ int fio_sync_path(int dirfd, const char *path, bool directory)
     int fd, rc;
 
     TRY(fio_open(dirfd, path, O_RDONLY | (directory ? O_DIRECTORY : 0), &fd));
-    rc = FAULT(FIO_SYNC) || fsync(fd) < 0 ? failed() : OK;
+    rc = sync_or_broken(fd, SYNC_FILE);
     fio_close(&fd);
     return rc;
 }
 
 int fio_sync_all(int dirfd)
 {
-    return FAULT(FIO_SYNC) || syncfs(dirfd) < 0 ? failed() : OK;
+    return sync_or_broken(dirfd, SYNC_SYSTEM);
 }
 
 int fio_rename(int dirfd, const char *from, const char *to)
@@ -232,7 +253,7 @@ int fio_replace_file(int dirfd, const char *dir_path, const char *path, const vo
     rc = fio_pwrite(fd, p, n, 0);
     KILL_POINT("replace.written");
     if (rc == OK && durable)
-        rc = fio_sync(fd);
+        rc = sync_plainly(fd, SYNC_DATA);   /* nobody has been told that it is there: it is thrown away */
     fio_close(&fd);
     if (rc == OK)
         rc = fio_rename(dirfd, tmp, path);

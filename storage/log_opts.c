@@ -14,6 +14,8 @@ void log_opts_init(struct log_opts *o)
         .retention_ms = 7LL * 24 * 3600 * 1000,
         .retention_bytes = -1,
         .file_delete_delay_ms = 60000,
+        .flush_messages = INT64_MAX,
+        .flush_ms = INT64_MAX,
         .delete_policy = true,
     };
 }

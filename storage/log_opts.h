@@ -20,6 +20,8 @@ struct log_opts {
     int64_t retention_ms;               /* retention.ms; -1: no limit */
     int64_t retention_bytes;            /* retention.bytes; -1: no limit */
     int64_t file_delete_delay_ms;       /* file.delete.delay.ms */
+    int64_t flush_messages;             /* flush.messages: with n, at most n - 1 records below HW are not synced */
+    int64_t flush_ms;                   /* flush.ms: age at which an appended record is synced */
     bool    delete_policy;              /* cleanup.policy contains "delete": retention by time and size */
 };
 

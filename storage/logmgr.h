@@ -24,6 +24,7 @@
 #define STORAGE_LOGMGR_H
 
 #include "base/scheduler.h"
+#include "storage/flusher.h"
 #include "storage/plog.h"
 
 struct logmgr;
@@ -79,6 +80,10 @@ int logmgr_stop(struct logmgr *m) must_use;
 /* Called once for each directory that fails, on the syncer's thread, with no storage lock held. Set before load. */
 typedef void logmgr_offline_fn(void *arg, size_t dir_index, const char *path);
 void logmgr_on_offline(struct logmgr *m, logmgr_offline_fn *fn, void *arg);
+
+/* A flush of a log has ended (plog_is_safe()); on a thread of its own, with no storage lock held. When this returns,
+ * what was set before is not called any more; fn NULL: nobody is told. */
+void logmgr_on_flushed(struct logmgr *m, flush_done_fn *fn, void *arg);
 
 /* ---- logs ---------------------------------------------------------------------------------------------------- */
 

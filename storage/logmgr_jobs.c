@@ -53,6 +53,12 @@ int logmgr_after_round(void *arg, bool round)
     return round ? mdir_checkpoint(md, CHECKPOINT_OF_RECOVERY, true) : OK;
 }
 
+void logmgr_on_flushed(struct logmgr *m, flush_done_fn *fn, void *arg)
+{
+    for (size_t i = 0; i < m->dirs_n; i++)
+        syncer_on_flushed(m->dirs[i].d.syncer, fn, arg);
+}
+
 /* ---- retention, expiry, files to delete ---------------------------------------------------------------------- */
 
 static void job_retention(void *arg)

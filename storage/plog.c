@@ -21,12 +21,14 @@ struct plog *plog_new(struct logdir *d, struct str topic, int32_t partition, con
     atomic_init(&l->refs, 1);
     atomic_init(&l->closed, false);
     atomic_init(&l->sync_due_ns, 0);
+    atomic_init(&l->flush_due_ns, 0);
     l->dir = d;
     l->topic_len = topic.len;
     l->partition = partition;
     l->place = (struct place){ d->fd, l->name };
     l->opts = *o;
     l->old_snapshot = -1;
+    l->flushed_base = -1;
     lock_init(&l->lock, LOCK_plog);
     lock_init(&l->view, LOCK_plogview);
     return l;
@@ -146,8 +148,10 @@ void offsets_move(struct plog *l, struct plog_offsets to)
     /* Start and LEO are read under `lock` alone too: whoever moves HW does not hold that and must not write them. */
     if (o.start != l->off.start)
         l->off.start = o.start;
-    if (o.leo != l->off.leo)
+    if (o.leo != l->off.leo) {
+        plog_leo_moved(l, l->off.leo, o.leo);
         l->off.leo = o.leo;
+    }
     l->off.hw = o.hw;
     l->off.lso = o.lso;
 }
@@ -158,7 +162,7 @@ bool plog_set_hw(struct plog *l, int64_t hw, struct plog_offsets *now)
     bool moved;
 
     take_view(l);
-    to.hw = hw < l->off.leo ? hw : l->off.leo;
+    to.hw = hw < l->safe ? hw : l->safe;
     moved = to.hw > l->off.hw;
     if (moved)
         offsets_move(l, to);
@@ -378,5 +382,6 @@ void plog_set_opts(struct plog *l, const struct log_opts *o)
 {
     lock_take(&l->lock);
     l->opts = *o;
+    plog_flush_due(l);
     lock_drop(&l->lock);
 }

@@ -47,7 +47,8 @@ struct plog_offsets {
 
 struct plog_offsets plog_offsets(const struct plog *l);         /* one consistent snapshot; costs nanoseconds */
 
-/* The partition says how far records are committed. Limited to [start, leo]; never moves back. True when it moved;
+/* The partition says how far records are committed. Limited to what flush.messages lets be committed (below), and so to
+ * the LEO; never moves back. True when it moved;
  * *now, if not NULL, is the snapshot afterwards. */
 bool plog_set_hw(struct plog *l, int64_t hw, struct plog_offsets *now);
 
@@ -75,6 +76,7 @@ struct plog_appended {
     int64_t timestamp;                  /* of a duplicate: max timestamp of the batch as it was stored; else -1 */
     bool    duplicate;                  /* one of the producer's last five batches came again: nothing was written */
     bool    rolled;                     /* a new segment was begun before it: wake fetches on the older one */
+    bool    held;                       /* flush.messages: it may not be answered for until plog_is_safe() */
     struct plog_offsets offsets;        /* after the append */
 };
 
@@ -101,6 +103,15 @@ int plog_append_follower(struct plog *l, struct bytes in, struct plog_appended *
 int plog_truncate(struct plog *l, int64_t offset) must_use;
 /* Nothing is left; the log begins and ends at `offset`. */
 int plog_truncate_all(struct plog *l, int64_t offset) must_use;
+
+/* ---- flush.messages and flush.ms ----------------------------------------------------------------------------- */
+
+/* With flush.messages=N at most N - 1 records that were answered for or committed are not on the disk. An append that
+ * would make more starts a flush and is `held`; when the flush has ended, the function given to logmgr_on_flushed() is
+ * called. Is everything below `offset` safe in that sense? *done false and OK: not yet; ERR_OFFLINE, ERR_CLOSED: it
+ * will never be known to be. */
+int     plog_is_safe(struct plog *l, int64_t offset, bool *done) must_use;
+int64_t plog_synced(struct plog *l);            /* all below has been synced */
 
 /* ---- read ---------------------------------------------------------------------------------------------------- */
 

@@ -6,7 +6,6 @@
 #include "storage/plog_impl.h"
 
 #include "storage/killpoint.h"
-#include "storage/syncer.h"
 
 /* What the append needs to know about the bytes, found before the lock is taken. The leader's offsets count from 0 here
  * and get the log end added; a follower's are final. */
@@ -228,7 +227,7 @@ static int lead(struct plog *l, const struct plog_append *in, struct chunk *c, s
         return OK;
     assign_offsets(c, l->off.leo, in->leader_epoch);
     TRY(plog_check(l, append_chunk(l, c, out), "append"));
-    syncer_note(l->dir->syncer, l, l->dir->opts.sync_checkpoint_ms, true);
+    plog_note_append(l);
     return OK;
 }
 
@@ -242,6 +241,7 @@ int plog_append(struct plog *l, const struct plog_append *in, struct plog_append
     lock_take(&l->lock);
     rc = lead(l, in, &c, out);
     out->offsets = plog_offsets(l);
+    out->held = out->last_offset >= l->safe;
     lock_drop(&l->lock);
     return rc;
 }
@@ -295,7 +295,7 @@ static int follow(struct plog *l, struct bytes in, struct plog_appended *out)
             return ERR_RANGE;
         TRY(plog_check(l, append_chunk(l, &c, out), "append"));
     }
-    syncer_note(l->dir->syncer, l, l->dir->opts.sync_checkpoint_ms, true);
+    plog_note_append(l);
     return OK;
 }
 
@@ -308,6 +308,7 @@ int plog_append_follower(struct plog *l, struct bytes in, struct plog_appended *
     lock_take(&l->lock);
     rc = follow(l, in, out);
     out->offsets = plog_offsets(l);
+    out->held = out->last_offset >= l->safe;
     lock_drop(&l->lock);
     return rc;
 }

@@ -29,6 +29,8 @@ struct plog {
     struct log_opts opts;
     struct producers producers;
     int64_t         recovery_point;     /* all below is on disk */
+    int64_t         synced;             /* all below is in .log on the disk; at or above recovery_point */
+    int64_t         flushed_base;       /* the segment whose directory entry plog_flush() made durable; -1 */
     int64_t         old_snapshot;       /* a snapshot that is no segment's and goes with the next sync; -1 */
     bool            epochs_dirty;       /* not yet in leader-epoch-checkpoint */
     bool            deleted;            /* its directory has another name now; this one may be a new log's */
@@ -41,6 +43,7 @@ struct plog {
     struct segment **segs;              /* by base offset; the last is appended to; never empty once open */
     size_t          n, cap;
     struct plog_offsets off;            /* only offsets_move() writes it; hw and lso: under `view` alone */
+    int64_t         safe;               /* flush.messages lets what is below be answered for and committed */
     int64_t         size_bytes;
     struct epochs   epochs;
     struct uuid     topic_id;
@@ -51,6 +54,12 @@ struct plog {
     _Atomic int64_t sync_due_ns;        /* 0: not waiting */
     bool            sync_data;          /* also what is in the active segment */
     struct plog    *sync_prev, *sync_next;
+    /* under the flusher's lock, but for flush_due_ns, which may be read without it */
+    enum { FLUSH_NONE, FLUSH_TIMED, FLUSH_QUEUED, FLUSH_RUNNING } flush_state;
+    bool            flush_again;        /* RUNNING: wanted meanwhile */
+    int64_t         flush_later_ns;     /* RUNNING: to be TIMED afterwards; 0 not */
+    _Atomic int64_t flush_due_ns;       /* TIMED: when; else 0 */
+    struct plog    *flush_prev, *flush_next;
 };
 
 /* ---- plog.c -------------------------------------------------------------------------------------------------- */
@@ -66,6 +75,14 @@ struct segment *plog_active(const struct plog *l);              /* [log] */
 struct segment *plog_segment_at(struct plog *l, int64_t offset, uint32_t *size, int64_t *next_base);
 /* [log] New files, epochs or a rolled segment are to be made durable soon. */
 void plog_dirty(struct plog *l);
+
+/* ---- plog_flush.c -------------------------------------------------------------------------------------------- */
+void plog_flush_init(struct plog *l);           /* [log] once, when the log has been loaded or made */
+void plog_leo_moved(struct plog *l, int64_t from, int64_t to);          /* [log] and [view]; for offsets_move() */
+void plog_synced_up(struct plog *l, int64_t upto, uint32_t cuts);       /* [log] all below upto is on the disk now */
+void plog_flush_due(struct plog *l);            /* [log] asks for the flush that the options want */
+void plog_note_append(struct plog *l);          /* [log] after each append: what must be synced, by when */
+int  plog_flush(struct plog *l) must_use;       /* syncs .log up to the present end; no lock is held in the fsync */
 
 /* ---- plog_roll.c --------------------------------------------------------------------------------------------- */
 int  plog_roll(struct plog *l, int64_t base) must_use;          /* [log] a new active segment that begins at base */

@@ -131,6 +131,8 @@ int plog_load(struct plog *l, struct load_result *out)
     ld.buf = malloc(SCAN_BUFFER);
     lock_take(&l->lock);
     rc = ld.buf != NULL ? load_steps(&ld) : ERR_NOMEM;
+    if (rc == OK)
+        plog_flush_init(l);
     if (rc == OK && (l->recovery_point < l->off.leo || l->epochs_dirty || l->files_dirty))
         plog_dirty(l);
     lock_drop(&l->lock);

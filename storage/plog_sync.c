@@ -212,6 +212,7 @@ void plog_sync_done(struct sync_item *it)
     lock_take(&l->lock);
     if (it->upto > l->recovery_point && it->cuts == l->cuts && !l->truncating)
         l->recovery_point = it->upto;
+    plog_synced_up(l, it->upto, it->cuts);
     lock_drop(&l->lock);
     it->epochs = it->files = false;     /* nothing to undo any more */
 }

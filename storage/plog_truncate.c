@@ -304,8 +304,10 @@ int plog_truncate_all(struct plog *l, int64_t offset)
         rc = plog_usable(l);
     if (rc == OK)
         rc = broken(l, start_anew(l, offset));
-    if (rc == OK)
+    if (rc == OK) {
         l->recovery_point = offset;     /* there is nothing to recover */
+        plog_flush_init(l);
+    }
     truncation_over(l);
     lock_drop(&l->lock);
     return rc;

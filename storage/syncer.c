@@ -22,6 +22,7 @@ struct syncer {
     struct logdir   *dir;
     syncer_round_fn *after;
     void            *arg;
+    struct flusher  *flusher;           /* fixed */
     pthread_t        thread;
     bool             running;           /* the caller's of start and stop */
     /* under `lock` (class logsync) */
@@ -73,6 +74,22 @@ void syncer_note_dir(struct syncer *s)
     lock_take(&s->lock);
     s->dir_dirty = true;
     lock_drop(&s->lock);
+}
+
+void syncer_flush(struct syncer *s, struct plog *l)
+{
+    flusher_want(s != NULL ? s->flusher : NULL, l);
+}
+
+void syncer_flush_by(struct syncer *s, struct plog *l, int64_t delay_ms)
+{
+    flusher_note(s != NULL ? s->flusher : NULL, l, delay_ms);
+}
+
+void syncer_on_flushed(struct syncer *s, flush_done_fn *fn, void *arg)
+{
+    if (s != NULL)
+        flusher_on_done(s->flusher, fn, arg);
 }
 
 /* ---- a round ------------------------------------------------------------------------------------------------- */
@@ -281,6 +298,10 @@ int syncer_new(struct syncer **out, struct logdir *d, syncer_round_fn *after, vo
     s->dir = d;
     s->after = after;
     s->arg = arg;
+    if (flusher_new(&s->flusher, d) != OK) {
+        free(s);
+        return ERR_NOMEM;
+    }
     s->wake_ns = INT64_MIN;             /* nobody sleeps yet: nobody is to be woken */
     lock_init(&s->lock, LOCK_logsync);
     cond_init(&s->wake);
@@ -297,13 +318,14 @@ int syncer_start(struct syncer *s)
         return ERR_SYSTEM;
     }
     s->running = true;
-    return OK;
+    return flusher_start(s->flusher);
 }
 
 void syncer_stop(struct syncer *s)
 {
     struct plog *l, *tmp;
 
+    flusher_stop(s->flusher);
     if (s->running) {
         lock_take(&s->lock);
         s->stop = true;
@@ -330,6 +352,7 @@ void syncer_free(struct syncer **sp)
     if (s == NULL)
         return;
     syncer_stop(s);
+    flusher_free(&s->flusher);
     cond_fini(&s->wake);
     lock_fini(&s->lock);
     free(s);

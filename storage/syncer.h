@@ -1,4 +1,5 @@
-/* storage/syncer.h - the thread of one log directory that makes things durable, in the order of invariant 10.
+/* storage/syncer.h - the thread of one log directory that makes things durable, in the order of invariant 10; and
+ * the threads of group commit beside it.
  *
  * Whoever changed a log notes it here with the time by which it is to be durable. The syncer takes all logs that
  * are due together: files first, each on its own or, when they are many, by one syncfs; then the renames and the
@@ -12,6 +13,7 @@
 #define STORAGE_SYNCER_H
 
 #include "base/err.h"
+#include "storage/flusher.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -32,6 +34,10 @@ int  syncer_new(struct syncer **out, struct logdir *d, syncer_round_fn *after, v
 int  syncer_start(struct syncer *s) must_use;                   /* the thread; before, notes only gather */
 /* data: what is in the active segment too, not only new files, epochs and what was rolled. s NULL: no effect. */
 void syncer_note(struct syncer *s, struct plog *l, int64_t delay_ms, bool data);
+/* Group commit (storage/flusher.h): now, or in delay_ms at the latest. */
+void syncer_flush(struct syncer *s, struct plog *l);
+void syncer_flush_by(struct syncer *s, struct plog *l, int64_t delay_ms);
+void syncer_on_flushed(struct syncer *s, flush_done_fn *fn, void *arg);         /* flusher_on_done() */
 void syncer_note_dir(struct syncer *s);         /* entries of the log directory itself have changed */
 /* Ends the thread after the round that runs; what still waits is forgotten. */
 void syncer_stop(struct syncer *s);

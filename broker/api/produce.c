@@ -3,6 +3,7 @@
  *   decode -> for each partition: shape of the set, partition here?, records_validate(), partition_append()
  *          -> acks 0: nothing, or the connection closes when one failed
  *             acks 1: answer      acks -1: answer when committed; else park with ids and offsets only, body given back
+ *             both: where flush.messages holds an append, it is first waited for until its flush has ended
  *
  * Nothing is allocated but from the request's arena, and no lock is held but for the append itself.
  */
@@ -28,25 +29,38 @@
 #define record_err_out produce_response_batch_index_and_error_message
 #define node_out       produce_response_node_endpoint
 
-/* A successful append that acks=all waits for. */
+/* A successful append that is waited for. */
 struct pending {
     struct partition *p;                /* reference */
     struct part_out  *out;
-    int64_t           offset;           /* committed when HW has come here */
+    int64_t           offset;           /* its end: safe, committed when the log has come here */
+};
+
+enum wait_step { WAIT_SAFE, WAIT_COMMITTED, WAIT_STEPS_N };
+
+struct wait {
+    struct delayed  delayed;            /* first: ready() and done() get this */
+    struct produce *pr;
 };
 
 /* One Produce request. In the request's arena. */
 struct produce {
-    struct delayed          delayed;    /* first: done() gets this */
     struct broker          *b;
     struct request         *r;
     struct produce_request  in;
     struct produce_response out;
     int64_t                 now_ms;
     bool                    failed;     /* a partition has an error */
-    struct pending         *pending;
+    size_t                  parts_n;    /* partitions in the request */
+    struct pending         *pending;    /* room for parts_n; NULL until one is needed */
     size_t                  pending_n;
+    bool                    held;       /* one of them is held for a flush */
+    struct watch           *watches;    /* pending_n */
+    struct wait             wait[WAIT_STEPS_N];
+    enum wait_step          step;       /* that is waited in; fixed while parked */
     enum delayed_why        why;
+    _Atomic(struct wait *)  waits_in;   /* the present wait, for when the connection dies */
+    atomic_bool             closed;
 };
 
 static const struct str admin_client = { "__admin_client", 14 };
@@ -126,15 +140,23 @@ static int16_t append(struct produce *pr, struct partition *p, const struct vali
 {
     struct plog_append in = { .p = v->p, .len = v->len };
     struct plog_appended done;
-    int16_t kerr = partition_append(p, &in, pr->in.acks, &done);
+    int16_t kerr;
 
+    if (pr->in.acks != 0 && pr->pending == NULL) {
+        pr->pending = arena_array(&pr->r->arena, pr->parts_n, sizeof *pr->pending);
+        if (pr->pending == NULL)
+            return KERR_UNKNOWN_SERVER_ERROR;
+    }
+    kerr = partition_append(p, &in, pr->in.acks, &done);
     if (kerr != KERR_NONE)
         return kerr;
     out->base_offset = done.base_offset;
     out->log_append_time_ms = done.duplicate ? done.timestamp : v->append_time_ms;
     out->log_start_offset = done.offsets.start;
-    if (pr->in.acks == -1 && done.offsets.hw <= done.last_offset)
+    if ((pr->in.acks != 0 && done.held) || (pr->in.acks == -1 && done.offsets.hw <= done.last_offset)) {
+        pr->held |= done.held;
         pr->pending[pr->pending_n++] = (struct pending){ partition_ref(p), out, done.last_offset + 1 };
+    }
     return KERR_NONE;
 }
 
@@ -255,39 +277,73 @@ static void finish(struct produce *pr)
     API_REPLY(r, produce_response, &pr->out);
 }
 
-/* ---- acks=all ---------------------------------------------------------------------------------------------------- */
+/* ---- waiting ----------------------------------------------------------------------------------------------------- */
+
+static int16_t pending_state(const struct produce *pr, const struct pending *w, bool *done)
+{
+    return pr->step == WAIT_SAFE ? partition_safe(w->p, w->offset, done) : partition_committed(w->p, w->offset, done);
+}
 
 static bool wait_ready(struct delayed *d, const struct watch *which)
 {
-    struct produce *pr = (struct produce *)d;
+    const struct produce *pr = ((struct wait *)d)->pr;
 
     (void)which;
     for (size_t i = 0; i < pr->pending_n; i++) {
         bool done;
 
-        (void)partition_committed(pr->pending[i].p, pr->pending[i].offset, &done);
+        (void)pending_state(pr, &pr->pending[i], &done);
         if (!done)
             return false;
     }
     return true;
 }
 
+/* What has failed, or has not come in time, is answered and no longer waited for. *rest: something is not committed. */
+static void settle_pending(struct produce *pr, bool *rest)
+{
+    size_t n = 0;
+
+    *rest = false;
+    for (size_t i = 0; i < pr->pending_n; i++) {
+        struct pending *w = &pr->pending[i];
+        bool done;
+        int16_t kerr = pending_state(pr, w, &done);
+
+        if (!done)
+            kerr = KERR_REQUEST_TIMED_OUT;
+        if (kerr == KERR_NONE && pr->step == WAIT_SAFE && pr->in.acks == -1) {
+            kerr = partition_committed(w->p, w->offset, &done);
+            if (!done) {
+                *rest = true;
+                pr->pending[n++] = *w;
+                continue;
+            }
+        }
+        if (kerr != KERR_NONE)
+            fail(pr, w->out, kerr);
+        partition_unref(&w->p);
+    }
+    pr->pending_n = n;
+}
+
+static void wait_begin(struct produce *pr, enum wait_step step);
+
 /* On an IO thread: what has become of each. */
 static void wait_finish(struct broker *b, struct request *r)
 {
     struct produce *pr = r->state;
+    bool rest;
 
     (void)b;
+    settle_pending(pr, &rest);
+    if (pr->why != DELAYED_CLOSED && pr->why != DELAYED_STOPPED && rest) {
+        wait_begin(pr, WAIT_COMMITTED);
+        return;
+    }
     for (size_t i = 0; i < pr->pending_n; i++) {
-        struct pending *w = &pr->pending[i];
-        bool done;
-        int16_t kerr = partition_committed(w->p, w->offset, &done);
-
-        if (!done)
-            kerr = KERR_REQUEST_TIMED_OUT;
-        if (kerr != KERR_NONE)
-            fail(pr, w->out, kerr);
-        partition_unref(&w->p);
+        fail(pr, pr->pending[i].out, KERR_REQUEST_TIMED_OUT);
+        partition_unref(&pr->pending[i].p);
     }
     if (pr->why == DELAYED_CLOSED)
         request_close(r, NULL);
@@ -297,39 +353,60 @@ static void wait_finish(struct broker *b, struct request *r)
 
 static void wait_done(struct delayed *d, enum delayed_why why)
 {
-    struct produce *pr = (struct produce *)d;
+    struct produce *pr = ((struct wait *)d)->pr;
 
     pr->why = why;
     request_resume(pr->r, wait_finish);
 }
 
+/* Ends the wait that there is now; one that begins later sees that the connection is gone. */
 static void wait_closed(struct request *r, void *arg)
 {
+    struct produce *pr = arg;
+    struct wait *w;
+
     (void)r;
-    purgatory_end(arg, DELAYED_CLOSED);
+    atomic_store(&pr->closed, true);
+    w = atomic_load(&pr->waits_in);
+    if (w != NULL)
+        purgatory_end(&w->delayed, DELAYED_CLOSED);
+}
+
+/* A flush ends by itself, well or not: only the wait for other replicas has the client's limit. */
+static void wait_begin(struct produce *pr, enum wait_step step)
+{
+    struct wait *w = &pr->wait[step];
+
+    w->pr = pr;
+    w->delayed.ready = wait_ready;
+    w->delayed.done = wait_done;
+    w->delayed.watches = pr->watches;
+    w->delayed.watches_n = pr->pending_n;
+    for (size_t i = 0; i < pr->pending_n; i++)
+        pr->watches[i].list = &pr->pending[i].p->produces;
+    pr->step = step;
+    purgatory_init(replicas_produce_purgatory(pr->b->replicas), &w->delayed);
+    atomic_store(&pr->waits_in, w);
+    if (atomic_load(&pr->closed))
+        purgatory_end(&w->delayed, DELAYED_CLOSED);
+    purgatory_park(&w->delayed, step == WAIT_SAFE ? INT32_MAX : pr->in.timeout_ms);
 }
 
 /* Parks the request. What it still needs of the body is copied, and the body goes back. */
-static int wait_for_commit(struct produce *pr)
+static int wait_for_pending(struct produce *pr)
 {
     struct request *r = pr->r;
 
-    pr->delayed.watches = arena_array(&r->arena, pr->pending_n, sizeof *pr->delayed.watches);
-    if (pr->delayed.watches == NULL)
+    pr->watches = arena_array(&r->arena, pr->pending_n, sizeof *pr->watches);
+    if (pr->watches == NULL)
         return ERR_NOMEM;
-    for (size_t i = 0; i < pr->pending_n; i++)
-        pr->delayed.watches[i].list = &pr->pending[i].p->produces;
-    pr->delayed.watches_n = pr->pending_n;
     for (int32_t i = 0; i < pr->out.responses_n; i++)
         TRY(arena_str(&r->arena, pr->out.responses[i].name, &pr->out.responses[i].name));
     request_release_body(r);
-    pr->delayed.ready = wait_ready;
-    pr->delayed.done = wait_done;
     r->state = pr;
-    purgatory_init(replicas_produce_purgatory(pr->b->replicas), &pr->delayed);
-    if (!request_on_close(r, wait_closed, &pr->delayed))
-        purgatory_end(&pr->delayed, DELAYED_CLOSED);
-    purgatory_park(&pr->delayed, pr->in.timeout_ms);
+    if (!request_on_close(r, wait_closed, pr))
+        atomic_store(&pr->closed, true);
+    wait_begin(pr, pr->held ? WAIT_SAFE : WAIT_COMMITTED);
     return OK;
 }
 
@@ -354,14 +431,12 @@ static int do_all(struct produce *pr)
 {
     bool refused = pr->in.transactional_id.p == NULL && has_transaction(&pr->in, pr->r->version);
     struct arena *a = &pr->r->arena;
-    size_t total = 0;
 
     for (int32_t i = 0; i < pr->in.topic_data_n; i++)
-        total += (size_t)pr->in.topic_data[i].partition_data_n;
+        pr->parts_n += (size_t)pr->in.topic_data[i].partition_data_n;
     pr->out.responses_n = pr->in.topic_data_n;
     pr->out.responses = arena_array(a, (size_t)pr->in.topic_data_n, sizeof *pr->out.responses);
-    pr->pending = pr->in.acks == -1 ? arena_array(a, total, sizeof *pr->pending) : NULL;
-    if (pr->out.responses == NULL || (pr->in.acks == -1 && pr->pending == NULL))
+    if (pr->out.responses == NULL)
         return ERR_NOMEM;
     for (int32_t i = 0; i < pr->in.topic_data_n; i++) {
         const struct topic_in *t = &pr->in.topic_data[i];
@@ -405,7 +480,7 @@ void api_produce(struct broker *b, struct request *r)
     produce_response_init(&pr->out);
     rc = do_all(pr);
     if (rc == OK && pr->pending_n > 0)
-        rc = wait_for_commit(pr);
+        rc = wait_for_pending(pr);
     else if (rc == OK)
         finish(pr);
     if (rc == OK)

@@ -83,6 +83,8 @@ void partition_log_opts(const struct topic_config *tc, struct log_opts *out)
     out->retention_ms = tc->retention_ms;
     out->retention_bytes = tc->retention_bytes;
     out->file_delete_delay_ms = tc->file_delete_delay_ms;
+    out->flush_messages = tc->flush_messages;
+    out->flush_ms = tc->flush_ms > 0 ? tc->flush_ms : 0;
     out->delete_policy = (tc->cleanup & CLEANUP_DELETE) != 0;
 }
 
@@ -133,15 +135,39 @@ void partition_wake(struct partition *p)
     purgatory_wake(replicas_produce_purgatory(p->home), &p->produces);
 }
 
-/* Alone in the ISR, what is in the log is committed. True when the high watermark has moved. */
+/* Alone in the ISR, what is in the log is committed, as far as flush.messages lets it be. True when the high watermark
+ * has moved. */
 static bool advance_hw(struct partition *p, int64_t leo, struct plog_offsets *now)
 {
+    struct plog_offsets after;
+    int64_t bytes = p->uncommitted_bytes, before;
+
     lock_assert(&p->lock);
-    if (atomic_load_explicit(&p->isr_n, memory_order_relaxed) != 1 || !plog_set_hw(p->log, leo, now))
+    if (atomic_load_explicit(&p->isr_n, memory_order_relaxed) != 1)
         return false;
-    atomic_fetch_add_explicit(&p->committed_bytes, p->uncommitted_bytes, memory_order_relaxed);
-    p->uncommitted_bytes = 0;
+    before = plog_offsets(p->log).hw;
+    if (!plog_set_hw(p->log, leo, &after))
+        return false;
+    if (after.hw < after.leo)           /* not all of it: about so much */
+        bytes = (int64_t)((double)bytes * (double)(after.hw - before) / (double)(after.leo - before));
+    atomic_fetch_add_explicit(&p->committed_bytes, bytes, memory_order_relaxed);
+    p->uncommitted_bytes -= bytes;
+    if (now != NULL)
+        *now = after;
     return true;
+}
+
+void partition_flushed(struct partition *p)
+{
+    bool moved = false;
+
+    lock_take(&p->lock);
+    if (partition_standing(p).role == ROLE_LEADER)
+        moved = advance_hw(p, plog_offsets(p->log).leo, NULL);
+    lock_drop(&p->lock);
+    if (moved)
+        purgatory_wake(replicas_fetch_purgatory(p->home), &p->fetches);
+    purgatory_wake(replicas_produce_purgatory(p->home), &p->produces);
 }
 
 int partition_become(struct partition *p, int32_t self, int32_t controller_epoch,
@@ -269,18 +295,34 @@ int16_t partition_append(struct partition *p, struct plog_append *in, int16_t ac
     return partition_log_error(rc);
 }
 
+int16_t partition_safe(struct partition *p, int64_t offset, bool *done)
+{
+    int rc;
+
+    if (partition_standing(p).role != ROLE_LEADER) {
+        *done = true;
+        return KERR_NOT_LEADER_OR_FOLLOWER;
+    }
+    rc = plog_is_safe(p->log, offset, done);
+    *done |= rc != OK;
+    return partition_log_error(rc);
+}
+
 int16_t partition_committed(struct partition *p, int64_t offset, bool *done)
 {
-    int16_t kerr = KERR_NONE;
+    int16_t kerr;
+    bool safe;
 
     *done = true;
     lock_take(&p->lock);
-    if (partition_standing(p).role != ROLE_LEADER)
+    if (partition_standing(p).role != ROLE_LEADER) {
         kerr = KERR_NOT_LEADER_OR_FOLLOWER;
-    else if (plog_offsets(p->log).hw < offset)
-        *done = false;
-    else if (partition_isr_short(p))
-        kerr = KERR_NOT_ENOUGH_REPLICAS_AFTER_APPEND;
+    } else if (plog_offsets(p->log).hw >= offset) {
+        kerr = partition_isr_short(p) ? KERR_NOT_ENOUGH_REPLICAS_AFTER_APPEND : KERR_NONE;
+    } else {
+        kerr = partition_log_error(plog_is_safe(p->log, offset, &safe));
+        *done = kerr != KERR_NONE;
+    }
     lock_drop(&p->lock);
     return kerr;
 }

@@ -114,6 +114,13 @@ bool partition_isr_short(struct partition *p);
  * (NOT_ENOUGH_REPLICAS). Wakes the fetches that wait. */
 int16_t partition_append(struct partition *p, struct plog_append *in, int16_t acks, struct plog_appended *out);
 
+/* For an append that is held: may it be answered for, as far as the flush settings go? *done says whether the question
+ * is decided; the result is NONE, KAFKA_STORAGE_ERROR or NOT_LEADER_OR_FOLLOWER. */
+int16_t partition_safe(struct partition *p, int64_t offset, bool *done);
+
+/* A flush of the log has ended: the high watermark moves, and who waits looks again. No lock may be held. */
+void partition_flushed(struct partition *p);
+
 /* For acks=all after an append: is everything below `offset` committed? *done says whether the question is decided;
  * the result is NONE, NOT_ENOUGH_REPLICAS_AFTER_APPEND or NOT_LEADER_OR_FOLLOWER. */
 int16_t partition_committed(struct partition *p, int64_t offset, bool *done);

@@ -136,6 +136,16 @@ struct partition *replicas_find(struct replicas *rs, struct str topic, int32_t i
     return NULL;
 }
 
+/* flush_done_fn */
+static void on_flushed(void *arg, struct plog *log)
+{
+    struct partition *p = map_get(arg, plog_topic(log), plog_partition(log));
+
+    if (p != NULL && p->log == log)
+        partition_flushed(p);
+    partition_unref(&p);
+}
+
 /* ---- LeaderAndIsr ---------------------------------------------------------------------------------------------- */
 
 #define lai_topic leader_and_isr_request_leader_and_isr_topic_state
@@ -441,7 +451,9 @@ int replicas_new(struct replicas **out, const struct replicas_opts *opts)
         rc = purgatory_new(&rs->produces, opts->timer);
     if (rc == OK)
         rc = fetch_sessions_new(&rs->sessions, opts->cfg->max_incremental_fetch_session_cache_slots);
-    if (rc != OK)
+    if (rc == OK)
+        logmgr_on_flushed(opts->logs, on_flushed, rs);
+    else
         replicas_free(&rs);
     *out = rs;
     return rc;
@@ -462,6 +474,7 @@ void replicas_free(struct replicas **rsp)
 
     if (rs == NULL)
         return;
+    logmgr_on_flushed(rs->opts.logs, NULL, NULL);
     for (int i = 0; i < MAP_SHARDS; i++) {
         struct map_shard *s = &rs->shard[i];
         struct partition *p, *next;

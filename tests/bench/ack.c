@@ -1,11 +1,12 @@
 /* tests/bench/ack.c - time to acknowledgement of Produce requests of one record; and requests at full speed.
  *
- *   ack PORT TOPIC ACKS RATE COUNT [SIZE]
+ *   ack PORT TOPIC ACKS RATE COUNT [SIZE [PRODUCERS]]
  *
  * One connection, one partition (0), records of SIZE bytes (100). RATE requests a second, each sent at its time whether
  * the one before was answered or not (so a stall is counted for everyone who had to wait); RATE 0: always DEPTH under
- * way. ACKS is 1 or -1. Prints: p50 p99 p99.9 max in microseconds, requests a second. The server may be `floors echo`
- * too: it only needs to answer frames with frames.
+ * way. With PRODUCERS, that many connections, each with one request under way, share COUNT. ACKS is 1 or -1. Prints:
+ * p50 p99 p99.9 max in microseconds, requests a second. The server may be `floors echo` too: it only needs to answer
+ * frames with frames.
  */
 #include "base/bytes.h"
 #include "base/clock.h"
@@ -205,6 +206,37 @@ static void drive(struct run *r, struct frame *f, int64_t rate, size_t topic_len
     }
 }
 
+/* Every connection has one request under way, until all have had their share. */
+static void drive_many(struct run *r, size_t n, struct frame *f, size_t topic_len)
+{
+    struct pollfd *p = calloc(n, sizeof *p);
+    size_t left = n;
+
+    if (p == NULL)
+        exit(2);
+    for (size_t i = 0; i < n; i++)
+        p[i] = (struct pollfd){ .fd = r[i].fd, .events = POLLIN };
+    for (bool first = true; left > 0; first = false) {
+        if (!first && poll(p, n, -1) <= 0)
+            continue;
+        for (size_t i = 0; i < n; i++) {
+            if (p[i].revents != 0)
+                take_answers(&r[i], topic_len);
+            if (r[i].answered < r[i].sent || p[i].fd < 0)
+                continue;
+            if (r[i].sent == r[i].count) {
+                p[i].fd = -1;
+                left--;
+                continue;
+            }
+            r[i].due_ns[r[i].sent++] = mono_ns();
+            if (write(r[i].fd, f->bytes, f->n) != (ssize_t)f->n)
+                exit(1);
+        }
+    }
+    free(p);
+}
+
 static int by_value(const void *a, const void *b)
 {
     int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
@@ -213,32 +245,47 @@ static int by_value(const void *a, const void *b)
 
 int main(int argc, char **argv)
 {
-    static struct run r;
+    size_t count, producers, topic_len;
     struct frame f = { .n = 0 };
-    int64_t rate, start;
+    int64_t rate, start, *due_ns, *took_ns;
+    struct run *r;
     double seconds;
 
     if (argc < 6) {
-        fprintf(stderr, "usage: ack PORT TOPIC ACKS RATE COUNT [SIZE]\n");
+        fprintf(stderr, "usage: ack PORT TOPIC ACKS RATE COUNT [SIZE [PRODUCERS]]\n");
         return 2;
     }
+    topic_len = strlen(argv[2]);
     rate = strtoll(argv[4], NULL, 10);
-    r.count = strtoul(argv[5], NULL, 10);
-    r.due_ns = calloc(r.count, sizeof *r.due_ns);
-    r.took_ns = calloc(r.count, sizeof *r.took_ns);
-    if (r.count == 0 || r.due_ns == NULL || r.took_ns == NULL)
+    producers = argc > 7 ? strtoul(argv[7], NULL, 10) : 1;
+    count = strtoul(argv[5], NULL, 10) / producers * producers;
+    due_ns = calloc(count + 1, sizeof *due_ns);
+    took_ns = calloc(count + 1, sizeof *took_ns);
+    r = calloc(producers, sizeof *r);
+    if (count == 0 || due_ns == NULL || took_ns == NULL || r == NULL)
         return 2;
     make_request(&f, argv[2], (int)strtol(argv[3], NULL, 10), argc > 6 ? strtoul(argv[6], NULL, 10) : 100);
-    r.fd = open_connection((uint16_t)strtoul(argv[1], NULL, 10));
+    for (size_t i = 0; i < producers; i++) {
+        size_t share = count / producers;
+
+        r[i].fd = open_connection((uint16_t)strtoul(argv[1], NULL, 10));
+        r[i].count = share;
+        r[i].due_ns = due_ns + i * share;
+        r[i].took_ns = took_ns + i * share;
+    }
     start = mono_ns();
-    drive(&r, &f, rate, strlen(argv[2]));
+    if (argc > 7)
+        drive_many(r, producers, &f, topic_len);
+    else
+        drive(r, &f, rate, topic_len);
     seconds = (double)(mono_ns() - start) / 1e9;
-    qsort(r.took_ns, r.count, sizeof *r.took_ns, by_value);
-    printf("%.1f %.1f %.1f %.1f %.0f\n", (double)r.took_ns[r.count / 2] / 1e3,
-           (double)r.took_ns[r.count * 99 / 100] / 1e3, (double)r.took_ns[r.count * 999 / 1000] / 1e3,
-           (double)r.took_ns[r.count - 1] / 1e3, (double)r.count / seconds);
-    free(r.due_ns);
-    free(r.took_ns);
-    close(r.fd);
+    qsort(took_ns, count, sizeof *took_ns, by_value);
+    printf("%.1f %.1f %.1f %.1f %.0f\n", (double)took_ns[count / 2] / 1e3, (double)took_ns[count * 99 / 100] / 1e3,
+           (double)took_ns[count * 999 / 1000] / 1e3, (double)took_ns[count - 1] / 1e3, (double)count / seconds);
+    for (size_t i = 0; i < producers; i++)
+        close(r[i].fd);
+    free(r);
+    free(due_ns);
+    free(took_ns);
     return 0;
 }

@@ -213,21 +213,26 @@ static int record_in_segment(struct segment *s, uint32_t size, int64_t ts, int64
 
 typedef int time_search_fn(struct plog *l, int64_t start, int64_t ts, struct plog_at *out);
 
+/* As Apache Kafka answers: of a segment that has no timestamps (emptied by the cleaner, or of format 0) the time of its
+ * file counts, and if that is late enough nothing is found, whatever comes after. */
 static int first_at_or_after(struct plog *l, int64_t start, int64_t ts, struct plog_at *out)
 {
-    struct segment **v;
+    bool found = false, hidden = false;
     struct time_index_entry max;
+    struct segment **v;
     uint32_t *sizes;
-    bool found = false;
+    int64_t mtime;
     size_t n;
     int rc;
 
     TRY(list_segments(l, true, &v, &sizes, &n));
     rc = OK;
-    for (size_t i = 0; i < n && rc == OK && !found; i++) {
+    for (size_t i = 0; i < n && rc == OK && !found && !hidden; i++) {
         rc = segment_max(v[i], &max);
         if (rc == OK && max.timestamp >= ts)
             rc = record_in_segment(v[i], sizes[i], ts, start, out, &found);
+        else if (rc == OK && max.timestamp < 0)
+            hidden = segment_mtime_ms(v[i], &mtime) == OK && mtime >= ts;
     }
     drop_segments(v, sizes, n);
     return rc;

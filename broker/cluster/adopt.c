@@ -5,6 +5,9 @@
  * 3. one transaction: /config/topics/<T> where settings are known, /brokers/topics/<T> and the state of each partition
  * 4. one line for each topic
  *
+ * Leader epochs rise for all partitions of a broker when it comes and goes; so a log without any (one of an old format)
+ * gets the least of those that the others have, which is no later than its own was, or hardly ever.
+ *
  * A partition number that no directory has, below one that is there, becomes an empty partition, as Apache Kafka makes
  * one when a directory has been removed; so keys go on going to the partition they went to.
  */
@@ -31,7 +34,7 @@ struct part {
     struct str  topic;
     int32_t     index;
     struct uuid id;                     /* zero: none */
-    int32_t     epoch;                  /* -1: none */
+    int32_t     epoch;                  /* -1: none, until settle_epochs() */
 };
 
 struct topic {
@@ -50,6 +53,7 @@ struct adoption {
     size_t               n, cap;
     struct topic        *topics;
     size_t               topics_n;
+    int32_t              least_epoch;   /* for logs that have none */
     struct dir_scan_rest rest;
     bool                 held;          /* retention was switched off for topics whose settings are not known */
 };
@@ -112,6 +116,19 @@ static int by_place(const void *x, const void *y)
     return d != 0 ? d : (a->index > b->index) - (a->index < b->index);
 }
 
+static void settle_epochs(struct adoption *a)
+{
+    int32_t least = INT32_MAX;
+
+    for (size_t i = 0; i < a->n; i++)
+        if (a->parts[i].epoch >= 0 && a->parts[i].epoch < least)
+            least = a->parts[i].epoch;
+    a->least_epoch = least < INT32_MAX ? least : 0;
+    for (size_t i = 0; i < a->n; i++)
+        if (a->parts[i].epoch < 0)
+            a->parts[i].epoch = a->least_epoch;
+}
+
 static int collect(struct adoption *a)
 {
     for (size_t i = 0; i < a->o->dirs_n; i++) {
@@ -128,6 +145,7 @@ static int collect(struct adoption *a)
     a->topics = arena_array(&a->arena, a->n + 1, sizeof *a->topics);
     if (a->topics == NULL)
         return ERR_NOMEM;
+    settle_epochs(a);
     for (size_t i = 0; i < a->n; i++) {
         struct topic *t = &a->topics[a->topics_n];
 
@@ -295,7 +313,7 @@ static int write_configs(struct adoption *a, const struct topic *t, struct store
 static int write_state(struct adoption *a, const struct topic *t, int32_t index, int32_t epoch, struct store_call *call)
 {
     int32_t id = a->o->broker_id;
-    struct znode_state s = { .leader = id, .leader_epoch = epoch > 0 ? epoch : 0, .isr = { &id, 1 } };
+    struct znode_state s = { .leader = id, .leader_epoch = epoch, .isr = { &id, 1 } };
     char *text = znode_state_write(&s);
 
     if (text == NULL)
@@ -328,7 +346,7 @@ static int write_topic(struct adoption *a, const struct topic *t, struct store_c
     store_create(call, zpath_partitions(t->name).z, (struct bytes){ NULL, 0 }, 0);
     free(text);
     for (int32_t i = 0; i < n && rc == OK; i++) {
-        int32_t epoch = -1;
+        int32_t epoch = a->least_epoch;
 
         for (; at < t->n && t->parts[at].index == i; at++)          /* twice: in two directories; loading refuses it */
             epoch = t->parts[at].epoch > epoch ? t->parts[at].epoch : epoch;
@@ -376,10 +394,8 @@ static void tell_topic(const struct topic *t)
     char id[UUID_TEXT_LEN + 1], epochs[64];
 
     for (size_t i = 0; i < t->n; i++) {
-        int32_t e = t->parts[i].epoch > 0 ? t->parts[i].epoch : 0;
-
-        low = e < low ? e : low;
-        high = e > high ? e : high;
+        low = t->parts[i].epoch < low ? t->parts[i].epoch : low;
+        high = t->parts[i].epoch > high ? t->parts[i].epoch : high;
     }
     uuid_text(t->id, id);
     if (low == high)

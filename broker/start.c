@@ -90,6 +90,15 @@ static int dirs_up(struct daemon *d)
     o.hw_checkpoint_ms = cfg->replica_high_watermark_checkpoint_interval_ms;
     o.start_checkpoint_ms = cfg->log_flush_start_offset_checkpoint_interval_ms;
     o.sync_checkpoint_ms = cfg->log_flush_offset_checkpoint_interval_ms;
+    o.cleaner = (struct cleaner_opts){
+        .enable = cfg->log_cleaner_enable,
+        .threads = cfg->log_cleaner_threads,
+        .map_bytes = cfg->log_cleaner_dedupe_buffer_size,
+        .map_load = cfg->log_cleaner_io_buffer_load_factor,
+        .io_bytes = cfg->log_cleaner_io_buffer_size,
+        .io_bytes_per_s = cfg->log_cleaner_io_max_bytes_per_second,
+        .backoff_ms = cfg->log_cleaner_backoff_ms,
+    };
     o.now_ms = wall_ms;
     return logmgr_open(&o, &d->b.logs);
 }

@@ -151,6 +151,13 @@ int fio_truncate(int fd, int64_t size)
     return r < 0 ? failed() : OK;
 }
 
+void fio_set_mtime(int fd, int64_t ms)
+{
+    const struct timespec t = { .tv_sec = ms / 1000, .tv_nsec = (ms % 1000) * 1000000 };
+
+    (void)futimens(fd, (const struct timespec[2]){ t, t });
+}
+
 enum sync_kind { SYNC_DATA, SYNC_FILE, SYNC_SYSTEM };
 
 static int sync_plainly(int fd, enum sync_kind kind)
@@ -175,6 +182,11 @@ static int sync_or_broken(int fd, enum sync_kind kind)
 int fio_sync(int fd)
 {
     return sync_or_broken(fd, SYNC_DATA);
+}
+
+int fio_sync_dir(int fd)
+{
+    return sync_or_broken(fd, SYNC_FILE);
 }
 
 int fio_sync_path(int dirfd, const char *path, bool directory)

@@ -35,8 +35,11 @@ int fio_pread(int fd, void *p, size_t n, int64_t pos, size_t *got) must_use;    
 int fio_pread_all(int fd, void *p, size_t n, int64_t pos) must_use;         /* ERR_SHORT: the file ends before */
 int fio_pwrite(int fd, const void *p, size_t n, int64_t pos) must_use;      /* all of it, or an error with some of it */
 int fio_truncate(int fd, int64_t size) must_use;
+/* As of then the file was last written; what fails here is not worth a word. */
+void fio_set_mtime(int fd, int64_t ms);
 /* Whatever fails here is ERR_IO: what was to be written may be lost, and trying again would hide it. */
 int fio_sync(int fd) must_use;                                              /* fdatasync */
+int fio_sync_dir(int fd) must_use;                                          /* fsync of an open directory */
 int fio_sync_path(int dirfd, const char *path, bool directory) must_use;    /* fsync by name; "." is dirfd itself */
 int fio_sync_all(int dirfd) must_use;                                       /* syncfs: all of the file system */
 int fio_rename(int dirfd, const char *from, const char *to) must_use;

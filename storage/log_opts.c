@@ -3,6 +3,8 @@
 
 #include "base/clock.h"
 
+#include <float.h>
+
 void log_opts_init(struct log_opts *o)
 {
     *o = (struct log_opts){
@@ -17,6 +19,10 @@ void log_opts_init(struct log_opts *o)
         .flush_messages = INT64_MAX,
         .flush_ms = INT64_MAX,
         .delete_policy = true,
+        .delete_retention_ms = 24LL * 3600 * 1000,
+        .max_compaction_lag_ms = INT64_MAX,
+        .min_cleanable_ratio = 0.5,
+        .codec = -1,
     };
 }
 
@@ -31,6 +37,15 @@ void logmgr_opts_init(struct logmgr_opts *o)
         .hw_checkpoint_ms = 5000,
         .start_checkpoint_ms = 60000,
         .sync_checkpoint_ms = 60000,
+        .cleaner = {
+            .enable = true,
+            .threads = 1,
+            .map_bytes = 128 << 20,
+            .map_load = 0.9,
+            .io_bytes = 512 << 10,
+            .io_bytes_per_s = DBL_MAX,
+            .backoff_ms = 15000,
+        },
         .now_ms = wall_ms,
     };
 }

@@ -23,9 +23,28 @@ struct log_opts {
     int64_t flush_messages;             /* flush.messages: with n, at most n - 1 records below HW are not synced */
     int64_t flush_ms;                   /* flush.ms: age at which an appended record is synced */
     bool    delete_policy;              /* cleanup.policy contains "delete": retention by time and size */
+    bool    compact_policy;             /* cleanup.policy contains "compact" */
+    /* where compact_policy is set */
+    int64_t delete_retention_ms;        /* delete.retention.ms: how long tombstones and markers stay once seen */
+    int64_t min_compaction_lag_ms;      /* min.compaction.lag.ms */
+    int64_t max_compaction_lag_ms;      /* max.compaction.lag.ms; INT64_MAX: no limit */
+    double  min_cleanable_ratio;        /* min.cleanable.dirty.ratio */
+    int     codec, codec_level;         /* compression.type and its level, for batches of that codec that are written
+                                         * anew; codec -1: the producer's, at its usual level */
 };
 
 void log_opts_init(struct log_opts *o);
+
+/* For the log cleaner. */
+struct cleaner_opts {
+    bool    enable;                     /* log.cleaner.enable */
+    int     threads;                    /* log.cleaner.threads */
+    int64_t map_bytes;                  /* log.cleaner.dedupe.buffer.size: of all threads */
+    double  map_load;                   /* log.cleaner.io.buffer.load.factor */
+    int64_t io_bytes;                   /* log.cleaner.io.buffer.size: of all threads */
+    double  io_bytes_per_s;             /* log.cleaner.io.max.bytes.per.second */
+    int64_t backoff_ms;                 /* log.cleaner.backoff.ms */
+};
 
 /* For the whole log manager. logmgr_opts_init() gives Kafka's defaults; dirs must be set. */
 struct logmgr_opts {
@@ -40,6 +59,7 @@ struct logmgr_opts {
     int64_t start_checkpoint_ms;                /* log.flush.start.offset.checkpoint.interval.ms */
     int64_t sync_checkpoint_ms;                 /* log.flush.offset.checkpoint.interval.ms: age at which appended
                                                  * bytes are synced and the recovery point moves up */
+    struct cleaner_opts cleaner;
     int64_t (*now_ms)(void);                    /* wall clock; tests put their own */
 };
 

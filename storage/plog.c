@@ -27,8 +27,9 @@ struct plog *plog_new(struct logdir *d, struct str topic, int32_t partition, con
     l->partition = partition;
     l->place = (struct place){ d->fd, l->name };
     l->opts = *o;
-    l->old_snapshot = -1;
     l->flushed_base = -1;
+    l->old_snapshot = l->cleaned_to = -1;
+    cond_init(&l->swapped);
     lock_init(&l->lock, LOCK_plog);
     lock_init(&l->view, LOCK_plogview);
     return l;
@@ -56,6 +57,7 @@ void plog_unref(struct plog **lp)
     free(l->segs);
     producers_fini(&l->producers);
     epochs_fini(&l->epochs);
+    cond_fini(&l->swapped);
     lock_fini(&l->view);
     lock_fini(&l->lock);
     free(l->name);

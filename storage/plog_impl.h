@@ -37,6 +37,9 @@ struct plog {
     bool            files_dirty;        /* directory entries or partition.metadata not synced */
     bool            truncating;         /* the recovery point does not move */
     uint32_t        cuts;               /* truncations: a sync that began before one knows the log end no more */
+    bool            swapping;           /* files of segments are being replaced: no segment goes, or is cut */
+    struct cond     swapped;            /* ... no longer */
+    int64_t         cleaned_to;         /* all below is compacted (cleaner-offset-checkpoint); -1: none is */
 
     /* changed under `lock` and `view` (class plogview), read under either */
     struct lock     view;
@@ -90,8 +93,20 @@ int  plog_should_roll(struct plog *l, size_t bytes, int64_t max_timestamp, int64
 int  plog_write_snapshot(struct plog *l, int64_t offset) must_use;      /* [log] of the state now; not synced */
 /* [log] The files of a segment that is no longer in the list get ".deleted" behind their names, and go later. */
 int  plog_doom_files(struct plog *l, const struct segment *s) must_use;
+int  plog_doom_segment(struct plog *l, const struct segment *s, bool snapshot) must_use;    /* false: that one stays */
 int  plog_retain(struct plog *l, int64_t now_ms, size_t *deleted) must_use;     /* one retention run */
 void plog_expire_producers(struct plog *l, int64_t now_ms, int64_t expiration_ms);
+
+/* ---- plog_clean.c -------------------------------------------------------------------------------------------- */
+struct segment_writer;
+
+/* The segment that w has finished takes the place of old[0..n-1], which are neighbours in the log, begin with its
+ * base and do not include the active one; its files get their names, the old ones ".deleted". Readers that hold an old
+ * segment go on with what they have opened. `cuts` is l->cuts of when the old ones were read.
+ * ERR_AGAIN: the log was truncated since, or retention took one of the old: nothing was changed. ERR_CLOSED. */
+int plog_replace_segments(struct plog *l, struct segment **old, size_t n, uint32_t cuts,
+                          struct segment_writer *w) must_use;
+void plog_await_swap(struct plog *l);                           /* [log] returns with l->swapping false */
 
 /* ---- plog_load.c --------------------------------------------------------------------------------------------- */
 struct load_result {

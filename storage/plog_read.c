@@ -48,21 +48,27 @@ static int read_segment(struct segment *s, uint32_t end, int64_t offset, size_t 
 static int read_at(struct plog *l, int64_t offset, int64_t upper, size_t max_bytes, bool at_least_one, int64_t *next,
                    struct plog_read *out)
 {
+    int64_t at = *next, leo;
     struct segment *s;
     uint32_t size, end;
-    int64_t leo;
+    bool again;
     int rc;
 
-    lock_take(&l->view);
-    s = plog_segment_at(l, *next, &size, next);
-    leo = l->off.leo;
-    lock_drop(&l->view);
-    rc = end_position(s, size, *next, upper, leo, &end);
-    if (rc == OK)
-        rc = read_segment(s, end, offset, max_bytes, at_least_one, out);
-    out->segment_base = s->base;
-    out->active_segment = *next < 0;
-    segment_unref(&s);
+    do {
+        lock_take(&l->view);
+        s = plog_segment_at(l, at, &size, next);
+        leo = l->off.leo;
+        lock_drop(&l->view);
+        rc = end_position(s, size, *next, upper, leo, &end);
+        if (rc == OK)
+            rc = read_segment(s, end, offset, max_bytes, at_least_one, out);
+        out->segment_base = s->base;
+        out->active_segment = *next < 0;
+        again = segment_replaced(s);    /* meanwhile: another one is in the list */
+        if (again)
+            plog_read_done(out);
+        segment_unref(&s);
+    } while (again);
     return rc;
 }
 
@@ -148,12 +154,17 @@ static int list_segments(struct plog *l, bool live, struct segment ***v, uint32_
     return OK;
 }
 
-static void drop_segments(struct segment **v, uint32_t *sizes, size_t n)
+/* rc, or ERR_BUSY if one of them was replaced: what was found in it may be wrong. */
+static int drop_segments(struct segment **v, uint32_t *sizes, size_t n, int rc)
 {
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < n; i++) {
+        if (segment_replaced(v[i]))
+            rc = ERR_BUSY;
         segment_unref(&v[i]);
+    }
     free(v);
     free(sizes);
+    return rc;
 }
 
 /* First record of the batch at or above start_offset with a timestamp of at least ts. *found false: there is none. */
@@ -234,8 +245,7 @@ static int first_at_or_after(struct plog *l, int64_t start, int64_t ts, struct p
         else if (rc == OK && max.timestamp < 0)
             hidden = segment_mtime_ms(v[i], &mtime) == OK && mtime >= ts;
     }
-    drop_segments(v, sizes, n);
-    return rc;
+    return drop_segments(v, sizes, n, rc);
 }
 
 static int last_of_all(struct plog *l, int64_t start, int64_t ts, struct plog_at *out)
@@ -259,11 +269,10 @@ static int last_of_all(struct plog *l, int64_t start, int64_t ts, struct plog_at
     }
     if (rc == OK && best.timestamp >= 0)
         rc = record_in_segment(v[at], sizes[at], best.timestamp, start, out, &found);
-    drop_segments(v, sizes, n);
-    return rc;
+    return drop_segments(v, sizes, n, rc);
 }
 
-/* Once more if retention took a segment away meanwhile: the start has risen then. */
+/* Once more if retention took a segment away meanwhile (the start has risen then), or compaction replaced one. */
 static int search_by_time(struct plog *l, time_search_fn *search, int64_t ts, struct plog_at *out)
 {
     int64_t start;
@@ -274,7 +283,7 @@ static int search_by_time(struct plog *l, time_search_fn *search, int64_t ts, st
         *out = (struct plog_at){ -1, -1, -1 };
         start = plog_offsets(l).start;
         rc = search(l, start, ts, out);
-    } while (rc == ERR_NOENT && plog_offsets(l).start > start);
+    } while (rc == ERR_BUSY || (rc == ERR_NOENT && plog_offsets(l).start > start));
     rc = plog_check(l, rc, "searching by time");
     return rc == OK ? plog_usable(l) : rc;
 }
@@ -321,6 +330,6 @@ int plog_segments_before(struct plog *l, int64_t ts_ms, int64_t *out, size_t max
         from--;
         out[(*n)++] = from == segs_n ? off.leo : v[from]->base > off.start ? v[from]->base : off.start;
     }
-    drop_segments(v, sizes, segs_n);
+    (void)drop_segments(v, sizes, segs_n, OK);
     return OK;
 }

@@ -22,6 +22,12 @@ static bool index_full(const struct plog *l, const struct segment *s)
     return s->offsets.on_file + s->offsets.n >= offsets || s->times.on_file + s->times.n + 1 >= times;
 }
 
+/* Only what is no longer in the active segment can be compacted. */
+static int64_t max_age_ms(const struct log_opts *o)
+{
+    return o->compact_policy && o->max_compaction_lag_ms < o->segment_ms ? o->max_compaction_lag_ms : o->segment_ms;
+}
+
 int plog_should_roll(struct plog *l, size_t bytes, int64_t max_timestamp, int64_t last_offset, bool *yes)
 {
     struct segment *s = plog_active(l);
@@ -33,7 +39,7 @@ int plog_should_roll(struct plog *l, size_t bytes, int64_t max_timestamp, int64_
         return OK;
     TRY(segment_first_timestamp(s, &first));
     waited = first >= 0 ? max_timestamp - first : l->dir->opts.now_ms() - s->created_ms;
-    *yes = waited > l->opts.segment_ms - s->jitter_ms;
+    *yes = waited > max_age_ms(&l->opts) - s->jitter_ms;
     return OK;
 }
 
@@ -154,12 +160,14 @@ static size_t count_deletable(struct plog *l, struct retain *r)
     return i;
 }
 
-int plog_doom_files(struct plog *l, const struct segment *s)
+int plog_doom_segment(struct plog *l, const struct segment *s, bool snapshot)
 {
     char from[SEGMENT_PATH_MAX], to[SEGMENT_PATH_MAX];
 
     for (int f = SEGMENT_LOG; f < SEGMENT_FILES_N; f++) {
         int rc;
+        if (f == SEGMENT_SNAPSHOT && !snapshot)
+            continue;
         segment_path(s->place, s->base, (enum segment_file)f, "", from);
         segment_path(s->place, s->base, (enum segment_file)f, ".deleted", to);
         rc = fio_rename(s->place->dirfd, from, to);
@@ -170,6 +178,11 @@ int plog_doom_files(struct plog *l, const struct segment *s)
             logdir_trash(l->dir, to, false, l->opts.file_delete_delay_ms);
     }
     return OK;
+}
+
+int plog_doom_files(struct plog *l, const struct segment *s)
+{
+    return plog_doom_segment(l, s, true);
 }
 
 /* At most `want`; *done says how many. */
@@ -246,7 +259,7 @@ int plog_retain(struct plog *l, int64_t now_ms, size_t *deleted)
     *deleted = 0;
     lock_take(&l->lock);
     rc = plog_usable(l);
-    if (rc == OK)
+    if (rc == OK && !l->swapping)
         rc = plog_check(l, retain_all(l, now_ms, deleted), "removing old segments");
     lock_drop(&l->lock);
     return rc;

@@ -33,6 +33,7 @@ static int lower_recovery_point(struct plog *l, int64_t offset)
     int rc;
 
     lock_take(&l->lock);
+    plog_await_swap(l);
     rc = plog_usable(l);
     if (rc == OK && l->truncating)
         rc = ERR_BUSY;

@@ -61,6 +61,7 @@ struct segment *segment_new(const struct place *p, struct lock *view, int64_t ba
     if (s == NULL)
         return NULL;
     atomic_init(&s->refs, 1);
+    atomic_init(&s->replaced, false);
     s->place = p;
     s->view = view;
     s->base = base;
@@ -198,6 +199,17 @@ static int tail_room(struct index *x, size_t entry)
     return OK;
 }
 
+/* Forgets what is in memory; gives back the memory. */
+static uint8_t *tail_written(struct index *x)
+{
+    uint8_t *old = x->tail;
+
+    x->on_file += x->n;
+    x->n = x->cap = 0;
+    x->tail = NULL;
+    return old;
+}
+
 /* Entries in memory go behind those in the file, then are forgotten here. */
 static int tail_flush(struct segment *s, struct index *x, size_t entry, enum segment_file f)
 {
@@ -214,10 +226,7 @@ static int tail_flush(struct segment *s, struct index *x, size_t entry, enum seg
     KILL_POINT("index.written");
     TRY(rc);                            /* what was written of them is written again at the same place */
     lock_take(s->view);
-    x->on_file += x->n;
-    x->n = x->cap = 0;
-    old = x->tail;
-    x->tail = NULL;
+    old = tail_written(x);
     lock_drop(s->view);
     free(old);
     return OK;
@@ -231,8 +240,15 @@ int segment_index_room(struct segment *s)
         rc = segment_flush_indexes(s, false);
     if (rc == ERR_NOSPACE)
         rc = OK;                        /* they wait until there is room */
-    if (rc != OK || (s->offsets.n < s->offsets.cap && s->times.n < s->times.cap))
-        return rc;
+    return rc != OK ? rc : segment_index_grow(s);
+}
+
+int segment_index_grow(struct segment *s)
+{
+    int rc;
+
+    if (s->offsets.n < s->offsets.cap && s->times.n < s->times.cap)
+        return OK;
     lock_take(s->view);
     rc = tail_room(&s->offsets, OFFSET_INDEX_ENTRY);
     if (rc == OK)
@@ -275,17 +291,36 @@ void segment_publish(struct segment *s, uint32_t n, int64_t last_offset, int64_t
     s->size += n;
 }
 
+int segment_index_end(struct segment *s)
+{
+    int rc;
+
+    if (s->max.timestamp <= s->last_time.timestamp)
+        return OK;
+    lock_take(s->view);
+    rc = tail_room(&s->times, TIME_INDEX_ENTRY);
+    if (rc == OK)
+        time_entry(s);
+    lock_drop(s->view);
+    return rc;
+}
+
+void segment_index_written(struct segment *s)
+{
+    uint8_t *offsets, *times;
+
+    lock_take(s->view);
+    offsets = tail_written(&s->offsets);
+    times = tail_written(&s->times);
+    lock_drop(s->view);
+    free(offsets);
+    free(times);
+}
+
 int segment_flush_indexes(struct segment *s, bool final)
 {
-    if (final && s->max.timestamp > s->last_time.timestamp) {
-        int rc;
-        lock_take(s->view);
-        rc = tail_room(&s->times, TIME_INDEX_ENTRY);
-        if (rc == OK)
-            time_entry(s);
-        lock_drop(s->view);
-        TRY(rc);
-    }
+    if (final)
+        TRY(segment_index_end(s));
     TRY(tail_flush(s, &s->offsets, OFFSET_INDEX_ENTRY, SEGMENT_INDEX));
     return tail_flush(s, &s->times, TIME_INDEX_ENTRY, SEGMENT_TIMEINDEX);
 }
@@ -388,7 +423,7 @@ static void bad_index(const struct segment *s, const struct index_kind *k, const
     char path[SEGMENT_PATH_MAX];
     int hidden;
 
-    if (!log_limit(&limit, &hidden))
+    if (segment_replaced(s) || !log_limit(&limit, &hidden))
         return;
     segment_path(s->place, s->base, k->file, "", path);
     log_warn("%s: %s; searching without it; remove the file and restart to have it rebuilt", path, why);
@@ -451,7 +486,7 @@ int segment_locate(struct segment *s, int64_t offset, uint32_t end, uint32_t *po
         rc = scan_for(f->fd, offset, 0, end, pos, h);
     }
     file_unref(&f);
-    if (rc == ERR_CORRUPT || rc == ERR_SHORT) {
+    if ((rc == ERR_CORRUPT || rc == ERR_SHORT) && !segment_replaced(s)) {
         char path[SEGMENT_PATH_MAX];
         segment_path(s->place, s->base, SEGMENT_LOG, "", path);
         log_error("%s: no whole batch at position %" PRIu32 ", looking for offset %" PRId64 "; the file was damaged "

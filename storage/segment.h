@@ -49,6 +49,7 @@ struct index {
 
 struct segment {
     atomic_int          refs;
+    atomic_bool         replaced;       /* other files may have its names: what was found by them may be another's */
     /* fixed */
     const struct place *place;
     struct lock        *view;           /* of the log */
@@ -85,7 +86,19 @@ int segment_index_room(struct segment *s) must_use;                             
 /* [view and log] a chunk of n bytes at s->size becomes visible; max_timestamp at max_offset is its largest. */
 void segment_publish(struct segment *s, uint32_t n, int64_t last_offset, int64_t max_timestamp, int64_t max_offset,
                      int32_t index_interval_bytes);
+/* For a segment that is not shared yet: room in memory for the next segment_publish(), however many there were;
+ * and the last time entry, as segment_flush_indexes() makes it. */
+int segment_index_grow(struct segment *s) must_use;
+int segment_index_end(struct segment *s) must_use;
+/* [log] All entries are in the files: somebody else has written them there. */
+void segment_index_written(struct segment *s);
 int segment_flush_indexes(struct segment *s, bool final) must_use;      /* [log] final: with the last time entry */
+
+/* [any] What was found in it by opening its files does not count if this is true afterwards: look it up again. */
+static inline bool segment_replaced(const struct segment *s)
+{
+    return atomic_load(&s->replaced);
+}
 
 /* [any] First batch below end (a published size) whose last offset is >= offset. ERR_RANGE with *pos = end: none
  * has. */

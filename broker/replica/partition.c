@@ -86,6 +86,15 @@ void partition_log_opts(const struct topic_config *tc, struct log_opts *out)
     out->flush_messages = tc->flush_messages;
     out->flush_ms = tc->flush_ms > 0 ? tc->flush_ms : 0;
     out->delete_policy = (tc->cleanup & CLEANUP_DELETE) != 0;
+    out->compact_policy = (tc->cleanup & CLEANUP_COMPACT) != 0;
+    out->delete_retention_ms = tc->delete_retention_ms;
+    out->min_compaction_lag_ms = tc->min_compaction_lag_ms;
+    out->max_compaction_lag_ms = tc->max_compaction_lag_ms;
+    out->min_cleanable_ratio = tc->min_cleanable_dirty_ratio;
+    if (tc->codec != TOPIC_CODEC_PRODUCER) {
+        out->codec = (int)tc->codec;
+        out->codec_level = tc->codec_level;
+    }
 }
 
 void partition_set_conf(struct partition *p, const struct topic_config *tc)

@@ -13,7 +13,8 @@ void builder_opts_init(struct builder_opts *o)
 {
     *o = (struct builder_opts){
         .magic = BATCH_MAGIC_NOW, .codec = CODEC_NONE, .producer_id = -1, .producer_epoch = -1, .base_sequence = -1,
-        .leader_epoch = -1, .append_ms = NO_TIMESTAMP, .max_bytes = INT32_MAX,
+        .leader_epoch = -1, .append_ms = NO_TIMESTAMP, .delete_horizon_ms = NO_TIMESTAMP, .last_offset = -1,
+        .max_bytes = INT32_MAX,
     };
 }
 
@@ -21,7 +22,8 @@ static int opts_check(const struct builder_opts *o)
 {
     if (o->magic < 0 || o->magic > BATCH_MAGIC_NOW)
         return ERR_INVALID;
-    if (o->magic < 2 && (o->txn || o->control || o->producer_id != -1))
+    if (o->magic < 2 && (o->txn || o->control || o->producer_id != -1 || o->delete_horizon_ms != NO_TIMESTAMP ||
+                         o->last_offset != -1))
         return ERR_INVALID;
     if (o->txn && o->producer_id == -1)
         return ERR_INVALID;
@@ -125,11 +127,13 @@ static void add_record(struct builder *b, const struct record *r)
 
 static void finish_batch(struct builder *b)
 {
+    int64_t last = b->o.last_offset != -1 ? b->o.last_offset : b->last_offset;
+    bool horizon = b->o.delete_horizon_ms != NO_TIMESTAMP;
     struct batch_head h = {
         .base_offset = b->o.base_offset,
         .size_bytes = (uint32_t)(b->out->len - b->start),
         .leader_epoch = b->o.leader_epoch,
-        .last_offset_delta = (int32_t)(b->last_offset - b->o.base_offset),
+        .last_offset_delta = (int32_t)(last - b->o.base_offset),
         .base_timestamp = b->base_timestamp,
         .max_timestamp = b->o.append_time ? b->o.append_ms : b->max_timestamp,
         .producer_id = b->o.producer_id,
@@ -137,7 +141,8 @@ static void finish_batch(struct builder *b)
         .count = b->n,
         .producer_epoch = b->o.producer_epoch,
         .attributes = (uint16_t)((unsigned)b->o.codec | (b->o.append_time ? BATCH_ATTR_APPEND_TIME : 0U) |
-                                 (b->o.txn ? BATCH_ATTR_TXN : 0U) | (b->o.control ? BATCH_ATTR_CONTROL : 0U)),
+                                 (b->o.txn ? BATCH_ATTR_TXN : 0U) | (b->o.control ? BATCH_ATTR_CONTROL : 0U) |
+                                 (horizon ? BATCH_ATTR_HORIZON : 0U)),
         .magic = b->o.magic,
     };
 
@@ -228,7 +233,7 @@ void builder_add(struct builder *b, const struct record *r)
         return;
     }
     if (b->n == 0)
-        b->base_timestamp = r->timestamp;
+        b->base_timestamp = b->o.delete_horizon_ms != NO_TIMESTAMP ? b->o.delete_horizon_ms : r->timestamp;
     if (b->o.magic >= 2)
         add_record(b, r);
     else
@@ -246,6 +251,11 @@ int builder_finish(struct builder *b, struct bytes *out)
     if (b->n == 0) {
         b->out->len = b->start;
         return OK;
+    }
+    if (b->o.last_offset != -1 &&
+        (b->o.last_offset < b->last_offset || b->o.last_offset - b->o.base_offset > INT32_MAX)) {
+        b->rc = ERR_INVALID;
+        return b->rc;
     }
     b->rc = comp_finish(b->comp);
     TRY(b->rc);

@@ -32,6 +32,8 @@ struct builder_opts {
     int16_t    producer_epoch;      /* -1 */
     int32_t    base_sequence;       /* -1 */
     int32_t    leader_epoch;        /* -1 */
+    int64_t    delete_horizon_ms;   /* -1: none. Magic 2: the batch's, written as its base timestamp */
+    int64_t    last_offset;         /* -1: the last record's. Magic 2: the batch goes on to here */
     size_t     size_hint;           /* about how much will come out; 0: do not know */
     size_t     max_bytes;           /* of the result */
 };

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -30,10 +31,36 @@ void fio_fail(enum fio_op op, int err, int n)
     atomic_store(&fault_errno, err);
 }
 
+static atomic_bool stall_syncs;
+static atomic_int stalled, syncs;
+
+void fio_stall_syncs(bool stall)
+{
+    atomic_store(&stall_syncs, stall);
+}
+
+int fio_stalled(void)
+{
+    return atomic_load(&stalled);
+}
+
+int fio_syncs(void)
+{
+    return atomic_load(&syncs);
+}
+
 static bool fault(enum fio_op op)
 {
-    int err = atomic_load(&fault_errno);
+    int err;
 
+    if (op == FIO_SYNC) {
+        atomic_fetch_add(&syncs, 1);
+        atomic_fetch_add(&stalled, 1);
+        while (atomic_load(&stall_syncs))
+            sched_yield();
+        atomic_fetch_sub(&stalled, 1);
+    }
+    err = atomic_load(&fault_errno);
     if (err == 0 || atomic_load(&fault_op) != (int)op || atomic_fetch_sub(&fault_in, 1) > 1)
         return false;
     errno = err;

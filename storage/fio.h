@@ -27,6 +27,10 @@ const char *fio_text(int rc);
 /* For tests: from the n-th call on (1: the next) every call of this kind fails with err; err 0 ends that. */
 enum fio_op { FIO_OPEN, FIO_READ, FIO_WRITE, FIO_TRUNCATE, FIO_SYNC, FIO_RENAME };
 void fio_fail(enum fio_op op, int err, int n);
+/* From now on every sync waits before it does anything, until stall is false; how many do, and how many came so far. */
+void fio_stall_syncs(bool stall);
+int  fio_stalled(void);
+int  fio_syncs(void);
 #endif
 
 int fio_open(int dirfd, const char *path, int flags, int *fd) must_use;     /* O_CLOEXEC added; mode 0644 */

@@ -35,7 +35,8 @@
     X(SYSTEM,       "a system call failed")                                                 \
     X(NOTEMPTY,     "not empty")                                                            \
     X(SEQUENCE,     "producer's sequence number is out of order")                           \
-    X(PRODUCER_EPOCH, "producer holds an old epoch")
+    X(PRODUCER_EPOCH, "producer holds an old epoch")                                        \
+    X(TXN_STATE,    "transaction is in another state")
 
 enum err_index {
 #define X(name, text) ERR_INDEX_##name,

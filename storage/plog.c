@@ -30,6 +30,8 @@ struct plog *plog_new(struct logdir *d, struct str topic, int32_t partition, con
     l->flushed_base = -1;
     l->old_snapshot = l->cleaned_to = -1;
     cond_init(&l->swapped);
+    l->last_aborts = -1;
+    unstable_init(&l->unstable);
     lock_init(&l->lock, LOCK_plog);
     lock_init(&l->view, LOCK_plogview);
     return l;
@@ -56,6 +58,7 @@ void plog_unref(struct plog **lp)
         segment_unref(&l->segs[i]);
     free(l->segs);
     producers_fini(&l->producers);
+    unstable_fini(&l->unstable);
     epochs_fini(&l->epochs);
     cond_fini(&l->swapped);
     lock_fini(&l->view);
@@ -135,6 +138,7 @@ struct plog_offsets plog_offsets(const struct plog *l)
 void offsets_move(struct plog *l, struct plog_offsets to)
 {
     struct plog_offsets o = l->off;
+    int64_t unstable;
 
     lock_assert(&l->view);
     if (to.start >= 0)
@@ -145,7 +149,9 @@ void offsets_move(struct plog *l, struct plog_offsets to)
         o.hw = to.hw;
     if (o.hw < o.start)
         o.hw = o.start;
-    o.lso = to.lso >= 0 ? to.lso : o.hw;
+    unstable_settle(&l->unstable, o.hw);
+    unstable = unstable_first(&l->unstable);
+    o.lso = unstable < 0 || unstable > o.hw ? o.hw : unstable < o.start ? o.start : unstable;
     assert(o.start <= o.lso && o.lso <= o.hw && o.hw <= o.leo);
     /* Start and LEO are read under `lock` alone too: whoever moves HW does not hold that and must not write them. */
     if (o.start != l->off.start)

@@ -58,6 +58,10 @@ int plog_set_start(struct plog *l, int64_t start) must_use;
 
 /* ---- append -------------------------------------------------------------------------------------------------- */
 
+/* Who it is from decides how a batch of a producer is checked: a client's must go on with its sequence and may have
+ * come before. A coordinator of this broker may write markers: one control batch (COMMIT or ABORT). */
+enum append_origin { APPEND_CLIENT, APPEND_COORDINATOR };
+
 /* Validated bytes: whole batches back to back, nothing else; the leader's append. Offsets and leader epoch are
  * written into the headers here (they are outside the CRC), so the bytes must be writable and the caller's alone. All
  * else that the log wants to know (timestamps, producer, sequence) is read from the headers. Messages of magic 0 and 1
@@ -66,6 +70,7 @@ struct plog_append {
     uint8_t *p;
     size_t   len;
     int32_t  leader_epoch;
+    enum append_origin origin;
     bool     fixed_base;                /* only if the log end is base_offset: what a wrapper of magic 0 holds inside */
     int64_t  base_offset;               /* counts from there */
 };
@@ -81,8 +86,11 @@ struct plog_appended {
 };
 
 /* ERR_SEQUENCE        OUT_OF_ORDER_SEQUENCE_NUMBER; ERR_PRODUCER_EPOCH  INVALID_PRODUCER_EPOCH;
+ * ERR_FENCED          a marker with an older coordinator epoch: TRANSACTION_COORDINATOR_FENCED;
+ * ERR_TXN_STATE       not transactional, but the producer has an open transaction: INVALID_TXN_STATE;
  * ERR_LIMIT           more bytes than segment.bytes: RECORD_LIST_TOO_LARGE;
- * ERR_INVALID         the bytes are not whole batches, or several of which one has a producer id;
+ * ERR_INVALID         the bytes are not whole batches, or several of which one has a producer id; or a control batch
+ *                     that is no coordinator's COMMIT or ABORT;
  * ERR_BUSY            fixed_base, and another append came first.
  * Nothing is written in any of these cases. */
 int plog_append(struct plog *l, const struct plog_append *in, struct plog_appended *out) must_use;
@@ -122,6 +130,7 @@ struct plog_read {
     struct slice records;
     size_t  first_batch_bytes;          /* size of the first whole batch, whatever max_bytes; 0 when records is null */
     int64_t segment_base;               /* base offset of the segment, for "is the fetch on an older segment" */
+    uint32_t replaced;                  /* for plog_aborted() */
     bool    active_segment;             /* the region is in the segment that is being appended to */
     struct plog_offsets offsets;        /* the snapshot that the read was bounded by; filled in on ERR_RANGE too */
 };
@@ -132,6 +141,17 @@ struct plog_read {
 int  plog_read(struct plog *l, int64_t offset, int64_t upper, size_t max_bytes, bool at_least_one,
                struct plog_read *out) must_use;
 void plog_read_done(struct plog_read *r);               /* gives back the file reference; NULL-safe inside */
+
+struct plog_aborted {
+    int64_t producer_id;
+    int64_t first_offset;
+};
+
+/* For read_committed: the aborted transactions with records in what plog_read(offset) gave, in the arena; some that
+ * begin a little above it may be among them. Null records have none.
+ * ERR_BUSY: the segments were cut or replaced by others since that read: read again. ERR_RANGE: they were deleted. */
+int  plog_aborted(struct plog *l, int64_t offset, const struct plog_read *r, struct arena *a,
+                  struct plog_aborted **out, size_t *n) must_use;
 
 /* ---- look-ups ------------------------------------------------------------------------------------------------ */
 struct plog_at {

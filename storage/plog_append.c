@@ -19,6 +19,8 @@ struct chunk {
     int64_t  max_timestamp;             /* largest of the batches, -1 none, and ... */
     int64_t  max_offset;                /* ... the last record of the first batch that has it */
     bool     producers;                 /* some batch has a producer id */
+    size_t   markers;                   /* control batches */
+    struct control_record marker;       /* the leader's, if there is one */
 };
 
 static void chunk_init(struct chunk *c, uint8_t *p)
@@ -35,13 +37,27 @@ static void chunk_add(struct chunk *c, const struct batch_head *h, int64_t last)
     c->len += h->size_bytes;
     c->last = last;
     c->producers |= h->producer_id >= 0;
+    c->markers += batch_is_control(h);
     if (h->max_timestamp > c->max_timestamp) {
         c->max_timestamp = h->max_timestamp;
         c->max_offset = last;
     }
 }
 
-/* A client's batches: of v2 only the deltas count, v0 and v1 are numbered from 0. */
+/* What a coordinator writes to end a transaction. */
+static int check_marker(const struct plog_append *in, const struct batch_head *h, struct control_record *marker)
+{
+    int rc;
+
+    if (in->origin != APPEND_COORDINATOR || h->size_bytes != in->len || !batch_is_txn(h) || h->producer_id < 0)
+        return ERR_INVALID;
+    rc = control_batch_read(h, in->p, marker);
+    if (rc != OK)
+        return rc == ERR_NOMEM ? rc : ERR_INVALID;
+    return marker->type == CONTROL_ABORT || marker->type == CONTROL_COMMIT ? OK : ERR_INVALID;
+}
+
+/* The leader's batches: of v2 only the deltas count, v0 and v1 are numbered from 0. */
 static int look_at(const struct plog_append *in, struct chunk *c)
 {
     struct batch_iter it;
@@ -57,6 +73,8 @@ static int look_at(const struct plog_append *in, struct chunk *c)
         if (c->producers && h->size_bytes != in->len)
             return ERR_INVALID;         /* a producer sends one batch at a time */
     }
+    if (c->markers > 0 && it.rc == OK)
+        TRY(check_marker(in, &c->head, &c->marker));
     c->first = 0;
     return it.rc != OK || it.pos != in->len || c->batches == 0 || c->last >= INT32_MAX ? ERR_INVALID : OK;
 }
@@ -83,12 +101,13 @@ static void assign_offsets(struct chunk *c, int64_t base, int32_t leader_epoch)
 }
 
 /* *done: the batch was there already, and out is filled in. */
-static int check_producer(struct plog *l, const struct chunk *c, struct plog_appended *out)
+static int check_producer(struct plog *l, const struct chunk *c, enum append_origin origin, struct plog_appended *out)
 {
     struct producer_batch dup;
 
-    TRY(producers_check(&l->producers, c->head.producer_id, c->head.producer_epoch, c->head.base_sequence,
-                        batch_last_sequence(&c->head), &out->duplicate, &dup));
+    if (origin == APPEND_COORDINATOR)
+        return producers_check_coordinator(&l->producers, &c->head, c->markers > 0 ? &c->marker : NULL);
+    TRY(producers_check(&l->producers, &c->head, &out->duplicate, &dup));
     if (!out->duplicate)
         return OK;
     out->base_offset = dup.last_offset - dup.offset_delta;
@@ -145,7 +164,7 @@ static int reserve_producers(struct plog *l, const struct chunk *c)
 }
 
 /* rc OK: the batches are in the log. Else what was reserved for them is given back. */
-static int settle_producers(struct plog *l, const struct chunk *c, int rc)
+static int settle_producers(struct plog *l, struct segment *s, const struct chunk *c, int rc)
 {
     struct batch_iter it;
 
@@ -154,7 +173,7 @@ static int settle_producers(struct plog *l, const struct chunk *c, int rc)
     batch_iter_init(&it, (struct bytes){ c->p, c->len });
     while (batch_iter_next(&it)) {
         if (it.head.producer_id >= 0 && rc == OK)
-            rc = producers_replay(&l->producers, &it.head, it.p);       /* room is there, and markers were read */
+            rc = plog_txn_take(l, s, &it.head, it.p);   /* room is there, and markers were read */
         else if (it.head.producer_id >= 0)
             producers_unreserve(&l->producers, it.head.producer_id);
     }
@@ -170,9 +189,11 @@ static int write_chunk(struct plog *l, const struct chunk *c)
     TRY(segment_index_room(s));
     TRY(note_epochs(l, c));
     rc = reserve_producers(l, c);
+    if (rc == OK && c->markers > 0)
+        rc = plog_txn_room(l, s, c->markers);
     if (rc == OK)
         rc = segment_write(s, c->p, c->len);
-    TRY(settle_producers(l, c, rc));
+    TRY(settle_producers(l, s, c, rc));
     to.leo = c->last + 1;
     lock_take(&l->view);
     segment_publish(s, (uint32_t)c->len, c->last, c->max_timestamp, c->max_offset, l->opts.index_interval_bytes);
@@ -222,7 +243,7 @@ static int lead(struct plog *l, const struct plog_append *in, struct chunk *c, s
     if (in->fixed_base && in->base_offset != l->off.leo)
         return ERR_BUSY;
     if (c->producers)
-        TRY(check_producer(l, c, out));
+        TRY(check_producer(l, c, in->origin, out));
     if (out->duplicate)
         return OK;
     assign_offsets(c, l->off.leo, in->leader_epoch);

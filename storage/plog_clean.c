@@ -50,6 +50,7 @@ static void swap_in_list(struct plog *l, size_t at, size_t n, struct segment *s)
     memmove(l->segs + at + 1, l->segs + at + n, (l->n - at - n) * sizeof *l->segs);
     l->n -= n - 1;
     l->size_bytes += s->size;
+    l->replaced++;
     lock_drop(&l->view);
 }
 

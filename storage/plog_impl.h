@@ -11,6 +11,7 @@
 #include "storage/plog.h"
 #include "storage/producers.h"
 #include "storage/segment.h"
+#include "storage/unstable.h"
 
 #define PLOG_MAGIC 0x706c6f67U
 
@@ -47,6 +48,9 @@ struct plog {
     size_t          n, cap;
     struct plog_offsets off;            /* only offsets_move() writes it; hw and lso: under `view` alone */
     int64_t         safe;               /* flush.messages lets what is below be answered for and committed */
+    struct unstable unstable;           /* what holds lso back; settled under `view` alone */
+    uint32_t        replaced;           /* grows when bytes or segments below the LEO give way to others */
+    int64_t         last_aborts;        /* no segment with a greater base has aborted transactions */
     int64_t         size_bytes;
     struct epochs   epochs;
     struct uuid     topic_id;
@@ -69,7 +73,8 @@ struct plog {
 struct plog *plog_new(struct logdir *d, struct str topic, int32_t partition, const struct log_opts *o) must_use;
 int  plog_usable(const struct plog *l) must_use;                /* ERR_CLOSED, ERR_OFFLINE */
 int  plog_check(struct plog *l, int rc, const char *what) must_use;     /* logdir_check() with the log's name */
-/* [log] The one place where offsets change: those that are >= 0 in `to` are set, and the order is asserted. */
+/* [log] The one place where offsets change: those that are >= 0 in `to` are set, and the order is asserted. The LSO is
+ * none of them: it follows from the others and from `unstable`. */
 void offsets_move(struct plog *l, struct plog_offsets to);
 #define OFFSETS_KEEP ((struct plog_offsets){ -1, -1, -1, -1 })
 int  plog_add_segment(struct plog *l, struct segment *s) must_use;      /* [log] at the end; takes over s */
@@ -107,6 +112,25 @@ struct segment_writer;
 int plog_replace_segments(struct plog *l, struct segment **old, size_t n, uint32_t cuts,
                           struct segment_writer *w) must_use;
 void plog_await_swap(struct plog *l);                           /* [log] returns with l->swapping false */
+
+/* ---- plog_txn.c ---------------------------------------------------------------------------------------------- */
+/* [log] So that plog_txn_take() of n markers cannot fail. s: where they will be; NULL if its index has them already. */
+int  plog_txn_room(struct plog *l, struct segment *s, size_t n) must_use;
+/* [log] A batch is in the log: producers, what is unstable, and for an ABORT the index of s. To be called before
+ * offsets_move(). bytes: the whole batch if it is a control batch. Fails as producers_replay(). */
+int  plog_txn_take(struct plog *l, struct segment *s, const struct batch_head *h, const uint8_t *bytes) must_use;
+/* [log] The same for a batch found in the log, with its room. */
+int  plog_txn_replay(struct plog *l, struct segment *s, const struct batch_head *h, const uint8_t *bytes) must_use;
+/* [log] No transaction is known; completed ones with a marker below hw will not count. */
+void plog_txn_forget(struct plog *l, int64_t hw);
+/* [log and view] The producers were loaded or thrown away: to be called before offsets_move(). */
+void plog_txn_reloaded(struct plog *l);
+/* [log] The producers as they were before `offset`: from the newest usable snapshot, and the batches after it. ps is
+ * empty before; not one is expired. */
+int  plog_producers_at(struct plog *l, int64_t start, int64_t offset, struct producers *ps) must_use;
+/* [log] Makes the index of aborted transactions of s anew from its batches. */
+int  plog_txn_rebuild(struct plog *l, int64_t start, struct segment *s) must_use;
+int  plog_txn_open(struct plog *l, int64_t start) must_use;     /* [load] reads them all; unsound ones are rebuilt */
 
 /* ---- plog_load.c --------------------------------------------------------------------------------------------- */
 struct load_result {

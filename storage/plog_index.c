@@ -71,6 +71,7 @@ int load_open_segment(struct load *ld, int64_t base)
     s->created_ms = ld->l->dir->opts.now_ms();
     TRY(index_entries(s, SEGMENT_INDEX, OFFSET_INDEX_ENTRY, &s->offsets.on_file, &no_offsets));
     TRY(index_entries(s, SEGMENT_TIMEINDEX, TIME_INDEX_ENTRY, &s->times.on_file, &no_times));
+    s->aborts_lost = no_offsets;
     return no_offsets || no_times ? rebuild_indexes(ld, s) : OK;
 }
 

@@ -57,6 +57,7 @@ static int settle(struct load *ld)
         l->epochs.n = 0;
         l->epochs_dirty = true;
         producers_fini(&l->producers);
+        plog_txn_forget(l, ld->start);
     }
     if (l->n == 0) {
         leo = ld->start;
@@ -72,7 +73,8 @@ static int settle(struct load *ld)
     for (size_t i = 0; i < l->n; i++)
         l->size_bytes += l->segs[i]->size;
     lock_take(&l->view);
-    offsets_move(l, (struct plog_offsets){ .start = start, .lso = hw, .hw = hw, .leo = leo });
+    plog_txn_reloaded(l);
+    offsets_move(l, (struct plog_offsets){ .start = start, .lso = -1, .hw = hw, .leo = leo });
     lock_drop(&l->view);
     return OK;
 }
@@ -99,6 +101,7 @@ static int load_steps(struct load *ld)
         TRY(load_open_segment(ld, ld->logs.v[i]));
     if (l->n > 0 && l->segs[0]->base > ld->start)
         ld->start = l->segs[0]->base;
+    TRY(plog_txn_open(l, ld->start));
     TRY(load_epochs(ld));
     if (l->n > 0 && l->dir->was_clean)
         TRY(load_open_end(ld, plog_active(l)));
@@ -130,6 +133,7 @@ int plog_load(struct plog *l, struct load_result *out)
         ld.start = 0;
     ld.buf = malloc(SCAN_BUFFER);
     lock_take(&l->lock);
+    plog_txn_forget(l, offset_checkpoint_find(&d->high_watermarks, plog_topic(l), l->partition));
     rc = ld.buf != NULL ? load_steps(&ld) : ERR_NOMEM;
     if (rc == OK)
         plog_flush_init(l);

@@ -68,7 +68,8 @@ int  load_epochs(struct load *ld) must_use;
 int  load_producers(struct load *ld, int64_t to) must_use;
 int  load_replay(struct load *ld, int64_t to) must_use;         /* batches from that snapshot to `to` */
 int  load_take_epoch(struct load *ld, const struct batch_head *h) must_use;
-int  load_take_producer(struct load *ld, const struct log_scan *sc) must_use;
+/* s: its index of aborted transactions is made anew; NULL: it is right. */
+int  load_take_producer(struct load *ld, struct segment *s, const struct log_scan *sc) must_use;
 
 /* ---- plog_recover.c ------------------------------------------------------------------------------------------ */
 int  load_open_end(struct load *ld, struct segment *s) must_use;        /* after a clean stop: where does s end? */

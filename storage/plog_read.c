@@ -88,7 +88,11 @@ int plog_read(struct plog *l, int64_t offset, int64_t upper, size_t max_bytes, b
     int64_t next = offset;
     int rc;
 
-    *out = (struct plog_read){ .offsets = plog_offsets(l) };
+    *out = (struct plog_read){ 0 };
+    lock_take(&l->view);
+    out->offsets = l->off;
+    out->replaced = l->replaced;
+    lock_drop(&l->view);
     TRY(plog_usable(l));
     if (offset < out->offsets.start || offset > out->offsets.leo)
         return ERR_RANGE;

@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "storage/fio.h"
 #include "storage/killpoint.h"
+#include "storage/segment_txn.h"
 
 #include <inttypes.h>
 
@@ -31,6 +32,8 @@ int load_open_end(struct load *ld, struct segment *s)
                   "file from a copy if there is one", ld->l->dir->path, ld->l->name, s->base, s->size,
                   file_size - s->size, ld->expect);
         rc = fio_truncate(f->fd, s->size);
+        if (rc == OK)
+            rc = segment_txn_cut(s, ld->expect);
     }
     s->since_index = 0;
     file_unref(&f);
@@ -54,7 +57,7 @@ static int recover_rest(struct load *ld, struct segment *s, int fd, int64_t file
             break;
         rc = load_take_epoch(ld, &sc.head);
         if (rc == OK)
-            rc = load_take_producer(ld, &sc);
+            rc = load_take_producer(ld, s, &sc);
         if (rc == OK)
             rc = load_take_batch(ld, s, &sc);
     }
@@ -99,9 +102,13 @@ static int recover_segment(struct load *ld, struct segment *s, bool *whole)
         rc = recover_trusted(ld, s, f->fd, file_size);
     else
         rc = load_keep_entries(s, 0, 0);
+    if (rc == OK)
+        rc = segment_txn_cut(s, ld->recovery_point);
     KILL_POINT("recover.index_cut");
     if (rc == OK)
         rc = recover_rest(ld, s, f->fd, file_size, whole);
+    if (rc == OK && !*whole)
+        rc = segment_txn_cut(s, ld->expect);
     KILL_POINT("recover.segment_done");
     file_unref(&f);
     return rc;

@@ -23,7 +23,7 @@ int load_take_epoch(struct load *ld, const struct batch_head *h)
     return epochs_assign(e, h->leader_epoch, h->base_offset, &changed);
 }
 
-int load_take_producer(struct load *ld, const struct log_scan *sc)
+int load_take_producer(struct load *ld, struct segment *s, const struct log_scan *sc)
 {
     uint8_t *p = NULL;
     int rc = OK;
@@ -32,7 +32,7 @@ int load_take_producer(struct load *ld, const struct log_scan *sc)
         return OK;
     if (batch_is_control(&sc->head))
         TRY(log_scan_batch(sc, &p));
-    rc = producers_replay(&ld->l->producers, &sc->head, p);
+    rc = plog_txn_replay(ld->l, s, &sc->head, p);
     free(p);
     return rc;
 }
@@ -93,7 +93,7 @@ static int load_snapshot(struct load *ld, int64_t offset)
 int load_producers(struct load *ld, int64_t to)
 {
     ld->snapshot = ld->start;
-    if (ld->snapshots.n == 0 && ld->l->dir->was_clean)
+    if (ld->snapshots.n == 0 && ld->recovery_point == INT64_MAX)
         ld->snapshot = INT64_MAX;       /* nobody has taken one: there were no producers to remember */
     for (size_t i = ld->snapshots.n; i-- > 0;) {
         int64_t offset = ld->snapshots.v[i];
@@ -131,7 +131,7 @@ static int replay_segment(struct load *ld, struct segment *s, uint32_t size, int
         if (ld->epochs_lost)
             rc = load_take_epoch(ld, &sc.head);
         if (rc == OK)
-            rc = load_take_producer(ld, &sc);
+            rc = load_take_producer(ld, NULL, &sc);
     }
     ld->out->read_bytes += sc.read_bytes;
     file_unref(&f);

@@ -134,6 +134,7 @@ static int sync_segment(struct plog *l, struct segment *s)
 {
     char path[SEGMENT_PATH_MAX];
     struct file_ref *f;
+    uint32_t aborts;
     int rc = segment_file(s, &f);
 
     if (rc != OK)
@@ -144,6 +145,13 @@ static int sync_segment(struct plog *l, struct segment *s)
     segment_path(&l->place, s->base, SEGMENT_INDEX, "", path);
     TRY(gone_is_fine(fio_sync_path(l->place.dirfd, path, false)));
     segment_path(&l->place, s->base, SEGMENT_TIMEINDEX, "", path);
+    TRY(gone_is_fine(fio_sync_path(l->place.dirfd, path, false)));
+    lock_take(&l->view);
+    aborts = s->aborts.on_file;
+    lock_drop(&l->view);
+    if (aborts == 0)
+        return OK;
+    segment_path(&l->place, s->base, SEGMENT_TXNINDEX, "", path);
     return gone_is_fine(fio_sync_path(l->place.dirfd, path, false));
 }
 

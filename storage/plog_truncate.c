@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "storage/fio.h"
 #include "storage/killpoint.h"
+#include "storage/segment_txn.h"
 #include "storage/syncer.h"
 
 #include <inttypes.h>
@@ -107,6 +108,8 @@ static int cut_segment(struct load *ld, struct segment *old, int64_t offset, str
     s->size = old->size;
     s->offsets.on_file = old->offsets.on_file;
     s->times.on_file = old->times.on_file;
+    s->aborts.on_file = old->aborts.on_file;
+    s->span = old->span;
     s->created_ms = old->created_ms;
     s->jitter_ms = old->jitter_ms;
     TRY(segment_file(s, &f));
@@ -114,6 +117,8 @@ static int cut_segment(struct load *ld, struct segment *old, int64_t offset, str
     rc = load_walk_from_index(ld, s, f->fd, old->size, offset);
     if (rc == OK)
         rc = segment_flush_indexes(s, false);
+    if (rc == OK)
+        rc = segment_txn_cut(s, ld->expect);
     KILL_POINT("truncate.index_cut");
     if (rc == OK)
         rc = fio_truncate(f->fd, s->size);
@@ -141,6 +146,7 @@ static int add_snapshot(struct load *ld, int64_t offset)
 static int reload_producers(struct load *ld, int64_t leo)
 {
     struct plog *l = ld->l;
+    int rc;
 
     ld->snapshots.v = calloc(l->n + 1, sizeof *ld->snapshots.v);
     if (ld->snapshots.v == NULL)
@@ -150,8 +156,15 @@ static int reload_producers(struct load *ld, int64_t leo)
     if (l->old_snapshot > plog_active(l)->base)
         TRY(add_snapshot(ld, l->old_snapshot));
     producers_fini(&l->producers);
-    TRY(load_producers(ld, leo));
-    return load_replay(ld, leo);
+    plog_txn_forget(l, l->off.hw);      /* nobody moves it while its log is cut */
+    rc = load_producers(ld, leo);
+    if (rc == OK)
+        rc = load_replay(ld, leo);
+    lock_take(&l->view);
+    plog_txn_reloaded(l);
+    offsets_move(l, OFFSETS_KEEP);
+    lock_drop(&l->view);
+    return rc;
 }
 
 /* The k-th segment becomes the last, `s` in its place (NULL: it stays as it is), and the log ends at `leo`. */
@@ -168,6 +181,7 @@ static void end_at(struct plog *l, size_t k, struct segment *s, struct plog_offs
     }
     l->size_bytes += l->segs[k]->size;
     l->epochs_dirty |= epochs_truncate_end(&l->epochs, to.leo);
+    l->replaced++;
     offsets_move(l, to);
     lock_drop(&l->view);
     segment_unref(&old);
@@ -196,7 +210,6 @@ static int cut(struct load *ld, int64_t offset)
     to.leo = ld->expect;
     to.start = to.start < to.leo ? to.start : to.leo;
     to.hw = to.hw < to.leo ? to.hw : to.leo;
-    to.lso = to.lso < to.hw ? to.lso : to.hw;
     end_at(l, k, s, to);
     TRY(drop_old_snapshot(l, to.leo));
     return reload_producers(ld, to.leo);
@@ -287,6 +300,7 @@ static int start_anew(struct plog *l, int64_t offset)
     lock_take(&l->view);
     epochs_truncate_end(&l->epochs, 0);
     lock_drop(&l->view);
+    plog_txn_forget(l, offset);
     end_at(l, 0, s, to);
     l->epochs_dirty = l->files_dirty = true;
     producers_fini(&l->producers);

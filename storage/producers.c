@@ -1,9 +1,10 @@
-/* storage/producers.c - idempotent producers of one log. */
+/* storage/producers.c - idempotent and transactional producers of one log. */
 #define HASH_NONFATAL_OOM 1
 #include "storage/producers.h"
 
 #include <stdlib.h>
 #include <uthash.h>
+#include <utlist.h>
 
 struct producer {
     int64_t id;
@@ -13,6 +14,7 @@ struct producer {
     int16_t epoch;                      /* -1: nothing recorded yet */
     uint8_t n;                          /* batches in b */
     struct producer_batch b[PRODUCER_WINDOW];       /* oldest first */
+    struct producer *prev, *next;       /* in producers.open */
     UT_hash_handle hh;
 };
 
@@ -24,8 +26,31 @@ static struct producer *find(const struct producers *ps, int64_t id)
     return p;
 }
 
+static void open_txn(struct producers *ps, struct producer *p, int64_t first_offset)
+{
+    struct producer *after = ps->open != NULL ? ps->open->prev : NULL;      /* the last */
+
+    p->txn_first_offset = first_offset;
+    if (after == NULL || after->txn_first_offset <= first_offset) {
+        DL_APPEND(ps->open, p);
+        return;
+    }
+    while (after != ps->open && after->prev->txn_first_offset > first_offset)
+        after = after->prev;
+    DL_PREPEND_ELEM(ps->open, after, p);
+}
+
+static void close_txn(struct producers *ps, struct producer *p)
+{
+    if (p->txn_first_offset < 0)
+        return;
+    p->txn_first_offset = -1;
+    DL_DELETE(ps->open, p);
+}
+
 static void forget(struct producers *ps, struct producer *p)
 {
+    close_txn(ps, p);
     HASH_DELETE(hh, ps->table, p);
     free(p);
 }
@@ -41,6 +66,11 @@ void producers_fini(struct producers *ps)
 size_t producers_count(const struct producers *ps)
 {
     return HASH_COUNT(ps->table);
+}
+
+int64_t producers_first_open(const struct producers *ps)
+{
+    return ps->open != NULL ? ps->open->txn_first_offset : -1;
 }
 
 static int32_t first_sequence(const struct producer_batch *b)
@@ -62,26 +92,56 @@ static bool find_duplicate(const struct producer *p, int32_t base_sequence, int3
     return false;
 }
 
-int producers_check(const struct producers *ps, int64_t id, int16_t epoch, int32_t base_sequence, int32_t last_sequence,
-                    bool *is_dup, struct producer_batch *dup)
+/* What every data batch must be: of no older epoch, and of the transaction if one is open. */
+static int check_data(const struct producer *p, const struct batch_head *h)
 {
-    const struct producer *p = find(ps, id);
+    if (h->producer_epoch < p->epoch)
+        return ERR_PRODUCER_EPOCH;
+    return p->txn_first_offset >= 0 && !batch_is_txn(h) ? ERR_TXN_STATE : OK;
+}
+
+static int check_sequence(const struct producer *p, const struct batch_head *h)
+{
     int32_t last, next;
+
+    if (h->producer_epoch > p->epoch)
+        return h->base_sequence == 0 ? OK : ERR_SEQUENCE;
+    last = p->n > 0 ? p->b[p->n - 1].last_sequence : -1;
+    next = last == INT32_MAX ? 0 : last + 1;
+    return h->base_sequence == next ? OK : ERR_SEQUENCE;
+}
+
+int producers_check(const struct producers *ps, const struct batch_head *h, bool *is_dup, struct producer_batch *dup)
+{
+    const struct producer *p = find(ps, h->producer_id);
+    int rc;
 
     *is_dup = false;
     if (p == NULL || p->epoch < 0)
         return OK;                      /* not known, or forgotten: it may begin anywhere */
-    if (epoch == p->epoch && find_duplicate(p, base_sequence, last_sequence, dup)) {
+    if (h->producer_epoch == p->epoch && find_duplicate(p, h->base_sequence, batch_last_sequence(h), dup)) {
         *is_dup = true;
         return OK;
     }
-    if (epoch < p->epoch)
+    rc = check_data(p, h);
+    if (rc == ERR_PRODUCER_EPOCH)
+        return rc;
+    TRY(check_sequence(p, h));          /* is told before the state of the transaction */
+    return rc;
+}
+
+int producers_check_coordinator(const struct producers *ps, const struct batch_head *h,
+                                const struct control_record *marker)
+{
+    const struct producer *p = find(ps, h->producer_id);
+
+    if (p == NULL || p->epoch < 0)
+        return OK;
+    if (marker == NULL)
+        return check_data(p, h);
+    if (h->producer_epoch < p->epoch)
         return ERR_PRODUCER_EPOCH;
-    if (epoch > p->epoch)
-        return base_sequence == 0 ? OK : ERR_SEQUENCE;
-    last = p->n > 0 ? p->b[p->n - 1].last_sequence : -1;
-    next = last == INT32_MAX ? 0 : last + 1;
-    return base_sequence == next ? OK : ERR_SEQUENCE;
+    return marker->coordinator_epoch < p->coordinator_epoch ? ERR_FENCED : OK;
 }
 
 static struct producer *make(struct producers *ps, int64_t id)
@@ -124,7 +184,7 @@ static void set_epoch(struct producer *p, int16_t epoch)
     p->n = 0;
 }
 
-static void data_batch(struct producer *p, const struct batch_head *h)
+static void data_batch(struct producers *ps, struct producer *p, const struct batch_head *h)
 {
     set_epoch(p, h->producer_epoch);
     if (p->n == PRODUCER_WINDOW)
@@ -137,46 +197,73 @@ static void data_batch(struct producer *p, const struct batch_head *h)
     };
     p->last_timestamp = h->max_timestamp;
     if (batch_is_txn(h) && p->txn_first_offset < 0)
-        p->txn_first_offset = h->base_offset;
+        open_txn(ps, p, h->base_offset);
 }
 
-void producers_apply(struct producers *ps, const struct batch_head *h)
+static void complete_txn(struct producers *ps, struct producer *p, const struct batch_head *h,
+                         const struct control_record *marker, struct txn_done *done)
+{
+    const struct producer *other = ps->open == p ? p->next : ps->open;
+
+    *done = (struct txn_done){
+        .producer_id = p->id,
+        .first_offset = p->txn_first_offset,
+        .last_offset = h->base_offset,
+        .stable_offset = other != NULL ? other->txn_first_offset : h->base_offset + 1,
+        .aborted = marker->type == CONTROL_ABORT,
+    };
+    close_txn(ps, p);
+}
+
+/* A marker without a transaction changes the epochs all the same. */
+static void marker_batch(struct producers *ps, struct producer *p, const struct batch_head *h,
+                         const struct control_record *marker, struct txn_done *done)
+{
+    if (p->txn_first_offset >= 0)
+        complete_txn(ps, p, h, marker, done);
+    set_epoch(p, h->producer_epoch);
+    p->coordinator_epoch = marker->coordinator_epoch;
+    p->last_timestamp = marker->timestamp;
+}
+
+static bool ends_txn(const struct control_record *c)
+{
+    return c->type == CONTROL_ABORT || c->type == CONTROL_COMMIT;
+}
+
+void producers_apply(struct producers *ps, const struct batch_head *h, const struct control_record *marker,
+                     struct txn_done *done)
 {
     struct producer *p = find(ps, h->producer_id);
 
-    if (p != NULL)
-        data_batch(p, h);
+    done->producer_id = -1;
+    if (p == NULL)
+        return;
+    if (marker == NULL)
+        data_batch(ps, p, h);
+    else if (ends_txn(marker))
+        marker_batch(ps, p, h, marker, done);
 }
 
-static int marker(struct producers *ps, const struct batch_head *h, const uint8_t *bytes)
+int producers_replay(struct producers *ps, const struct batch_head *h, const uint8_t *bytes, struct txn_done *done)
 {
     struct control_record c;
-    struct producer *p;
-    int rc = control_batch_read(h, bytes, &c);
+    bool control = batch_is_control(h);
 
-    if (rc == ERR_NOENT)
-        return OK;                      /* compaction took the whole transaction */
-    TRY(rc);
-    if ((p = make(ps, h->producer_id)) == NULL)
-        return ERR_NOMEM;
-    set_epoch(p, h->producer_epoch);
-    p->coordinator_epoch = c.coordinator_epoch;
-    p->last_timestamp = c.timestamp;
-    p->txn_first_offset = -1;
-    return OK;
-}
-
-int producers_replay(struct producers *ps, const struct batch_head *h, const uint8_t *bytes)
-{
-    struct producer *p;
-
+    done->producer_id = -1;
     if (h->producer_id < 0)
         return OK;
-    if (batch_is_control(h))
-        return marker(ps, h, bytes);
-    if ((p = make(ps, h->producer_id)) == NULL)
+    if (control) {
+        int rc = control_batch_read(h, bytes, &c);
+        if (rc == ERR_NOENT)
+            return OK;                  /* compaction took the whole transaction */
+        TRY(rc);
+        if (!ends_txn(&c))
+            return OK;
+    }
+    if (make(ps, h->producer_id) == NULL)
         return ERR_NOMEM;
-    data_batch(p, h);
+    producers_apply(ps, h, control ? &c : NULL, done);
     return OK;
 }
 
@@ -202,7 +289,9 @@ int producers_load(struct producers *ps, const struct snapshot_entry *v, size_t 
             return ERR_NOMEM;
         p->epoch = v[i].epoch;
         p->coordinator_epoch = v[i].coordinator_epoch;
-        p->txn_first_offset = v[i].txn_first_offset;
+        close_txn(ps, p);
+        if (v[i].txn_first_offset >= 0)
+            open_txn(ps, p, v[i].txn_first_offset);
         p->last_timestamp = v[i].timestamp;
         p->n = 0;
         if (v[i].last_offset < 0)

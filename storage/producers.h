@@ -1,12 +1,19 @@
-/* storage/producers.h - what one log remembers of each producer id, so that a batch sent again is known.
+/* storage/producers.h - what one log remembers of each producer id: so that a batch sent again is known, that a
+ * producer or coordinator of an older epoch is refused, and that open transactions are known.
  *
  * For each id: the epoch, and of its last five batches the last sequence, last offset, number of records and time. A
  * batch is a duplicate if its first and last sequence are exactly those of one of the five; anything else must
- * continue the last one's sequence. Snapshots keep only the newest batch of each, as Apache Kafka's do.
+ * continue the last one's sequence, or begin at 0 in a newer epoch. Snapshots keep only the newest batch of each, as
+ * Apache Kafka's do.
+ *
+ * A transaction is open from the producer's first transactional batch to a marker (a control batch, COMMIT or ABORT).
+ * Open ones are kept in the order of their first offsets. A producer with an open one is never forgotten.
  *
  * OWNER    struct producers lies in its log and owns its table.
  * LOCKS    all under the log's `plog` lock.
- * FAILURE  ERR_SEQUENCE, ERR_PRODUCER_EPOCH: the batch is refused; ERR_NOMEM: nothing was changed.
+ * FAILURE  ERR_SEQUENCE, ERR_PRODUCER_EPOCH, ERR_FENCED (the marker is of a coordinator that is none any more),
+ *          ERR_TXN_STATE (a batch outside of the producer's open transaction): the batch is refused;
+ *          ERR_NOMEM: nothing was changed.
  */
 #ifndef STORAGE_PRODUCERS_H
 #define STORAGE_PRODUCERS_H
@@ -28,24 +35,42 @@ struct producer;                        /* one id's state; laid out in producers
 
 struct producers {
     struct producer *table;             /* uthash by producer id, in order of arrival */
+    struct producer *open;              /* those with an open transaction, by its first offset */
+};
+
+/* A transaction that a marker has just completed. */
+struct txn_done {
+    int64_t producer_id;                /* -1: the batch has completed none */
+    int64_t first_offset;
+    int64_t last_offset;                /* the marker's */
+    int64_t stable_offset;              /* where the oldest one begins that is still open, else last_offset + 1 */
+    bool    aborted;
 };
 
 void   producers_fini(struct producers *ps);            /* forgets all; may be used again */
 size_t producers_count(const struct producers *ps);
+int64_t producers_first_open(const struct producers *ps);       /* first offset of the oldest open transaction; -1 */
 
-/* The leader's check of a client's batch. *dup is set and filled in if it is one of the last five. */
-int producers_check(const struct producers *ps, int64_t id, int16_t epoch, int32_t base_sequence, int32_t last_sequence,
-                    bool *is_dup, struct producer_batch *dup) must_use;
+/* The leader's check of a client's data batch. *is_dup is set, and dup filled in, if it is one of the last five. */
+int producers_check(const struct producers *ps, const struct batch_head *h, bool *is_dup,
+                    struct producer_batch *dup) must_use;
+/* The same for what a coordinator of this broker writes, which is never sent again and whose data batches have no
+ * sequence: only epochs and the order of transactions count. marker: what a control batch says; NULL: data. */
+int producers_check_coordinator(const struct producers *ps, const struct batch_head *h,
+                                const struct control_record *marker) must_use;
 
 /* Makes room for what producers_apply() will record, so that it cannot fail once the bytes are in the log. */
 int  producers_reserve(struct producers *ps, int64_t id) must_use;
 void producers_unreserve(struct producers *ps, int64_t id);     /* the append failed: undo it */
-/* A data batch is in the log; offsets are final. */
-void producers_apply(struct producers *ps, const struct batch_head *h);
+/* A batch is in the log; offsets are final. It is not judged. marker: what a control batch says (only ABORT and COMMIT
+ * count), NULL for data. */
+void producers_apply(struct producers *ps, const struct batch_head *h, const struct control_record *marker,
+                     struct txn_done *done);
 
-/* Recovery: the same for a batch found in the log, not judged, markers included. bytes: the whole batch, or NULL
- * if it is not a control batch. */
-int producers_replay(struct producers *ps, const struct batch_head *h, const uint8_t *bytes) must_use;
+/* Recovery: the same for a batch found in the log, also without room made. bytes: the whole batch, or NULL if it is not
+ * a control batch. */
+int producers_replay(struct producers *ps, const struct batch_head *h, const uint8_t *bytes,
+                     struct txn_done *done) must_use;
 
 /* Forgets producers without activity for expiration_ms and without an open transaction. */
 void producers_expire(struct producers *ps, int64_t now_ms, int64_t expiration_ms);

@@ -68,6 +68,7 @@ struct segment *segment_new(const struct place *p, struct lock *view, int64_t ba
     s->last_indexed = base - 1;
     s->last_time = s->max = (struct time_index_entry){ -1, base };
     s->first_timestamp = -1;
+    s->span = (struct txn_span){ INT64_MAX, -1, -1 };
     return s;
 }
 
@@ -87,6 +88,7 @@ void segment_unref(struct segment **sp)
     file_unref(&s->log);
     free(s->offsets.tail);
     free(s->times.tail);
+    free(s->aborts.tail);
     free(s);
 }
 
@@ -184,18 +186,26 @@ int segment_mtime_ms(const struct segment *s, int64_t *out)
 
 /* ---- index entries in memory and on file --------------------------------------------------------------------- */
 
-static int tail_room(struct index *x, size_t entry)
+int segment_tail_room(struct segment *s, struct index *x, size_t entry, uint32_t n)
 {
     uint32_t cap = x->cap == 0 ? TAIL_MIN : x->cap * 2;
-    uint8_t *t;
+    uint8_t *t, *old;
 
-    if (x->n < x->cap)
+    if (x->cap - x->n >= n)
         return OK;
-    t = realloc(x->tail, cap * entry);
+    if (cap < x->n + n)
+        cap = x->n + n;
+    t = malloc(cap * entry);
     if (t == NULL)
         return ERR_NOMEM;
+    lock_take(s->view);
+    if (x->n > 0)
+        memcpy(t, x->tail, x->n * entry);
+    old = x->tail;
     x->tail = t;
     x->cap = cap;
+    lock_drop(s->view);
+    free(old);
     return OK;
 }
 
@@ -210,8 +220,8 @@ static uint8_t *tail_written(struct index *x)
     return old;
 }
 
-/* Entries in memory go behind those in the file, then are forgotten here. */
-static int tail_flush(struct segment *s, struct index *x, size_t entry, enum segment_file f)
+/* They go behind those in the file, then are forgotten here. */
+int segment_tail_flush(struct segment *s, struct index *x, size_t entry, enum segment_file f)
 {
     char path[SEGMENT_PATH_MAX];
     uint8_t *old;
@@ -220,7 +230,7 @@ static int tail_flush(struct segment *s, struct index *x, size_t entry, enum seg
     if (x->n == 0)
         return OK;
     segment_path(s->place, s->base, f, "", path);
-    TRY(fio_open(s->place->dirfd, path, O_WRONLY | O_CREAT, &fd));
+    TRY(fio_open(s->place->dirfd, path, O_WRONLY | O_CREAT | (x->on_file == 0 ? O_TRUNC : 0), &fd));
     rc = fio_pwrite(fd, x->tail, x->n * entry, (int64_t)(x->on_file * entry));
     fio_close(&fd);
     KILL_POINT("index.written");
@@ -245,16 +255,8 @@ int segment_index_room(struct segment *s)
 
 int segment_index_grow(struct segment *s)
 {
-    int rc;
-
-    if (s->offsets.n < s->offsets.cap && s->times.n < s->times.cap)
-        return OK;
-    lock_take(s->view);
-    rc = tail_room(&s->offsets, OFFSET_INDEX_ENTRY);
-    if (rc == OK)
-        rc = tail_room(&s->times, TIME_INDEX_ENTRY);
-    lock_drop(s->view);
-    return rc;
+    TRY(segment_tail_room(s, &s->offsets, OFFSET_INDEX_ENTRY, 1));
+    return segment_tail_room(s, &s->times, TIME_INDEX_ENTRY, 1);
 }
 
 /* Room was made. Only a timestamp above the last entry's is worth one. */
@@ -293,36 +295,36 @@ void segment_publish(struct segment *s, uint32_t n, int64_t last_offset, int64_t
 
 int segment_index_end(struct segment *s)
 {
-    int rc;
-
     if (s->max.timestamp <= s->last_time.timestamp)
         return OK;
+    TRY(segment_tail_room(s, &s->times, TIME_INDEX_ENTRY, 1));
     lock_take(s->view);
-    rc = tail_room(&s->times, TIME_INDEX_ENTRY);
-    if (rc == OK)
-        time_entry(s);
+    time_entry(s);
     lock_drop(s->view);
-    return rc;
+    return OK;
 }
 
 void segment_index_written(struct segment *s)
 {
-    uint8_t *offsets, *times;
+    uint8_t *offsets, *times, *aborts;
 
     lock_take(s->view);
     offsets = tail_written(&s->offsets);
     times = tail_written(&s->times);
+    aborts = tail_written(&s->aborts);
     lock_drop(s->view);
     free(offsets);
     free(times);
+    free(aborts);
 }
 
 int segment_flush_indexes(struct segment *s, bool final)
 {
     if (final)
         TRY(segment_index_end(s));
-    TRY(tail_flush(s, &s->offsets, OFFSET_INDEX_ENTRY, SEGMENT_INDEX));
-    return tail_flush(s, &s->times, TIME_INDEX_ENTRY, SEGMENT_TIMEINDEX);
+    TRY(segment_tail_flush(s, &s->offsets, OFFSET_INDEX_ENTRY, SEGMENT_INDEX));
+    TRY(segment_tail_flush(s, &s->times, TIME_INDEX_ENTRY, SEGMENT_TIMEINDEX));
+    return segment_tail_flush(s, &s->aborts, TXN_INDEX_ENTRY, SEGMENT_TXNINDEX);
 }
 
 /* ---- searching an index -------------------------------------------------------------------------------------- */

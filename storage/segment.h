@@ -1,4 +1,4 @@
-/* storage/segment.h - one segment of a log: <base>.log with its .index and .timeindex.
+/* storage/segment.h - one segment of a log: <base>.log with its .index and .timeindex, and .txnindex (segment_txn.h).
  *
  * OWNER    the log's array of segments holds one reference; readers borrow with segment_ref() and give back with
  *          segment_unref(). The last one closes the .log and frees the memory; files are unlinked by the log.
@@ -18,6 +18,7 @@
 #include "base/lock.h"
 #include "proto/records/batch.h"
 #include "storage/index_file.h"
+#include "storage/txn_index_file.h"
 
 #include <stdatomic.h>
 
@@ -40,11 +41,18 @@ void segment_path(const struct place *p, int64_t base, enum segment_file f, cons
  * False: not such a name. */
 bool segment_name_parse(const char *name, int64_t *base, enum segment_file *f, const char **more);
 
-/* One of the two indexes: on_file entries in the file, then n in memory. */
+/* One of the three indexes: on_file entries in the file, then n in memory. */
 struct index {
     uint32_t on_file;
     uint32_t n, cap;
     uint8_t *tail;
+};
+
+/* What the entries of a .txnindex reach over, so that most look-ups need not read it. */
+struct txn_span {
+    int64_t first;                      /* least first offset; INT64_MAX none */
+    int64_t last;                       /* last offset of the last entry; -1 none */
+    int64_t stable;                     /* greatest stable offset; -1 none */
 };
 
 struct segment {
@@ -59,6 +67,9 @@ struct segment {
     uint32_t            size;           /* published bytes of .log */
     struct index        offsets;
     struct index        times;
+    struct index        aborts;         /* .txnindex; the file is there only if it has entries */
+    struct txn_span     span;           /* of all its entries */
+    bool                aborts_lost;    /* while it is opened: the indexes are not those of this .log */
     bool                max_known;      /* max is right; else it is the last entry of .timeindex, not read yet */
     struct time_index_entry max;        /* largest timestamp and the last offset of the first batch that has it; -1 */
     /* under plog */
@@ -92,6 +103,9 @@ int segment_index_grow(struct segment *s) must_use;
 int segment_index_end(struct segment *s) must_use;
 /* [log] All entries are in the files: somebody else has written them there. */
 void segment_index_written(struct segment *s);
+/* Room for n more entries in memory; all entries in memory to the file. */
+int segment_tail_room(struct segment *s, struct index *x, size_t entry, uint32_t n) must_use;           /* [log] */
+int segment_tail_flush(struct segment *s, struct index *x, size_t entry, enum segment_file f) must_use; /* [log] */
 int segment_flush_indexes(struct segment *s, bool final) must_use;      /* [log] final: with the last time entry */
 
 /* [any] What was found in it by opening its files does not count if this is true afterwards: look it up again. */

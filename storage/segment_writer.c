@@ -3,6 +3,7 @@
 
 #include "storage/fio.h"
 #include "storage/killpoint.h"
+#include "storage/segment_txn.h"
 
 #include <fcntl.h>
 #include <stdlib.h>
@@ -78,6 +79,17 @@ int segment_writer_batch(struct segment_writer *w, const struct batch_head *h, c
     return OK;
 }
 
+int segment_writer_aborted(struct segment_writer *w, const struct txn_index_entry *e)
+{
+    struct segment *s = w->seg;
+
+    TRY(segment_tail_room(s, &s->aborts, TXN_INDEX_ENTRY, 1));
+    lock_take(s->view);
+    segment_txn_put(s, e);
+    lock_drop(s->view);
+    return OK;
+}
+
 static int write_file(const struct segment_writer *w, enum segment_file f, const uint8_t *p, size_t n)
 {
     char path[SEGMENT_PATH_MAX];
@@ -106,7 +118,9 @@ int segment_writer_finish(struct segment_writer *w, int64_t mtime_ms)
     TRY(segment_index_end(s));
     TRY(write_file(w, SEGMENT_INDEX, s->offsets.tail, (size_t)s->offsets.n * OFFSET_INDEX_ENTRY));
     TRY(write_file(w, SEGMENT_TIMEINDEX, s->times.tail, (size_t)s->times.n * TIME_INDEX_ENTRY));
-    return w->txns_bytes > 0 ? write_file(w, SEGMENT_TXNINDEX, w->txns, w->txns_bytes) : OK;
+    if (s->aborts.n == 0)
+        return OK;
+    return write_file(w, SEGMENT_TXNINDEX, s->aborts.tail, (size_t)s->aborts.n * TXN_INDEX_ENTRY);
 }
 
 int segment_writer_rename(const struct segment_writer *w, const char *from, const char *to)
@@ -114,7 +128,7 @@ int segment_writer_rename(const struct segment_writer *w, const char *from, cons
     char a[SEGMENT_PATH_MAX], b[SEGMENT_PATH_MAX];
 
     for (size_t i = 0; i < FILES_N; i++) {
-        if (files[i] == SEGMENT_TXNINDEX && w->txns_bytes == 0)
+        if (files[i] == SEGMENT_TXNINDEX && w->seg->span.last < 0)
             continue;
         segment_path(&w->at, w->seg->base, files[i], from, a);
         segment_path(&w->at, w->seg->base, files[i], to, b);
@@ -142,6 +156,5 @@ void segment_writer_fini(struct segment_writer *w)
     }
     segment_unref(&w->seg);
     free(w->buf);
-    free(w->txns);
-    w->buf = w->txns = NULL;
+    w->buf = NULL;
 }

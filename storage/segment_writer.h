@@ -1,7 +1,8 @@
 /* storage/segment_writer.h - writes a segment that is to take the place of others.
  *
- * Batches go to <base>.log.cleaned as they are given; index entries wait in memory and go to <base>.index.cleaned and
- * <base>.timeindex.cleaned at the end, so that the segment can be used whatever its files are called by then.
+ * Batches go to <base>.log.cleaned as they are given; index entries wait in memory and go to <base>.index.cleaned,
+ * <base>.timeindex.cleaned and, if there are any, <base>.txnindex.cleaned at the end, so that the segment can be used
+ * whatever its files are called by then.
  *
  * OWNER    the writer owns its segment until segment_writer_take(); segment_writer_fini() removes the files unless
  *          the segment was taken.
@@ -25,14 +26,14 @@ struct segment_writer {
     int32_t  index_interval_bytes;
     uint8_t *buf;                       /* what is not in the file yet */
     size_t   n, cap;
-    uint8_t *txns;                      /* entries of the transaction index, as in the file */
-    size_t   txns_bytes, txns_cap;
 };
 
 int  segment_writer_init(struct segment_writer *w, int dirfd, const struct place *log, struct lock *view,
                          int64_t base, int32_t index_interval_bytes, size_t buf_bytes) must_use;
 /* h is the header of the batch at p. Offsets rise from batch to batch. */
 int  segment_writer_batch(struct segment_writer *w, const struct batch_head *h, const uint8_t *p) must_use;
+/* An aborted transaction whose marker is in it, in the order of the markers. */
+int  segment_writer_aborted(struct segment_writer *w, const struct txn_index_entry *e) must_use;
 /* All of it is on disk, under names that end with SEGMENT_CLEANED. */
 int  segment_writer_finish(struct segment_writer *w, int64_t mtime_ms) must_use;
 /* From "" or SEGMENT_CLEANED or SEGMENT_SWAP to another of them, each file; the .log first. */

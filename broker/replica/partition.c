@@ -254,6 +254,8 @@ int16_t partition_log_error(int rc)
     case ERR_RANGE:          return KERR_OFFSET_OUT_OF_RANGE;
     case ERR_SEQUENCE:       return KERR_OUT_OF_ORDER_SEQUENCE_NUMBER;
     case ERR_PRODUCER_EPOCH: return KERR_INVALID_PRODUCER_EPOCH;
+    case ERR_FENCED:         return KERR_TRANSACTION_COORDINATOR_FENCED;
+    case ERR_TXN_STATE:      return KERR_INVALID_TXN_STATE;
     case ERR_LIMIT:          return KERR_RECORD_LIST_TOO_LARGE;
     case ERR_CLOSED:         return KERR_NOT_LEADER_OR_FOLLOWER;
     case ERR_OFFLINE:

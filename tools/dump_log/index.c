@@ -2,10 +2,9 @@
 #include "tools/dump_log/dump.h"
 
 #include "storage/index_file.h"
+#include "storage/txn_index_file.h"
 
 #include <inttypes.h>
-
-#define TXN_INDEX_ENTRY 34              /* i16 version, i64 producer id, first, last and last stable offset */
 
 /* The file beside `file` with another suffix, in the arena. */
 static int sibling(struct dump *d, const char *file, const char *suffix, const char **out)
@@ -193,19 +192,16 @@ int dump_time_index(struct dump *d, const char *file)
 
 int dump_txn_index(struct dump *d, const char *file)
 {
-    struct bytes  in;
-    struct cursor c;
+    struct txn_index_entry e;
+    struct bytes           in;
 
     TRY(dump_read_file(d, file, &in));
-    c = cur_ro(in.p, in.len);
-    while (cur_left(&c) >= TXN_INDEX_ENTRY) {
-        int16_t version = cur_i16(&c);
-        int64_t v[4];
+    for (size_t at = 0; at + TXN_INDEX_ENTRY <= in.len; at += TXN_INDEX_ENTRY) {
+        int16_t version = txn_index_get(in.p + at, &e);
 
-        for (int i = 0; i < 4; i++)
-            v[i] = cur_i64(&c);
         printf("version: %d producerId: %" PRId64 " firstOffset: %" PRId64 " lastOffset: %" PRId64
-               " lastStableOffset: %" PRId64 "\n", version, v[0], v[1], v[2], v[3]);
+               " lastStableOffset: %" PRId64 "\n", version, e.producer_id, e.first_offset,
+               e.last_offset, e.stable_offset);
     }
     return OK;
 }

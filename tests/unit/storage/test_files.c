@@ -219,21 +219,28 @@ END_TEST
 
 /* ---- producers and snapshots --------------------------------------------------------------------------------- */
 
+static struct batch_head head(int64_t id, int16_t epoch, int32_t seq, int32_t n, int64_t base, int64_t ts)
+{
+    return (struct batch_head){ .magic = 2, .producer_id = id, .producer_epoch = epoch, .base_sequence = seq,
+                                .last_offset_delta = n - 1, .base_offset = base, .last_offset = base + n - 1,
+                                .max_timestamp = ts, .count = n };
+}
+
 static void note(struct producers *ps, int64_t id, int16_t epoch, int32_t seq, int32_t n, int64_t base, int64_t ts)
 {
-    struct batch_head h = { .magic = 2, .producer_id = id, .producer_epoch = epoch, .base_sequence = seq,
-                            .last_offset_delta = n - 1, .base_offset = base, .last_offset = base + n - 1,
-                            .max_timestamp = ts, .count = n };
+    struct batch_head h = head(id, epoch, seq, n, base, ts);
+    struct txn_done done;
 
     ok(producers_reserve(ps, id));
-    producers_apply(ps, &h);
+    producers_apply(ps, &h, NULL, &done);
 }
 
 static int ask(struct producers *ps, int64_t id, int16_t epoch, int32_t seq, int32_t n, bool *dup)
 {
+    struct batch_head h = head(id, epoch, seq, n, -1, -1);
     struct producer_batch d;
 
-    return producers_check(ps, id, epoch, seq, sequence_add(seq, n - 1), dup, &d);
+    return producers_check(ps, &h, dup, &d);
 }
 
 START_TEST(sequences_wrap_after_the_largest)

@@ -43,6 +43,8 @@ struct part {
     int16_t               error;
     bool                  unknown;      /* found out before any reading; such an error does not cut the wait short */
     struct partition_read io;           /* holds a file's reference while io.read.records is not null */
+    struct plog_aborted  *aborted;      /* for read_committed: transactions of what was read that do not count */
+    size_t                aborted_n;
     /* how things stood just before the read, and what it gave */
     int64_t               seen_bytes;
     uint32_t              seen_rolls;
@@ -215,6 +217,38 @@ static bool cut_by_us(const struct fetch *f, const struct part *pt)
            whole <= pt->item->max_bytes && whole <= f->client_max_bytes;
 }
 
+#define READ_TRIES 8                    /* while the cleaner replaces under us what is read */
+
+/* The error of the aborted transactions of what was read. KERR_NONE and *again: others are there now than were read. */
+static int16_t find_aborted(struct fetch *f, struct part *pt, bool *again)
+{
+    int rc = plog_aborted(pt->p->log, pt->item->offset, &pt->io.read, &f->r->arena, &pt->aborted, &pt->aborted_n);
+
+    *again = rc == ERR_BUSY;
+    if (rc == OK)
+        return KERR_NONE;
+    plog_read_done(&pt->io.read);
+    if (rc == ERR_BUSY)
+        return KERR_NONE;
+    return rc == ERR_CORRUPT ? KERR_UNKNOWN_SERVER_ERROR : partition_log_error(rc);
+}
+
+/* One read, and what goes with it. */
+static int16_t read_whole(struct fetch *f, struct part *pt)
+{
+    bool again = true;
+    int16_t kerr = KERR_NONE;
+
+    pt->aborted_n = 0;
+    for (int i = 0; i < READ_TRIES && again && kerr == KERR_NONE; i++) {
+        again = false;
+        kerr = partition_read(pt->p, &pt->io);
+        if (kerr == KERR_NONE && f->isolation == ISOLATION_LSO && !slice_is_null(pt->io.read.records))
+            kerr = find_aborted(f, pt, &again);
+    }
+    return again ? KERR_UNKNOWN_SERVER_ERROR : kerr;
+}
+
 static int16_t read_part(struct fetch *f, struct part *pt, int64_t limit, bool at_least_one)
 {
     const struct fetch_item *it = pt->item;
@@ -232,11 +266,11 @@ static int16_t read_part(struct fetch *f, struct part *pt, int64_t limit, bool a
         .isolation = f->isolation, .leader_only = f->leader_only, .at_least_one = at_least_one,
         .whole_first = !f->hard_limit, .max_bytes = it->max_bytes < limit ? it->max_bytes : limit,
     };
-    kerr = partition_read(pt->p, &pt->io);
+    kerr = read_whole(f, pt);
     if (kerr == KERR_NONE && cut_by_us(f, pt)) {
         pt->io.max_bytes = (int64_t)pt->io.read.first_batch_bytes;
         plog_read_done(&pt->io.read);
-        kerr = partition_read(pt->p, &pt->io);
+        kerr = read_whole(f, pt);
     }
     return kerr;
 }
@@ -395,6 +429,33 @@ static int answer_leader(struct fetch *f, struct part *pt, struct part_out *out,
     return OK;
 }
 
+/* As in Apache Kafka's answers, none is not the same as not looked for: with another isolation level or an error, when
+ * a first batch that is too large was left out, and when the log has parted. */
+static int answer_aborted(struct fetch *f, const struct part *pt, int16_t kerr, struct part_out *out)
+{
+    bool looked = kerr == KERR_NONE && f->isolation == ISOLATION_LSO && pt->io.diverging.end_offset < 0 &&
+                  !pt->io.left_out;
+
+    if (pt->unknown)
+        return OK;
+    if (!looked) {
+        out->aborted_transactions_n = -1;
+        return OK;
+    }
+    if (pt->aborted_n == 0)
+        return OK;
+    out->aborted_transactions = arena_array(&f->r->arena, pt->aborted_n, sizeof *out->aborted_transactions);
+    if (out->aborted_transactions == NULL)
+        return ERR_NOMEM;
+    for (size_t i = 0; i < pt->aborted_n; i++) {
+        fetch_response_aborted_transaction_init(&out->aborted_transactions[i]);
+        out->aborted_transactions[i].producer_id = pt->aborted[i].producer_id;
+        out->aborted_transactions[i].first_offset = pt->aborted[i].first_offset;
+    }
+    out->aborted_transactions_n = (int32_t)pt->aborted_n;
+    return OK;
+}
+
 static int answer_part(struct fetch *f, struct part *pt, struct part_out *out, struct fetch_response *resp)
 {
     int16_t kerr = pt->error;
@@ -413,9 +474,7 @@ static int answer_part(struct fetch *f, struct part *pt, struct part_out *out, s
             out->diverging_epoch.end_offset = pt->io.diverging.end_offset;
         }
     }
-    /* No transactions yet: none aborted, which is told to read_committed only. */
-    if (!pt->unknown && (f->isolation != ISOLATION_LSO || kerr != KERR_NONE))
-        out->aborted_transactions_n = -1;
+    TRY(answer_aborted(f, pt, kerr, out));
     if (f->r->version >= 16 && (kerr == KERR_NOT_LEADER_OR_FOLLOWER || kerr == KERR_FENCED_LEADER_EPOCH))
         TRY(answer_leader(f, pt, out, resp));
     return f->r->version < 10 ? answer_for_old(f, pt, out) : OK;

@@ -360,6 +360,7 @@ int16_t partition_read(struct partition *p, struct partition_read *io)
     int rc;
 
     io->read = (struct plog_read){ .segment_base = -1 };
+    io->left_out = false;
     io->diverging = (struct plog_epoch_end){ -1, -1 };
     if (kerr != KERR_NONE)
         return kerr;
@@ -380,6 +381,7 @@ int16_t partition_read(struct partition *p, struct partition_read *io)
 
         plog_read_done(&io->read);
         io->read = (struct plog_read){ .segment_base = -1, .offsets = seen };
+        io->left_out = io->max_bytes > 0;
     }
     return partition_log_error(rc);
 }

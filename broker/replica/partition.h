@@ -144,6 +144,7 @@ struct partition_read {
     int64_t        max_bytes;
     /* out */
     struct plog_read read;              /* offsets are set when the result is 0; plog_read_done() */
+    bool           left_out;            /* there are records, but whole_first kept them back */
     struct plog_epoch_end diverging;    /* end_offset -1: not */
 };
 

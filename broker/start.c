@@ -28,6 +28,7 @@
 
 #include <limits.h>
 #include <netdb.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -35,6 +36,8 @@
 
 #define GRACE_MS          2000          /* for peers that do not read their last answer; a supervisor waits 5 s */
 #define CONTROLLER_MS     60000
+#define LOADING_MS        500           /* logs that take longer are loaded while the others are served */
+#define LOST_MS           1000
 #define HOST_NAME_BYTES   256
 
 struct daemon {
@@ -44,7 +47,9 @@ struct daemon {
     struct broker_endpoint *endpoints;
     char                    host[HOST_NAME_BYTES];      /* this machine, where no host is configured */
     int64_t                 epoch;
-    struct logmgr_loaded    loaded;
+    struct logmgr_loaded    loaded;     /* when the listeners were opened */
+    atomic_bool             lost;       /* the controller is to be told that logs are offline */
+    struct job             *lost_job;
     bool                    adopts, logs_run, controller_runs;
     size_t                  up_n;       /* rows of `parts` that are up */
     int                     rc;         /* of going down */
@@ -197,36 +202,63 @@ static void opts_of_topic(void *arg, struct str topic, struct log_opts *out)
     topic_config_entry_put(&e);
 }
 
+/* The controller, wherever it is, learns of it by a node in the store, and asks which partitions are lost. */
+static void tell_lost(void *arg)
+{
+    struct daemon *d = arg;
+
+    if (atomic_exchange(&d->lost, false))
+        registration_dir_event(d->b.store, d->b.id);
+}
+
+static void note_lost(void *arg)
+{
+    struct daemon *d = arg;
+
+    atomic_store(&d->lost, true);
+}
+
 static void on_offline(void *arg, size_t dir_index, const char *path)
 {
     struct daemon *d = arg;
     struct logmgr_dir dir;
 
-    (void)dir_index;
     for (size_t i = 0; i < logmgr_dirs(d->b.logs); i++)
-        if (logmgr_dir(d->b.logs, i, &dir) == OK && !dir.offline)
+        if (logmgr_dir(d->b.logs, i, &dir) == OK && !dir.offline) {
+            replicas_dir_failed(d->b.replicas, dir_index);
             return;
+        }
     log_fatal("%s was the last log directory that worked; the broker stops", path);
     d->o.on_dead();
 }
 
+static void on_ready(void *arg, struct str topic, int32_t partition, int rc)
+{
+    struct daemon *d = arg;
+
+    replicas_log_ready(d->b.replicas, topic, partition, rc);
+}
+
+/* What is open within a moment is waited for, so that after most starts no client is told to come back. */
 static int logs_up(struct daemon *d)
 {
+    int rc;
+
     logmgr_on_offline(d->b.logs, on_offline, d);
+    logmgr_on_ready(d->b.logs, on_ready, d);
     TRY(logmgr_load(d->b.logs, opts_of_topic, d->b.topic_configs));
-    TRY(logmgr_wait_loaded(d->b.logs, -1, &d->loaded));
-    if (d->loaded.recovered > 0)
-        log_info("%zu of %zu logs were not closed cleanly: recovered in %lld ms, %lld MB read", d->loaded.recovered,
-                 d->loaded.logs, (long long)d->loaded.ms, (long long)(d->loaded.read_bytes / 1000000));
-    TRY(logmgr_start(d->b.logs, d->b.sched));
     d->logs_run = true;
-    return OK;
+    TRY(logmgr_start(d->b.logs, d->b.sched));
+    TRY(scheduler_add(d->b.sched, "lost-logs", LOST_MS, LOST_MS, tell_lost, d, &d->lost_job));
+    rc = logmgr_wait_loaded(d->b.logs, LOADING_MS, &d->loaded);
+    return rc == ERR_TIMEOUT ? OK : rc;
 }
 
 static void logs_down(struct daemon *d)
 {
     int rc = d->logs_run ? logmgr_stop(d->b.logs) : OK;     /* what was not loaded whole must not be called clean */
 
+    job_cancel(d->b.sched, &d->lost_job);
     if (rc != OK)
         d->rc = rc;
 }
@@ -235,7 +267,7 @@ static int replicas_up(struct daemon *d)
 {
     struct replicas_opts o = { .broker_id = d->b.id, .cfg = d->b.cfg, .logs = d->b.logs, .sched = d->b.sched,
                                .timer = d->b.timer, .metacache = d->b.metacache,
-                               .topic_configs = d->b.topic_configs };
+                               .topic_configs = d->b.topic_configs, .on_lost = note_lost, .lost_arg = d };
 
     return replicas_new(&d->b.replicas, &o);
 }
@@ -426,8 +458,8 @@ static const struct part {
     { "the broker's identity",      identity_up,   NULL },
     { "the adoption of partitions", adoption_up,   NULL },
     { "the caches of metadata",     caches_up,     caches_down },
-    { "the logs",                   logs_up,       logs_down },
     { "the replica manager",        replicas_up,   replicas_down },
+    { "the logs",                   logs_up,       logs_down },
     { "the network",                net_up,        net_down },
     { "the broker's registration",  register_up,   register_down },
     { "the controller",             controller_up, controller_down },
@@ -451,8 +483,12 @@ static void say_ready(struct daemon *d, int64_t began_ns)
         k = snprintf(where + n, sizeof where - n, "%s%s %s", i > 0 ? ", " : "", l.name, text);
         n += k > 0 ? (size_t)k : 0;
     }
-    log_info("ready in %lld ms: broker %d of cluster %s, %s, %zu partitions in %s", ms, d->b.id, d->b.cluster_id, where,
-             d->loaded.logs, cfg->log_dirs_parsed.v[0]);
+    n = 0;
+    if (logmgr_wait_loaded(d->b.logs, 0, &d->loaded) != OK)
+        n = d->loaded.logs - d->loaded.ready - d->loaded.failed;
+    snprintf(text, sizeof text, n > 0 ? " (%zu of them are still being loaded)" : "", n);
+    log_info("ready in %lld ms: broker %d of cluster %s, %s, %zu partitions in %s%s%s", ms, d->b.id, d->b.cluster_id,
+             where, d->loaded.logs, cfg->log_dirs_parsed.v[0], cfg->log_dirs_parsed.n > 1 ? ",..." : "", text);
 }
 
 static int go_down(struct daemon *d)

@@ -543,6 +543,28 @@ int znode_cluster_id_read(struct bytes in, struct arena *a, const char **id)
     return rc;
 }
 
+char *znode_dir_event_write(int32_t broker_id)
+{
+    json_t *o = json_object();
+    bool ok = put(o, "version", json_integer(1));
+
+    ok = put(o, "broker", json_integer(broker_id)) && ok;
+    ok = put(o, "event", json_integer(1)) && ok;
+    return dump(o, ok);
+}
+
+int znode_dir_event_read(struct bytes in, int32_t *broker_id)
+{
+    int rc;
+    json_t *o = load(in, &rc);
+
+    *broker_id = -1;
+    if (rc == OK)
+        *broker_id = get_i32(o, "broker", &rc);
+    json_decref(o);
+    return rc;
+}
+
 int znode_epoch_read(struct bytes in, int32_t *epoch)
 {
     char buf[16], *end;

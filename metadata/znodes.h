@@ -100,6 +100,9 @@ char *znode_controller_write(int32_t broker_id, int64_t timestamp_ms) must_use;
 int   znode_controller_read(struct bytes in, int32_t *broker_id, int32_t *kraft_epoch) must_use;
 char *znode_cluster_id_write(const char *id) must_use;
 int   znode_cluster_id_read(struct bytes in, struct arena *a, const char **id) must_use;
+#define ZNODE_DIR_EVENT "log_dir_event_"        /* below /log_dir_event_notification, with a counter behind it */
+char *znode_dir_event_write(int32_t broker_id) must_use;
+int   znode_dir_event_read(struct bytes in, int32_t *broker_id) must_use;
 int   znode_epoch_read(struct bytes in, int32_t *epoch) must_use;       /* /controller_epoch: decimal text */
 
 /* ---- /feature: what a controller of 3.9 makes of it. *out: the new text; NULL: it stays as it is. ---- */

@@ -160,7 +160,7 @@ static int walk_trusted(struct load *ld, struct segment *s, int fd, int64_t file
     s->max_known = true;
     lock_drop(s->view);
     log_scan_init(&sc, fd, pos, file_size, ld->buf, SCAN_BUFFER);
-    while (rc == OK && log_scan_next(&sc) && sc.head.last_offset < below) {
+    while (rc == OK && (rc = load_goes_on(ld)) == OK && log_scan_next(&sc) && sc.head.last_offset < below) {
         /* The entry must lead to the batch that it stands for. */
         if (!fits(s, &sc.head) || (pos > 0 && sc.pos == pos && sc.head.base_offset > s->last_indexed))
             rc = ERR_CORRUPT;

@@ -139,6 +139,8 @@ int plog_load(struct plog *l, struct load_result *out)
         plog_flush_init(l);
     if (rc == OK && (l->recovery_point < l->off.leo || l->epochs_dirty || l->files_dirty))
         plog_dirty(l);
+    if (rc != OK)                       /* should it wait for the syncer already */
+        l->deleted = true;
     lock_drop(&l->lock);
     free(ld.names);
     free(ld.logs.v);

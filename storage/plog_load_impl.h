@@ -42,6 +42,13 @@ struct load {
     uint8_t *buf;                       /* SCAN_BUFFER */
 };
 
+/* OK, or ERR_CLOSED: the broker stops or the log is deleted. Looked at between batches; what was done so far stays, the
+ * next start does it again. */
+static inline int load_goes_on(const struct load *ld)
+{
+    return logdir_stopping(ld->l->dir) || atomic_load_explicit(&ld->l->closed, memory_order_relaxed) ? ERR_CLOSED : OK;
+}
+
 /* ---- plog_list.c --------------------------------------------------------------------------------------------- */
 int  load_list(struct load *ld) must_use;               /* fills in logs and snapshots; removes leftovers */
 

@@ -48,7 +48,7 @@ static int recover_rest(struct load *ld, struct segment *s, int fd, int64_t file
     int rc = OK;
 
     log_scan_init(&sc, fd, s->size, file_size, ld->buf, SCAN_BUFFER);
-    while (rc == OK && log_scan_next(&sc)) {
+    while (rc == OK && (rc = load_goes_on(ld)) == OK && log_scan_next(&sc)) {
         if (!in_order(ld, s, &sc.head))
             sc.rc = ERR_CORRUPT;
         else if (check || sc.next == file_size)

@@ -127,7 +127,7 @@ static int replay_segment(struct load *ld, struct segment *s, uint32_t size, int
     TRY(rc);
     TRY(segment_file(s, &f));
     log_scan_init(&sc, f->fd, pos, size, ld->buf, SCAN_BUFFER);
-    while (rc == OK && log_scan_next(&sc) && sc.head.last_offset < to) {
+    while (rc == OK && (rc = load_goes_on(ld)) == OK && log_scan_next(&sc) && sc.head.last_offset < to) {
         if (ld->epochs_lost)
             rc = load_take_epoch(ld, &sc.head);
         if (rc == OK)

@@ -12,6 +12,7 @@
 #include "broker/cluster/metadata_cache.h"
 #include "broker/cluster/topic_name.h"
 #include "broker/controller/controller.h"
+#include "broker/replica/replicas.h"
 #include "config/config.h"
 #include "proto/gen/metadata_request.h"
 #include "proto/gen/metadata_response.h"
@@ -71,8 +72,8 @@ static int32_t *reachable_of(const struct request *r, struct arena *a, const str
     return out;
 }
 
-static bool partition_fill(struct request *r, const struct metadata *md, const struct metadata_partition *p,
-                           struct part_out *out)
+static bool partition_fill(struct broker *b, struct request *r, const struct metadata *md,
+                           const struct metadata_topic *t, const struct metadata_partition *p, struct part_out *out)
 {
     out->partition_index = p->index;
     out->leader_id = p->leader;
@@ -88,13 +89,16 @@ static bool partition_fill(struct request *r, const struct metadata *md, const s
 
         out->error_code = alive && r->version >= 6 ? KERR_LISTENER_NOT_FOUND : KERR_LEADER_NOT_AVAILABLE;
         out->leader_id = -1;
+    } else if (p->leader == b->id && replicas_is_loading(b->replicas, t->name, p->index)) {
+        out->error_code = KERR_LEADER_NOT_AVAILABLE;
+        out->leader_id = -1;
     } else if (out->replica_nodes_n < p->replicas_n || out->isr_nodes_n < p->isr_n) {
         out->error_code = KERR_REPLICA_NOT_AVAILABLE;
     }
     return out->replica_nodes != NULL || p->replicas_n == 0;
 }
 
-static bool topic_fill(struct request *r, struct asked *q, const struct metadata_topic *t)
+static bool topic_fill(struct broker *b, struct request *r, struct asked *q, const struct metadata_topic *t)
 {
     struct topic_out *out = topic_add(q, t->name, t->id, KERR_NONE);
 
@@ -104,7 +108,7 @@ static bool topic_fill(struct request *r, struct asked *q, const struct metadata
     out->partitions_n = t->partitions_n;
     for (int32_t i = 0; i < t->partitions_n; i++) {
         metadata_response_metadata_response_partition_init(&out->partitions[i]);
-        if (!partition_fill(r, q->md, &t->partitions[i], &out->partitions[i]))
+        if (!partition_fill(b, r, q->md, t, &t->partitions[i], &out->partitions[i]))
             return false;
     }
     return true;
@@ -192,7 +196,7 @@ static bool by_id(const struct asked *q)
     return false;
 }
 
-static bool ids_fill(struct request *r, struct asked *q)
+static bool ids_fill(struct broker *b, struct request *r, struct asked *q)
 {
     struct uuid *ids = arena_array(&r->arena, (size_t)q->in.topics_n + 1, sizeof *ids);
     int32_t n = 0;
@@ -210,7 +214,7 @@ static bool ids_fill(struct request *r, struct asked *q)
             continue;
         if (t == NULL)
             (void)topic_add(q, (struct str){ NULL, 0 }, ids[i], KERR_UNKNOWN_TOPIC_ID);
-        else if (!topic_fill(r, q, t))
+        else if (!topic_fill(b, r, q, t))
             return false;
     }
     return true;
@@ -262,7 +266,7 @@ static bool names_fill(struct broker *b, struct request *r, struct asked *q)
         if (i > 0 && str_eq(names[i], names[i - 1]))
             continue;
         if (t != NULL) {
-            if (!topic_fill(r, q, t))
+            if (!topic_fill(b, r, q, t))
                 return false;
         } else if (topic_name_fault(names[i], buf, sizeof buf) != NULL) {
             (void)topic_add(q, names[i], (struct uuid){ { 0 } }, KERR_INVALID_TOPIC_EXCEPTION);
@@ -276,13 +280,13 @@ static bool names_fill(struct broker *b, struct request *r, struct asked *q)
     return true;
 }
 
-static bool all_fill(struct request *r, struct asked *q)
+static bool all_fill(struct broker *b, struct request *r, struct asked *q)
 {
     const struct metadata_topic *t;
     size_t pos = 0;
 
     while ((t = metadata_next_topic(q->md, &pos)) != NULL)
-        if (!topic_fill(r, q, t))
+        if (!topic_fill(b, r, q, t))
             return false;
     return true;
 }
@@ -340,11 +344,11 @@ void api_metadata(struct broker *b, struct request *r)
     if (q->out.topics == NULL)
         ok = false;
     else if (all)
-        ok = all_fill(r, q);
+        ok = all_fill(b, r, q);
     else if (refused(r, q))
         ok = true;
     else
-        ok = by_id(q) ? ids_fill(r, q) : names_fill(b, r, q);
+        ok = by_id(q) ? ids_fill(b, r, q) : names_fill(b, r, q);
     if (ok && q->op.topics_n > 0)
         create_topics(b, r, q);
     else

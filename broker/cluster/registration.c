@@ -190,3 +190,29 @@ int registration_register(struct store *s, const struct broker_info *b, int64_t 
     store_call_free(&call);
     return rc;
 }
+
+/* ---- logs that are lost --------------------------------------------------------------------------------- */
+
+static void event_made(struct store_call *call)
+{
+    if (call->rc != OK)
+        log_error(ZK_LOG_DIR_EVENTS ": the controller cannot be told that logs are offline: %s; it goes on believing "
+                  "that this broker has them", err_text(call->rc));
+    store_call_free(&call);
+}
+
+void registration_dir_event(struct store *s, int32_t broker_id)
+{
+    struct store_call *call = store_call_new(event_made, NULL);
+    char *text = znode_dir_event_write(broker_id);
+
+    if (call != NULL && text != NULL) {
+        store_create(call, ZK_LOG_DIR_EVENTS "/" ZNODE_DIR_EVENT, (struct bytes){ (uint8_t *)text, strlen(text) },
+                     STORE_SEQUENTIAL);
+        store_submit(s, call);
+    } else {
+        log_error(ZK_LOG_DIR_EVENTS ": out of memory: the controller is not told that logs are offline");
+        store_call_free(&call);
+    }
+    free(text);
+}

@@ -45,4 +45,7 @@ int registration_register(struct store *s, const struct broker_info *b, int64_t 
  * ERR_NOMEM. */
 int registration_write(struct store_call *call, const struct broker_info *b) must_use;
 
+/* Tells the controller, by a node that it watches, that logs of this broker went offline. Does not wait. */
+void registration_dir_event(struct store *s, int32_t broker_id);
+
 #endif

@@ -344,7 +344,7 @@ static bool um_partition(struct controller *c, struct arena *a, const struct ctl
     if (out->offline_replicas == NULL)
         return false;
     for (int32_t i = 0; i < p->replicas.n; i++)
-        if (!context_online(&c->ctx, p->replicas.v[i]))
+        if (!context_replica_online(&c->ctx, p, p->replicas.v[i]))
             out->offline_replicas[out->offline_replicas_n++] = p->replicas.v[i];
     return true;
 }
@@ -488,29 +488,70 @@ void batch_send(struct controller *c)
 
 #define LINES_MAX 10                    /* of one answer */
 
-static void lai_answered(const struct control_request *req)
+/* The topic of the request with this id; those of old stores have none, and are in order. */
+static const LAI(topic_state) *asked_topic(const struct leader_and_isr_request *r, struct uuid id, int32_t i)
 {
-    size_t failed = 0;
+    if (i < r->topic_states_n && uuid_eq(r->topic_states[i].topic_id, id))
+        return &r->topic_states[i];
+    for (int32_t k = 0; k < r->topic_states_n; k++)
+        if (uuid_eq(r->topic_states[k].topic_id, id))
+            return &r->topic_states[k];
+    return NULL;
+}
 
+struct lai_result {
+    struct replica_ref *lost;
+    size_t              lost_n, failed;
+};
+
+static void lai_partition_answered(struct controller *c, const struct control_request *req, struct str topic,
+                                   int32_t index, int16_t error, struct lai_result *out)
+{
+    struct ctl_topic *t = context_topic(&c->ctx, topic);
+    struct replica_ref ref = { t != NULL ? context_partition(t, index) : NULL, req->broker_id };
+    bool *lost = ref.p != NULL ? context_lost(ref.p, ref.broker) : NULL;
+
+    if (error == KERR_NONE && lost != NULL)
+        *lost = false;
+    if (error == KERR_KAFKA_STORAGE_ERROR && lost != NULL && !*lost)
+        out->lost[out->lost_n++] = ref;
+    /* STALE_CONTROLLER_EPOCH is what a replica says that knows all this already. */
+    if (error != KERR_NONE && error != KERR_STALE_CONTROLLER_EPOCH && (lost == NULL || !*lost) &&
+        ++out->failed <= LINES_MAX)
+        log_error("controller: broker %d cannot host %.*s-%d: %s", req->broker_id, STR_ARG(topic), index,
+                  kerr_name(error));
+}
+
+static void lai_answered(struct controller *c, const struct control_request *req)
+{
     const struct leader_and_isr_response *resp = req->resp.leader_and_isr;
     const struct leader_and_isr_request *r = req->req.leader_and_isr;
+    struct lai_result out = { .lost = NULL };
+    size_t total = 0;
 
-    if (resp->error_code != KERR_NONE)
+    if (resp->error_code != KERR_NONE) {
         log_error("controller: broker %d refused to lead or follow: %s", req->broker_id, kerr_name(resp->error_code));
-    for (int32_t i = 0; i < resp->topics_n; i++) {
-        struct str name = STR_LIT("?");
-
-        for (int32_t k = 0; k < r->topic_states_n; k++)
-            if (uuid_eq(r->topic_states[k].topic_id, resp->topics[i].topic_id))
-                name = r->topic_states[k].topic_name;
-        for (int32_t k = 0; k < resp->topics[i].partition_errors_n; k++)
-            if (resp->topics[i].partition_errors[k].error_code != KERR_NONE && ++failed <= LINES_MAX)
-                log_error("controller: broker %d cannot host %.*s-%d: %s", req->broker_id, STR_ARG(name),
-                          resp->topics[i].partition_errors[k].partition_index,
-                          kerr_name(resp->topics[i].partition_errors[k].error_code));
+        return;
     }
-    if (failed > LINES_MAX)
-        log_error("controller: broker %d cannot host %zu more partitions", req->broker_id, failed - LINES_MAX);
+    for (int32_t i = 0; i < resp->topics_n; i++)
+        total += (size_t)resp->topics[i].partition_errors_n;
+    out.lost = calloc(total + 1, sizeof *out.lost);
+    if (out.lost == NULL) {
+        ctl_abort(c, ERR_NOMEM, "taking a broker's answer");
+        return;
+    }
+    for (int32_t i = 0; i < resp->topics_n; i++) {
+        const LAI(topic_state) *t = asked_topic(r, resp->topics[i].topic_id, i);
+
+        for (int32_t k = 0; k < resp->topics[i].partition_errors_n && t != NULL; k++)
+            lai_partition_answered(c, req, t->topic_name, resp->topics[i].partition_errors[k].partition_index,
+                                   resp->topics[i].partition_errors[k].error_code, &out);
+    }
+    if (out.failed > LINES_MAX)
+        log_error("controller: broker %d cannot host %zu more partitions", req->broker_id, out.failed - LINES_MAX);
+    if (out.lost_n > 0 && r->controller_epoch == c->epoch)
+        replicas_lost(c, out.lost, out.lost_n);
+    free(out.lost);
 }
 
 /* Was this partition to be deleted by the request? */
@@ -567,7 +608,7 @@ void broker_answered(struct controller *c)
     const struct control_request *req = c->event->req;
 
     if (req->api == API_LEADER_AND_ISR)
-        lai_answered(req);
+        lai_answered(c, req);
     else if (req->req.stop_replica->controller_epoch == c->epoch)
         stop_answered(c, req);
 }

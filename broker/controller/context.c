@@ -65,6 +65,7 @@ static void partition_fini(struct ctl_partition *p)
     ids_fini(&p->isr);
     ids_fini(&p->replicas);
     free(p->replica_state);
+    free(p->lost);
 }
 
 void context_topic_drop(struct context *x, struct ctl_topic *t)
@@ -95,7 +96,8 @@ static int partition_init(struct ctl_partition *p, struct ctl_topic *t, const st
 {
     *p = (struct ctl_partition){ .topic = t, .index = z->index, .leader = -1 };
     p->replica_state = calloc((size_t)z->replicas.n + 1, 1);        /* all NonExistent */
-    if (p->replica_state == NULL || ids_set(&p->replicas, z->replicas.v, z->replicas.n) != OK) {
+    p->lost = calloc((size_t)z->replicas.n + 1, sizeof *p->lost);
+    if (p->replica_state == NULL || p->lost == NULL || ids_set(&p->replicas, z->replicas.v, z->replicas.n) != OK) {
         partition_fini(p);
         return ERR_NOMEM;
     }
@@ -170,6 +172,21 @@ bool context_online(const struct context *x, int32_t broker)
     const struct ctl_broker *b = context_broker(x, broker);
 
     return b != NULL && b->live;
+}
+
+bool *context_lost(const struct ctl_partition *p, int32_t broker)
+{
+    for (int32_t i = 0; i < p->replicas.n; i++)
+        if (p->replicas.v[i] == broker)
+            return &p->lost[i];
+    return NULL;
+}
+
+bool context_replica_online(const struct context *x, const struct ctl_partition *p, int32_t broker)
+{
+    const bool *lost = context_lost(p, broker);
+
+    return context_online(x, broker) && (lost == NULL || !*lost);
 }
 
 void context_clear(struct context *x)

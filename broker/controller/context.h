@@ -35,6 +35,7 @@ struct ctl_partition {
     struct ids           isr;
     struct ids           replicas;              /* as assigned */
     uint8_t             *replica_state;         /* enum replica_state, one for each of replicas */
+    bool                *lost;                  /* its log is offline on a live broker; one for each of replicas */
     uint32_t             batch;                 /* the batch whose UpdateMetadata has it */
 };
 
@@ -102,6 +103,9 @@ int  context_leadership(struct ctl_partition *p, const struct znode_state *s, in
 struct ctl_broker *context_broker(const struct context *x, int32_t id);
 int  context_broker_add(struct context *x, int32_t id, struct ctl_broker **out) must_use;
 bool context_online(const struct context *x, int32_t broker);           /* a live broker */
+/* The broker lives, and has not lost its replica of the partition. */
+bool context_replica_online(const struct context *x, const struct ctl_partition *p, int32_t broker);
+bool *context_lost(const struct ctl_partition *p, int32_t broker);      /* NULL: it has no replica */
 void context_clear(struct context *x);                                  /* channels stay open */
 
 #endif

@@ -26,6 +26,8 @@ static void on_store_event(struct store_event *ev, void *arg)
         rc = event_post(c, EV_TOPICS, NULL);
     else if (strcmp(ev->path, ZK_DELETE_TOPICS) == 0)
         rc = event_post(c, EV_DELETIONS, NULL);
+    else if (strcmp(ev->path, ZK_LOG_DIR_EVENTS) == 0)
+        rc = event_post(c, EV_LOG_DIRS, NULL);
     else if (strncmp(ev->path, ZK_BROKER_TOPICS "/", topics) == 0 && ev->kind == STORE_EV_CHANGED)
         rc = event_post(c, EV_TOPIC, ev->path + topics);
     if (rc != OK)

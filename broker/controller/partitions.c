@@ -34,7 +34,7 @@ void partitions_start(struct controller *c, struct ctl_partition **v, size_t n)
         if (!p->has_leadership)
             p->state = PARTITION_NEW;
         else
-            p->state = context_online(&c->ctx, p->leader) ? PARTITION_ONLINE : PARTITION_OFFLINE;
+            p->state = context_replica_online(&c->ctx, p, p->leader) ? PARTITION_ONLINE : PARTITION_OFFLINE;
     }
 }
 
@@ -94,7 +94,7 @@ static bool live_replicas(struct controller *c, struct online_item *it)
         return false;
     }
     for (int32_t i = 0; i < r->n; i++)
-        if (context_online(&c->ctx, r->v[i]))
+        if (context_replica_online(&c->ctx, it->p, r->v[i]))
             it->next.isr.v[it->next.isr.n++] = r->v[i];
     return true;
 }
@@ -200,7 +200,7 @@ static bool choose(struct controller *c, struct online_item *it, const struct zn
     int32_t clean = -1, unclean = -1;
 
     for (int32_t i = r->n - 1; i >= 0; i--) {
-        if (!context_online(&c->ctx, r->v[i]))
+        if (!context_replica_online(&c->ctx, it->p, r->v[i]))
             continue;
         unclean = r->v[i];
         if (ids_have(&in_sync, r->v[i]))
@@ -217,7 +217,7 @@ static bool choose(struct controller *c, struct online_item *it, const struct zn
         return false;
     }
     for (int32_t i = 0; i < now->isr.n && clean >= 0; i++)
-        if (context_online(&c->ctx, now->isr.v[i]))
+        if (context_replica_online(&c->ctx, it->p, now->isr.v[i]))
             it->next.isr.v[it->next.isr.n++] = now->isr.v[i];
     if (clean < 0) {
         it->next.isr.v[it->next.isr.n++] = unclean;
@@ -287,7 +287,7 @@ static void state_written(struct controller *c, struct store_call *call, void *s
     }
     it->p->state = PARTITION_ONLINE;
     for (int32_t i = 0; i < it->p->replicas.n; i++)
-        if (context_online(&c->ctx, it->p->replicas.v[i]))
+        if (context_replica_online(&c->ctx, it->p, it->p->replicas.v[i]))
             batch_leader_and_isr(c, it->p->replicas.v[i], it->p, false);
 }
 

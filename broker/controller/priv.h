@@ -95,6 +95,11 @@ void replicas_start(struct controller *c, struct ctl_partition **v, size_t n);
 void replicas_to(struct controller *c, const struct replica_ref *v, size_t n, enum replica_state to);
 void replicas_offline(struct controller *c, const struct replica_ref *v, size_t n);     /* pushes */
 
+/* log_dirs.c */
+void log_dirs_changed(struct controller *c);
+void log_dirs_init(struct controller *c);               /* at the start of a term: all is asked anyway; pushes */
+void replicas_lost(struct controller *c, const struct replica_ref *v, size_t n);        /* of one broker; pushes */
+
 /* batch.c: begin, add, send */
 void batch_begin(struct controller *c);
 void batch_leader_and_isr(struct controller *c, int32_t broker, struct ctl_partition *p, bool is_new);

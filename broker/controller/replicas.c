@@ -135,8 +135,11 @@ static void settled(struct controller *c, struct offline_item *it, const struct 
         return;
     }
     p->controller_epoch = c->epoch;
-    for (int32_t i = 0; i < p->replicas.n && !p->topic->queued; i++)
-        if (p->replicas.v[i] != it->r.broker)
+    if (p->topic->queued)
+        return;
+    batch_update(c, p);
+    for (int32_t i = 0; i < p->replicas.n; i++)
+        if (context_replica_online(&c->ctx, p, p->replicas.v[i]) && p->replicas.v[i] != it->r.broker)
             batch_leader_and_isr(c, p->replicas.v[i], p, false);
 }
 

@@ -18,6 +18,7 @@ static const struct event_def {
     [EV_TOPICS] = { "change of topics", true, topics_changed },
     [EV_TOPIC] = { "change of a topic", true, topic_changed },
     [EV_DELETIONS] = { "deletion of topics", true, deletions_changed },
+    [EV_LOG_DIRS] = { "loss of a log directory", true, log_dirs_changed },
     [EV_ANSWER] = { "answer of a broker", true, broker_answered },
     [EV_RETRY] = { "partitions without a leader", true, retry_partitions },
     [EV_EXPIRED] = { "end of session", false, session_expired },

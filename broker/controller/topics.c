@@ -598,6 +598,13 @@ static enum step_next deletions_start(struct controller *c, struct frame *f)
     return STEP_NEXT;
 }
 
+static enum step_next notices_start(struct controller *c, struct frame *f)
+{
+    (void)f;
+    log_dirs_init(c);
+    return STEP_NEXT;
+}
+
 static enum step_next failover_done(struct controller *c, struct frame *f)
 {
     const struct failover *fo = (struct failover *)f;
@@ -617,6 +624,7 @@ void failover_begin(struct controller *c)
         { "read the overview", overview_ask },     { "read the brokers", brokers_ask },
         { "read the topics", intake_read },        { "give ids", intake_ids },
         { "read the states", states_ask },         { "queue deletions", queue_deletions },
+        { "drop old notices", notices_start },
         { "start the states", states_start },      { "go on with deletions", deletions_start },
         { "done", failover_done },                 { "write /feature", feature_write },
         { NULL, NULL },

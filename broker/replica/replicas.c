@@ -1,8 +1,10 @@
 /* broker/replica/replicas.c - the map of hosted partitions, and what the controller does to it.
  *
  * INVARIANTS
- *  1. A partition is in the map from its first LeaderAndIsr to its deletion, and has a standing before it is put there.
- *  2. Only the thread that holds `becoming` changes the map or a partition's standing.
+ *  1. A partition is in the map from its first LeaderAndIsr (or from when its log is loaded) to its deletion or the
+ *     failure of its log directory, and has a standing before it is put there.
+ *  2. Only the thread that holds `becoming` changes the map, the absent ones, or a partition's standing.
+ *  3. A partition is in the map or among the absent ones, never in both.
  */
 #define HASH_NONFATAL_OOM 1
 #include "broker/replica/replicas.h"
@@ -11,6 +13,7 @@
 #include "base/log.h"
 #include "broker/cluster/metadata_cache.h"
 #include "broker/cluster/topic_configs.h"
+#include "broker/replica/absent.h"
 #include "broker/replica/fetch_session.h"
 #include "broker/replica/partition.h"
 #include "config/config.h"
@@ -40,6 +43,7 @@ struct replicas {
     atomic_bool            stopped;
     atomic_size_t          partitions;
     struct map_shard       shard[MAP_SHARDS];
+    struct absents         absents;
     /* under `becoming` */
     struct lock            becoming;
     int32_t                controller_epoch;
@@ -128,6 +132,10 @@ struct partition *replicas_find(struct replicas *rs, struct str topic, int32_t i
 
     if (p != NULL || kerr == NULL)
         return p;
+    if (absents_why(&rs->absents, topic, index, NULL) == ABSENT_OFFLINE) {
+        *kerr = KERR_KAFKA_STORAGE_ERROR;
+        return NULL;
+    }
     md = metadata_get(rs->opts.metacache);
     t = metadata_topic(md, topic);
     *kerr = t != NULL && metadata_partition(t, index) != NULL ? KERR_NOT_LEADER_OR_FOLLOWER
@@ -174,9 +182,14 @@ static bool is_among(const int32_t *ids, int32_t n, int32_t id)
 static int16_t judge_state(struct replicas *rs, struct partition *p, const struct lai_topic *t,
                            const struct lai_state *st)
 {
-    int32_t current = p != NULL ? partition_standing(p).leader_epoch : -1;
+    int32_t current = -1;
+    enum absence why = absents_why(&rs->absents, t->topic_name, st->partition_index, &current);
     struct uuid known = p != NULL ? plog_topic_id(p->log) : t->topic_id;
 
+    if (why == ABSENT_OFFLINE)
+        return KERR_KAFKA_STORAGE_ERROR;
+    if (p != NULL)
+        current = partition_standing(p).leader_epoch;
     if (!uuid_is_zero(t->topic_id) && !uuid_is_zero(known) && !uuid_eq(known, t->topic_id)) {
         char ours[UUID_TEXT_LEN + 1], theirs[UUID_TEXT_LEN + 1];
 
@@ -294,11 +307,24 @@ static int16_t host_new(struct replicas *rs, struct becoming *b)
     return KERR_NONE;
 }
 
+/* Its log cannot be used (yet): what the controller said is kept. */
+static int16_t host_absent(struct replicas *rs, int32_t controller_epoch, struct becoming *b, int why)
+{
+    int rc = absents_put(&rs->absents, why == ERR_BUSY ? ABSENT_LOADING : ABSENT_OFFLINE, controller_epoch, b->topic,
+                         b->state);
+
+    return partition_log_error(rc == OK && why == ERR_OFFLINE ? ERR_OFFLINE : rc);
+}
+
 static void lai_apply(struct replicas *rs, int32_t controller_epoch, struct becoming *b)
 {
     int16_t kerr = KERR_NONE;
     int rc = OK;
 
+    if (b->create != NULL && (b->create->rc == ERR_BUSY || b->create->rc == ERR_OFFLINE)) {
+        b->answer->error_code = host_absent(rs, controller_epoch, b, b->create->rc);
+        return;
+    }
     if (b->create != NULL)
         kerr = host_new(rs, b);
     else if (!uuid_is_zero(b->topic->topic_id) && uuid_is_zero(plog_topic_id(b->p->log)))
@@ -313,6 +339,18 @@ static void lai_apply(struct replicas *rs, int32_t controller_epoch, struct beco
                   (int)b->state->partition_index, (int)b->state->leader_epoch, err_text(rc));
     }
     b->answer->error_code = kerr;
+}
+
+static void make_logs(struct replicas *rs, struct logmgr_create *v, size_t n)
+{
+    size_t failed = 0;
+
+    if (n == 0 || logmgr_create(rs->opts.logs, v, n) == OK)
+        return;
+    for (size_t i = 0; i < n; i++)
+        failed += v[i].rc != OK && v[i].rc != ERR_BUSY;
+    if (failed > 0)
+        log_warn("LeaderAndIsr: %zu of %zu logs cannot be used or made", failed, n);
 }
 
 int replicas_leader_and_isr(struct replicas *rs, const struct leader_and_isr_request *req,
@@ -341,8 +379,7 @@ int replicas_leader_and_isr(struct replicas *rs, const struct leader_and_isr_req
     } else {
         rs->controller_epoch = req->controller_epoch;
         lai_plan(rs, req, resp, todo, &todo_n, create, &create_n, opts);
-        if (create_n > 0 && logmgr_create(rs->opts.logs, create, create_n) != OK)
-            log_warn("LeaderAndIsr: some of %zu logs could not be made", create_n);
+        make_logs(rs, create, create_n);
         for (size_t i = 0; i < todo_n; i++)
             lai_apply(rs, req->controller_epoch, &todo[i]);
     }
@@ -355,6 +392,101 @@ int replicas_leader_and_isr(struct replicas *rs, const struct leader_and_isr_req
     return OK;
 }
 
+/* ---- logs that come and go by themselves ------------------------------------------------------------------------ */
+
+static void lost(struct replicas *rs)
+{
+    if (rs->opts.on_lost != NULL)
+        rs->opts.on_lost(rs->opts.lost_arg);
+}
+
+/* Takes up what was kept; `a` is out of the list. Gives the partition, a reference, to be woken. */
+static struct partition *take_up(struct replicas *rs, const struct absent *a)
+{
+    struct topic_config_entry *entry = topic_configs_get(rs->opts.topic_configs, a->topic.topic_name);
+    struct lai_answer answer = { .error_code = KERR_NONE };
+    struct log_opts opts;
+    struct logmgr_create create = { .topic = a->topic.topic_name, .partition = a->state.partition_index,
+                                    .topic_id = a->topic.topic_id, .opts = &opts };
+    struct becoming b = { .topic = &a->topic, .state = &a->state, .answer = &answer, .create = &create };
+
+    partition_log_opts(&entry->cfg, &opts);
+    topic_config_entry_put(&entry);
+    make_logs(rs, &create, 1);
+    lai_apply(rs, a->controller_epoch, &b);
+    if (answer.error_code != KERR_NONE) {
+        log_error("%.*s-%d: loaded, but cannot be served: %s", STR_ARG(a->topic.topic_name),
+                  (int)a->state.partition_index, kerr_name(answer.error_code));
+        lost(rs);
+    }
+    return b.p;
+}
+
+void replicas_log_ready(struct replicas *rs, struct str topic, int32_t partition, int rc)
+{
+    struct partition *p = NULL;
+    struct absent *a;
+
+    lock_take(&rs->becoming);
+    a = rc != ERR_CLOSED && !atomic_load(&rs->stopped) ? absents_take(&rs->absents, topic, partition) : NULL;
+    if (a != NULL && rc == OK) {
+        p = take_up(rs, a);
+    } else if (a != NULL) {
+        if (absents_put(&rs->absents, ABSENT_OFFLINE, a->controller_epoch, &a->topic, &a->state) != OK)
+            log_error("%.*s-%d: offline, and out of memory to remember it", STR_ARG(topic), (int)partition);
+        lost(rs);
+    }
+    lock_drop(&rs->becoming);
+    free(a);
+    if (p != NULL)
+        partition_wake(p);
+    partition_unref(&p);
+}
+
+/* Out of the map, and among the absent ones. Under `becoming`. */
+static void go_offline(struct replicas *rs, struct partition *p)
+{
+    const struct lai_topic t = { .topic_name = p->topic, .topic_id = plog_topic_id(p->log) };
+    const struct lai_state st = { .partition_index = p->index, .leader_epoch = partition_standing(p).leader_epoch };
+
+    if (absents_put(&rs->absents, ABSENT_OFFLINE, p->controller_epoch, &t, &st) != OK)
+        log_error("%.*s-%d: offline, and out of memory to remember it", STR_ARG(p->topic), (int)p->index);
+    map_remove(rs, p);
+    partition_go(p);
+}
+
+void replicas_dir_failed(struct replicas *rs, size_t dir_index)
+{
+    size_t total = replicas_partitions(rs), n = 0;
+    struct partition **v, *p, *next;
+
+    lock_take(&rs->becoming);
+    v = calloc(total + 1, sizeof(struct partition *));
+    for (int i = 0; i < MAP_SHARDS && v != NULL; i++) {
+        lock_take(&rs->shard[i].lock);
+        HASH_ITER(hh, rs->shard[i].map, p, next)
+            if (n < total && plog_dir_index(p->log) == dir_index)
+                v[n++] = partition_ref(p);
+        lock_drop(&rs->shard[i].lock);
+    }
+    for (size_t i = 0; i < n; i++)
+        go_offline(rs, v[i]);
+    lost(rs);
+    lock_drop(&rs->becoming);
+    log_error("%zu partitions are offline with their log directory; no client can use them until it is mended and the "
+              "broker restarted", n);
+    for (size_t i = 0; i < n; i++) {
+        partition_wake(v[i]);
+        partition_unref(&v[i]);
+    }
+    free(v);
+}
+
+bool replicas_is_loading(struct replicas *rs, struct str topic, int32_t index)
+{
+    return absents_why(&rs->absents, topic, index, NULL) == ABSENT_LOADING;
+}
+
 /* ---- StopReplica ----------------------------------------------------------------------------------------------- */
 
 enum { EPOCH_NONE = -1, EPOCH_DURING_DELETE = -2 };     /* in place of a leader epoch: no check */
@@ -364,6 +496,7 @@ static int16_t stop_one(struct replicas *rs, struct str topic, int32_t index, in
                         struct partition **gone)
 {
     struct partition *p = map_get(rs, topic, index);
+    enum absence why = absents_why(&rs->absents, topic, index, NULL);
     int rc = OK;
 
     if (p != NULL && epoch != EPOCH_NONE && epoch != EPOCH_DURING_DELETE &&
@@ -380,8 +513,10 @@ static int16_t stop_one(struct replicas *rs, struct str topic, int32_t index, in
             *gone = partition_ref(p);
         }
         rc = logmgr_delete(rs->opts.logs, topic, index);
-        if (rc == ERR_NOENT)            /* was deleted before, or never came to be */
-            rc = OK;
+        if (rc == ERR_NOENT)            /* was deleted before, or never came to be; or the directory is not there */
+            rc = why == ABSENT_OFFLINE ? ERR_OFFLINE : OK;
+        if (rc == OK && why != ABSENT_NOT)
+            free(absents_take(&rs->absents, topic, index));
     }
     partition_unref(&p);
     return partition_log_error(rc);
@@ -444,6 +579,7 @@ int replicas_new(struct replicas **out, const struct replicas_opts *opts)
         return ERR_NOMEM;
     rs->opts = *opts;
     lock_init(&rs->becoming, LOCK_becoming);
+    absents_init(&rs->absents);
     for (int i = 0; i < MAP_SHARDS; i++)
         lock_init(&rs->shard[i].lock, LOCK_replicas);
     rc = purgatory_new(&rs->fetches, opts->timer);
@@ -485,6 +621,7 @@ void replicas_free(struct replicas **rsp)
         }
         lock_fini(&s->lock);
     }
+    absents_fini(&rs->absents);
     fetch_sessions_free(&rs->sessions);
     purgatory_free(&rs->produces);
     purgatory_free(&rs->fetches);

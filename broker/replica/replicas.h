@@ -6,6 +6,9 @@
  *
  * OWNER   the daemon makes one. Partitions are reference-counted: what replicas_find() gives is given back with
  *         partition_unref().
+ * ABSENT  The log of a partition may still be being loaded when the controller says that we lead it: that is taken
+ *         up when the log is there (replicas_log_ready()), and clients are told to try again until then. Where the log
+ *         is offline the answer is KAFKA_STORAGE_ERROR, to the controller as well.
  * LOCKS   class replicas, one for each shard of the map, held for a look-up only. Any thread may call anything here.
  *         leader_and_isr and stop_replica are done one at a time (lock `becoming`) and may touch the disk.
  * FAILURE Errors of one partition are Kafka codes (proto/kerr.h) in the response; ERR_* only for what stops all.
@@ -41,6 +44,10 @@ struct replicas_opts {
     struct timer          *timer;
     struct metadata_cache *metacache;       /* only to tell "elsewhere" from "unknown" */
     struct topic_configs  *topic_configs;
+    /* The log of a partition is lost that the controller believes to be here: it should be told. Any thread, with
+     * `becoming` held: it must only note it. May be NULL. */
+    void                 (*on_lost)(void *arg);
+    void                  *lost_arg;
 };
 
 int  replicas_new(struct replicas **out, const struct replicas_opts *opts) must_use;
@@ -55,8 +62,15 @@ int  replicas_leader_and_isr(struct replicas *rs, const struct leader_and_isr_re
 int  replicas_stop_replica(struct replicas *rs, const struct stop_replica_request *req,
                            struct stop_replica_response *resp, struct arena *a) must_use;
 
+/* logmgr_ready_fn: the log can be used now (rc OK), or cannot be opened. */
+void replicas_log_ready(struct replicas *rs, struct str topic, int32_t partition, int rc);
+/* The log directory has failed: its partitions are offline. */
+void replicas_dir_failed(struct replicas *rs, size_t dir_index);
+/* We are to host it, and its log is still being loaded. */
+bool replicas_is_loading(struct replicas *rs, struct str topic, int32_t index);
+
 /* A reference, or NULL with *kerr = UNKNOWN_TOPIC_OR_PARTITION (nobody knows it), NOT_LEADER_OR_FOLLOWER (it is
- * elsewhere) or KAFKA_STORAGE_ERROR (its log directory is offline). kerr may be NULL. */
+ * elsewhere, or still being loaded) or KAFKA_STORAGE_ERROR (its log directory is offline). kerr may be NULL. */
 struct partition *replicas_find(struct replicas *rs, struct str topic, int32_t index, int16_t *kerr);
 
 size_t replicas_partitions(const struct replicas *rs);

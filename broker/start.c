@@ -31,6 +31,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -505,6 +506,17 @@ static int go_down(struct daemon *d)
     return rc;
 }
 
+/* Logs and connections need far more descriptors than the usual soft limit. */
+static void raise_descriptor_limit(void)
+{
+    struct rlimit rl;
+
+    if (getrlimit(RLIMIT_NOFILE, &rl) == 0 && rl.rlim_cur < rl.rlim_max) {
+        rl.rlim_cur = rl.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &rl);
+    }
+}
+
 int broker_start(struct broker **out, const struct start_opts *o)
 {
     struct daemon *d = calloc(1, sizeof *d);
@@ -514,6 +526,7 @@ int broker_start(struct broker **out, const struct start_opts *o)
         return ERR_NOMEM;
     d->b.cfg = config_ref(o->cfg);
     d->o = *o;
+    raise_descriptor_limit();
     while (d->up_n < PARTS_N && rc == OK) {
         rc = parts[d->up_n].up(d);
         if (rc != OK)

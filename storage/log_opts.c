@@ -2,6 +2,7 @@
 #include "storage/log_opts.h"
 
 #include "base/clock.h"
+#include "storage/open_files.h"
 
 #include <float.h>
 
@@ -46,6 +47,7 @@ void logmgr_opts_init(struct logmgr_opts *o)
             .io_bytes_per_s = DBL_MAX,
             .backoff_ms = 15000,
         },
+        .open_files_max = open_files_default(),
         .now_ms = wall_ms,
     };
 }

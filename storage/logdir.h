@@ -31,7 +31,8 @@ struct logdir {
     struct boot_mark boot;
     struct logmgr_opts opts;            /* dirs is not valid here */
     struct offset_checkpoint recovery_points, starts, high_watermarks;  /* as found; freed when the logs are loaded */
-    struct syncer *syncer;              /* set before any log exists */
+    struct syncer *syncer;              /* set before any log exists; so is ... */
+    struct open_files *files;           /* ... this, the manager's */
     /* any thread */
     atomic_bool    offline;
     atomic_bool    stopping;            /* the broker stops: logs that are still being opened give up (ERR_CLOSED) */

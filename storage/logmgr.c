@@ -2,6 +2,7 @@
 #include "storage/logmgr_impl.h"
 
 #include "base/log.h"
+#include "storage/open_files.h"
 #include "storage/syncer.h"
 
 #include <inttypes.h>
@@ -27,6 +28,7 @@ static int open_one(struct logmgr *m, size_t i, const char *path)
     lock_init(&md->checkpoint, LOCK_checkpoint);
     m->dirs_n++;
     rc = logdir_open(&md->d, i, path, &m->opts);
+    md->d.files = m->files;
     if (rc == OK)
         rc = syncer_new(&md->d.syncer, &md->d, logmgr_after_round, md);
     if (rc == OK || is_fatal(rc))
@@ -105,8 +107,7 @@ int logmgr_open(const struct logmgr_opts *o, struct logmgr **out)
     m->opts = *o;
     m->opts.dirs = NULL;
     m->dirs = calloc(o->dirs_n, sizeof *m->dirs);
-    if (m->dirs == NULL)
-        rc = ERR_NOMEM;
+    rc = m->dirs != NULL ? open_files_new(&m->files, o->open_files_max) : ERR_NOMEM;
     for (size_t i = 0; i < o->dirs_n && rc == OK; i++)
         rc = open_one(m, i, o->dirs[i]);
     if (rc == OK)
@@ -148,6 +149,7 @@ void logmgr_free(struct logmgr **mp)
     for (size_t i = 0; i < m->dirs_n; i++)
         logdir_close(&m->dirs[i].d);
     free(m->dirs);
+    open_files_free(&m->files);
     cond_fini(&m->changed);
     lock_fini(&m->lock);
     free(m);

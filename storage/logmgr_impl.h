@@ -64,6 +64,7 @@ struct logmgr {
     /* fixed after logmgr_identify() */
     struct logmgr_opts     opts;        /* dirs is not valid here */
     struct logmgr_identity identity;
+    struct open_files     *files;       /* of all logs */
     struct mdir           *dirs;        /* in the order of log.dirs */
     size_t                 dirs_n;
     logmgr_offline_fn     *offline_fn;

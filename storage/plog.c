@@ -25,7 +25,7 @@ struct plog *plog_new(struct logdir *d, struct str topic, int32_t partition, con
     l->dir = d;
     l->topic_len = topic.len;
     l->partition = partition;
-    l->place = (struct place){ d->fd, l->name };
+    l->place = (struct place){ d->fd, l->name, d->files };
     l->opts = *o;
     l->flushed_base = -1;
     l->old_snapshot = l->cleaned_to = -1;

@@ -12,6 +12,7 @@
 
 #include "storage/fio.h"
 #include "storage/killpoint.h"
+#include "storage/open_files.h"
 #include "storage/segment_writer.h"
 
 static const enum segment_file files[] = { SEGMENT_LOG, SEGMENT_INDEX, SEGMENT_TIMEINDEX, SEGMENT_TXNINDEX };
@@ -104,8 +105,10 @@ static int change_names(struct plog *l, struct segment **old, size_t n, size_t a
     rc = doom_old(l, old, n);
     if (rc == OK)
         rc = segment_writer_rename(w, SEGMENT_SWAP, "");
-    if (rc == OK)
+    if (rc == OK) {
         segment_index_written(s);
+        open_files_add(l->place.files, s);      /* its file can be found by its name from now on */
+    }
     (void)segment_writer_take(w);
     for (size_t k = 0; k < n; k++) {    /* the list's references */
         struct segment *gone = old[k];

@@ -5,6 +5,7 @@
 #include "storage/fio.h"
 #include "storage/killpoint.h"
 #include "storage/log_scan.h"
+#include "storage/open_files.h"
 
 #include <assert.h>
 #include <fcntl.h>
@@ -14,6 +15,7 @@
 #include <sys/stat.h>
 
 #define TAIL_MIN 8
+#define SHRINK_BY 8                     /* descriptors given up when the process has none left */
 #define TAIL_MAX 512                    /* entries that wait in memory at most */
 
 static const char *const suffixes[SEGMENT_FILES_N] = {
@@ -85,6 +87,7 @@ void segment_unref(struct segment **sp)
     *sp = NULL;
     if (s == NULL || atomic_fetch_sub_explicit(&s->refs, 1, memory_order_acq_rel) != 1)
         return;
+    open_files_remove(s->place->files, s);
     file_unref(&s->log);
     free(s->offsets.tail);
     free(s->times.tail);
@@ -113,19 +116,33 @@ int segment_create_files(struct segment *s)
 
 /* ---- the .log file ------------------------------------------------------------------------------------------- */
 
-int segment_file(struct segment *s, struct file_ref **out)
+/* Out of descriptors: some that nobody uses are given up for this one. */
+static int open_log(struct segment *s, int *fd)
 {
     char path[SEGMENT_PATH_MAX];
+    int rc;
+
+    segment_path(s->place, s->base, SEGMENT_LOG, "", path);
+    rc = fio_open(s->place->dirfd, path, O_RDWR, fd);
+    if (rc != ERR_AGAIN || s->place->files == NULL)
+        return rc;
+    open_files_shrink(s->place->files, SHRINK_BY);
+    return fio_open(s->place->dirfd, path, O_RDWR, fd);
+}
+
+int segment_file(struct segment *s, struct file_ref **out)
+{
     struct file_ref *mine;
+    bool opened = false;
     int fd;
 
     lock_take(s->view);
     *out = s->log != NULL ? file_ref(s->log) : NULL;
+    s->log_used = true;
     lock_drop(s->view);
     if (*out != NULL)
         return OK;
-    segment_path(s->place, s->base, SEGMENT_LOG, "", path);
-    TRY(fio_open(s->place->dirfd, path, O_RDWR, &fd));
+    TRY(open_log(s, &fd));
     mine = file_ref_new(fd);
     if (mine == NULL) {
         fio_close(&fd);
@@ -135,10 +152,13 @@ int segment_file(struct segment *s, struct file_ref **out)
     if (s->log == NULL) {
         s->log = mine;
         mine = NULL;
+        opened = true;
     }
     *out = file_ref(s->log);
     lock_drop(s->view);
     file_unref(&mine);                  /* somebody else was faster */
+    if (opened)
+        open_files_add(s->place->files, s);
     return OK;
 }
 

@@ -6,8 +6,8 @@
  *          [any]  the caller holds a reference; takes `plogview` inside, never across a system call
  *          [view] the caller holds `plogview`
  * UNITS    offset = record offset; pos = byte position in .log.
- * FILES    .log is opened at its first use and stays open while the segment lives; index files are opened for each
- *          use. Index entries wait in memory (encoded as in the file) and are written in groups: invariants 7 and 8.
+ * FILES    .log is opened when it is used and stays open until others need its descriptor (open_files.h); index files
+ *          are opened for each use. Index entries wait in memory (encoded as in the file) and are written in groups: invariants 7 and 8.
  * FAILURE  what fio gives, ERR_CORRUPT. ERR_NOENT from [any]: the files went away meanwhile; look the segment up
  *          again.
  */
@@ -26,6 +26,7 @@
 struct place {
     int         dirfd;                  /* of the log directory */
     const char *dir;                    /* "topic-partition", below it */
+    struct open_files *files;           /* counts what is open; NULL: nobody does */
 };
 
 enum segment_file {
@@ -63,7 +64,8 @@ struct segment {
     struct lock        *view;           /* of the log */
     int64_t             base;
     /* changed under plog and plogview, read under either */
-    struct file_ref    *log;            /* NULL: not opened yet (set by readers too, under plogview) */
+    struct file_ref    *log;            /* NULL: not open (set by readers too, under plogview) */
+    bool                log_used;       /* since open_files last looked; under plogview */
     uint32_t            size;           /* published bytes of .log */
     struct index        offsets;
     struct index        times;
@@ -80,6 +82,9 @@ struct segment {
     bool                first_known;
     int64_t             created_ms;
     int64_t             jitter_ms;
+    /* under `openfiles` */
+    bool                listed;
+    struct segment     *open_prev, *open_next;
 };
 
 struct segment *segment_new(const struct place *p, struct lock *view, int64_t base) must_use;

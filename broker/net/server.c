@@ -6,7 +6,6 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #define IO_STACK_BYTES  ((size_t)1 << 20)
@@ -67,16 +66,6 @@ static int io_start(struct server *s)
     return err == 0 ? OK : err_from_errno(err);
 }
 
-static void raise_descriptor_limit(void)
-{
-    struct rlimit rl;
-
-    if (getrlimit(RLIMIT_NOFILE, &rl) == 0 && rl.rlim_cur < rl.rlim_max) {
-        rl.rlim_cur = rl.rlim_max;
-        setrlimit(RLIMIT_NOFILE, &rl);
-    }
-}
-
 static int listeners_open(struct server *s, const struct server_opts *o)
 {
     s->listeners = calloc(o->listeners_n, sizeof *s->listeners);
@@ -117,7 +106,6 @@ int server_new(struct server **out, const struct server_opts *opts)
 
     if (s == NULL)
         return ERR_NOMEM;
-    raise_descriptor_limit();
     s->opts = *opts;
     s->opts.listeners = NULL;
     s->opts.ip_limits = NULL;

@@ -7,7 +7,8 @@
  *          [view] the caller holds `plogview`
  * UNITS    offset = record offset; pos = byte position in .log.
  * FILES    .log is opened when it is used and stays open until others need its descriptor (open_files.h); index files
- *          are opened for each use. Index entries wait in memory (encoded as in the file) and are written in groups: invariants 7 and 8.
+ *          are opened for each use. Index entries wait in memory (encoded as in the file) and are written in groups:
+ *          invariants 7 and 8.
  * FAILURE  what fio gives, ERR_CORRUPT. ERR_NOENT from [any]: the files went away meanwhile; look the segment up
  *          again.
  */

@@ -139,7 +139,10 @@ struct load_result {
 };
 
 int plog_create(struct plog *l) must_use;                       /* [load] directory and first segment; the log is new */
-int plog_load(struct plog *l, struct load_result *out) must_use;        /* [load] what is in the directory */
+/* [load] What is in the directory. ERR_CORRUPT: what is there cannot be taken as it is, and nothing of it was given
+ * up; said with file and position. */
+int plog_load(struct plog *l, struct load_result *out) must_use;
+int plog_mend(struct plog *l) must_use;         /* [log] indexes that were found to be wrong are made anew */
 
 /* ---- plog_sync.c: the steps of making a log durable (invariant 10), for the syncer --------------------------- */
 struct sync_item {

@@ -25,30 +25,29 @@ static int index_entries(struct segment *s, enum segment_file f, size_t entry, u
     return *missing ? OK : rc;
 }
 
-static int cut_index(struct segment *s, enum segment_file f, uint32_t entries, size_t entry)
-{
-    char path[SEGMENT_PATH_MAX];
-    int fd, rc;
-
-    segment_path(s->place, s->base, f, "", path);
-    TRY(fio_open(s->place->dirfd, path, O_WRONLY | O_CREAT, &fd));
-    rc = fio_truncate(fd, (int64_t)(entries * entry));
-    fio_close(&fd);
-    return rc;
-}
-
 int load_keep_entries(struct segment *s, uint32_t offsets, uint32_t times)
 {
-    TRY(cut_index(s, SEGMENT_INDEX, offsets, OFFSET_INDEX_ENTRY));
-    TRY(cut_index(s, SEGMENT_TIMEINDEX, times, TIME_INDEX_ENTRY));
+    TRY(segment_cut_index(s, SEGMENT_INDEX, (int64_t)offsets * OFFSET_INDEX_ENTRY));
+    TRY(segment_cut_index(s, SEGMENT_TIMEINDEX, (int64_t)times * TIME_INDEX_ENTRY));
     s->offsets.on_file = offsets;
     s->times.on_file = times;
     s->offsets.n = s->times.n = 0;
     return OK;
 }
 
-/* Indexes of a trusted segment are rebuilt from its headers when a file is missing. */
-static int rebuild_indexes(struct load *ld, struct segment *s);
+/* Its .log is walked once. Damage there is found again, and told, by who reads it. */
+static int rebuild(struct load *ld, struct segment *s)
+{
+    int64_t damage;
+    int rc = segment_rebuild_indexes(s, ld->l->opts.index_interval_bytes, true, &damage);
+
+    ld->out->read_bytes += s->size;
+    if (rc == ERR_RANGE)
+        ld->too_long = s->base;
+    if (rc == OK)
+        log_info("%s: indexes of segment %" PRId64 " rebuilt", ld->l->name, s->base);
+    return rc;
+}
 
 int load_open_segment(struct load *ld, int64_t base)
 {
@@ -72,9 +71,8 @@ int load_open_segment(struct load *ld, int64_t base)
     TRY(index_entries(s, SEGMENT_INDEX, OFFSET_INDEX_ENTRY, &s->offsets.on_file, &no_offsets));
     TRY(index_entries(s, SEGMENT_TIMEINDEX, TIME_INDEX_ENTRY, &s->times.on_file, &no_times));
     s->aborts_lost = no_offsets;
-    return no_offsets || no_times ? rebuild_indexes(ld, s) : OK;
+    return no_offsets || no_times ? rebuild(ld, s) : OK;
 }
-
 
 int load_take_batch(struct load *ld, struct segment *s, const struct log_scan *sc)
 {
@@ -83,7 +81,9 @@ int load_take_batch(struct load *ld, struct segment *s, const struct log_scan *s
     segment_publish(s, sc->head.size_bytes, sc->head.last_offset, sc->head.max_timestamp, sc->head.last_offset,
                     ld->l->opts.index_interval_bytes);
     lock_drop(&ld->l->view);
-    ld->expect = sc->head.last_offset + 1;
+    ld->last = sc->head;
+    if (sc->head.last_offset >= ld->expect)
+        ld->expect = sc->head.last_offset + 1;
     return OK;
 }
 
@@ -101,34 +101,41 @@ static bool has_junk(const uint8_t *p, size_t len)
     return false;
 }
 
-/* Entries of both index files that stand for batches below `below`; their last ones become the segment's last. None
- * if the time index is damaged: what stood in the rest of it is not known then. */
-static int trusted_entries(struct segment *s, int64_t file_size, int64_t below, uint32_t *offsets, uint32_t *times,
-                           uint32_t *pos)
+/* Time entries for batches below `below`, of which the last becomes the segment's last; *junk: something about them is
+ * wrong, as far as can be seen here. */
+static int trusted_times(struct segment *s, int64_t below, uint32_t *times, bool *junk)
 {
     char path[SEGMENT_PATH_MAX];
-    struct offset_index_entry e;
+    size_t len, n;
     uint8_t *p;
-    size_t len, n, t;
-    bool junk;
 
     segment_path(s->place, s->base, SEGMENT_TIMEINDEX, "", path);
     TRY(fio_read_file(s->place->dirfd, path, INDEX_MAX, &p, &len));
-    t = time_index_valid(p, len);
-    junk = (t == 0 && s->offsets.on_file > 0) || has_junk(p + t * TIME_INDEX_ENTRY, len - t * TIME_INDEX_ENTRY);
-    while (t > 0 && time_index_get(p + (t - 1) * TIME_INDEX_ENTRY, s->base).offset >= below)
-        t--;
-    if (t > 0 && !junk)
-        s->last_time = time_index_get(p + (t - 1) * TIME_INDEX_ENTRY, s->base);
+    n = time_index_valid(p, len);
+    *junk = (n == 0 && s->offsets.on_file > 0) || has_junk(p + n * TIME_INDEX_ENTRY, len - n * TIME_INDEX_ENTRY);
+    while (n > 0 && time_index_get(p + (n - 1) * TIME_INDEX_ENTRY, s->base).offset >= below)
+        n--;
+    if (n > 0 && !*junk)
+        s->last_time = time_index_get(p + (n - 1) * TIME_INDEX_ENTRY, s->base);
     free(p);
-    *offsets = *times = *pos = 0;
-    if (junk)
-        return OK;
+    *times = (uint32_t)n;
+    return OK;
+}
+
+/* Likewise; *pos is where the last one points. */
+static int trusted_offsets(struct segment *s, int64_t file_size, int64_t below, uint32_t *offsets, uint32_t *pos)
+{
+    char path[SEGMENT_PATH_MAX];
+    struct offset_index_entry e;
+    size_t len, n;
+    uint8_t *p;
+
     segment_path(s->place, s->base, SEGMENT_INDEX, "", path);
     TRY(fio_read_file(s->place->dirfd, path, INDEX_MAX, &p, &len));
     n = offset_index_valid(p, len, file_size);
     while (n > 0 && offset_index_get(p + (n - 1) * OFFSET_INDEX_ENTRY, s->base).offset >= below)
         n--;
+    *pos = 0;
     if (n > 0) {
         e = offset_index_get(p + (n - 1) * OFFSET_INDEX_ENTRY, s->base);
         *pos = e.pos;
@@ -136,13 +143,65 @@ static int trusted_entries(struct segment *s, int64_t file_size, int64_t below, 
     }
     free(p);
     *offsets = (uint32_t)n;
-    *times = (uint32_t)t;
     return OK;
 }
 
-static bool fits(const struct segment *s, const struct batch_head *h)
+/* Entries of both index files that stand for batches below `below`; their last ones become the segment's last. None
+ * if the time index is damaged: what stood in the rest of it is not known then. */
+static int trusted_entries(struct segment *s, int64_t file_size, int64_t below, uint32_t *offsets, uint32_t *times,
+                           uint32_t *pos)
 {
-    return h->last_offset >= s->base && h->last_offset - s->base <= INT32_MAX;
+    bool junk, right = true;
+    int rc = OK;
+
+    TRY(trusted_times(s, below, times, &junk));
+    TRY(trusted_offsets(s, file_size, below, offsets, pos));
+    if (!junk && *pos > 0)
+        rc = segment_check_last_time(s, s->last_time, (uint32_t)file_size, *pos, &right);
+    if (load_is_damage(rc))
+        right = false;                  /* of the .log: the walk will come by it */
+    else
+        TRY(rc);
+    if (!junk && right)
+        return OK;
+    load_begin_indexes(s);
+    *offsets = *times = *pos = 0;
+    return OK;
+}
+
+bool load_offset_is_wrong(const struct load *ld, const struct log_scan *sc)
+{
+    uint8_t p[BATCH_HEAD_BYTES];
+    struct batch_head next;
+    size_t n, left = (size_t)(sc->end - sc->next);
+    int64_t first = sc->head.base_offset >= 0 ? sc->head.base_offset : sc->head.last_offset;
+
+    if (first <= ld->expect || left == 0)
+        return false;
+    if (fio_pread(sc->fd, p, left < sizeof p ? left : sizeof p, sc->next, &n) != OK ||
+        batch_head_read(&next, p, n) != OK)
+        return false;
+    return next.last_offset >= ld->expect && next.last_offset <= sc->head.last_offset;
+}
+
+/* A recovery by Apache Kafka leaves a batch that stands in the file twice. */
+static bool is_repeated(const struct load *ld, const struct batch_head *h)
+{
+    const struct batch_head *last = &ld->last;
+
+    return last->size_bytes == h->size_bytes && last->base_offset == h->base_offset &&
+           last->last_offset == h->last_offset && last->crc == h->crc;
+}
+
+/* ERR_RANGE: the offset is sound but too far from the base for an index. */
+static int check_trusted(struct load *ld, const struct segment *s, const struct log_scan *sc)
+{
+    const struct batch_head *h = &sc->head;
+    int64_t first = h->base_offset >= 0 ? h->base_offset : h->last_offset;
+
+    if ((first < ld->expect && !is_repeated(ld, h)) || h->last_offset < first || load_offset_is_wrong(ld, sc))
+        return ERR_CORRUPT;
+    return segment_fits(s, h) ? OK : ERR_RANGE;
 }
 
 /* Walks from the chunk of the last trusted index entry at `pos` to the first batch that is not wholly below `below`,
@@ -150,6 +209,8 @@ static bool fits(const struct segment *s, const struct batch_head *h)
  * batch on the way does not parse, s->size is where. */
 static int walk_trusted(struct load *ld, struct segment *s, int fd, int64_t file_size, int64_t below, uint32_t pos)
 {
+    int64_t entry = s->last_indexed;
+    bool met = pos == 0;                /* the batch that the entry stands for: it must be on the way */
     struct log_scan sc;
     int rc = OK;
 
@@ -159,14 +220,17 @@ static int walk_trusted(struct load *ld, struct segment *s, int fd, int64_t file
     s->max = s->last_time;
     s->max_known = true;
     lock_drop(s->view);
+    ld->expect = s->base;
+    ld->last = (struct batch_head){ 0 };
     log_scan_init(&sc, fd, pos, file_size, ld->buf, SCAN_BUFFER);
     while (rc == OK && (rc = load_goes_on(ld)) == OK && log_scan_next(&sc) && sc.head.last_offset < below) {
-        /* The entry must lead to the batch that it stands for. */
-        if (!fits(s, &sc.head) || (pos > 0 && sc.pos == pos && sc.head.base_offset > s->last_indexed))
-            rc = ERR_CORRUPT;
-        else
+        met |= sc.head.last_offset == entry;
+        rc = met || sc.head.last_offset <= entry ? check_trusted(ld, s, &sc) : ERR_CORRUPT;
+        if (rc == OK)
             rc = load_take_batch(ld, s, &sc);
     }
+    if (rc == OK && sc.rc == OK && !met)
+        rc = ERR_CORRUPT;
     ld->out->read_bytes += sc.read_bytes;
     return rc != OK ? rc : sc.rc;
 }
@@ -189,34 +253,32 @@ int load_walk_from_index(struct load *ld, struct segment *s, int fd, int64_t fil
     if (offsets != s->offsets.on_file || times != s->times.on_file)
         TRY(load_keep_entries(s, offsets, times));
     rc = walk_trusted(ld, s, fd, file_size, below, pos);
-    if (!load_is_damage(rc) || pos == 0)
-        return rc;
-    load_begin_indexes(s);
-    ld->expect = s->base;
-    TRY(load_keep_entries(s, 0, 0));
-    return walk_trusted(ld, s, fd, file_size, below, 0);
+    if (pos > 0 && (load_is_damage(rc) || rc == ERR_RANGE)) {
+        load_begin_indexes(s);
+        TRY(load_keep_entries(s, 0, 0));
+        rc = walk_trusted(ld, s, fd, file_size, below, 0);
+    }
+    if (rc == ERR_RANGE)
+        ld->too_long = s->base;
+    return rc;
 }
 
-/* From the beginning, headers only: for indexes that are missing or do not fit their .log. */
-static int rebuild_indexes(struct load *ld, struct segment *s)
+int plog_mend(struct plog *l)
 {
-    int64_t file_size = s->size, expect = ld->expect;
-    struct file_ref *f;
-    int rc;
-
-    TRY(segment_file(s, &f));
-    load_begin_indexes(s);
-    ld->expect = s->base;
-    rc = load_keep_entries(s, 0, 0);
-    if (rc == OK)
-        rc = walk_trusted(ld, s, f->fd, file_size, INT64_MAX, 0);
-    if (load_is_damage(rc))                  /* found again, and told, by who reads it */
-        rc = OK;
-    if (rc == OK)
-        rc = segment_flush_indexes(s, true);
-    s->size = (uint32_t)file_size;
-    ld->expect = expect;
-    file_unref(&f);
-    log_info("%s: indexes of segment %" PRId64 " rebuilt", ld->l->name, s->base);
-    return rc;
+    if (l->swapping || l->truncating)
+        return OK;                      /* names and segments are changing; the next look-up asks again */
+    for (size_t i = 0; i < l->n; i++) {
+        struct segment *s = l->segs[i];
+        bool sealed = i + 1 < l->n;
+        int64_t damage;
+        int rc;
+        if (!segment_wants_rebuild(s))
+            continue;
+        rc = segment_rebuild_indexes(s, l->opts.index_interval_bytes, sealed, &damage);
+        if (rc == OK)
+            log_info("%s: indexes of segment %" PRId64 " rebuilt", l->name, s->base);
+        else if (rc != ERR_RANGE && rc != ERR_NOMEM)
+            return rc;                  /* else its look-ups take longer, until the next start */
+    }
+    return OK;
 }

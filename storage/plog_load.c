@@ -44,12 +44,35 @@ static int sort_snapshots(struct load *ld, int64_t leo)
     return OK;
 }
 
+/* The recovery point after a clean stop is the log end. If it is not, and the snapshot that was written then says the
+ * same, the log is not what it was. */
+static int check_end(const struct load *ld, int64_t leo)
+{
+    const struct offsets_list *snapshots = &ld->snapshots;
+    const struct plog *l = ld->l;
+
+    if (ld->checkpoint < 0 || ld->checkpoint == leo || (ld->checkpoint < leo && !l->dir->was_clean))
+        return OK;
+    if (l->n > 0 && l->dir->was_clean && snapshots->n > 0 && snapshots->v[snapshots->n - 1] == ld->checkpoint &&
+        ld->checkpoint > plog_active(l)->base) {
+        log_error("%s/%s: the log ends at offset %" PRId64 ", but at %" PRId64 " by its recovery point and its "
+                  "snapshot of producers when it was closed: segment %" PRId64 " was changed since; nothing was cut, "
+                  "the partition stays offline: restore the file from a copy, or remove that snapshot to have the log "
+                  "as it is", l->dir->path, l->name, leo, ld->checkpoint, plog_active(l)->base);
+        return ERR_CORRUPT;
+    }
+    log_warn("%s/%s: the log ends at offset %" PRId64 ", while everything below offset %" PRId64 " should be on the "
+             "disk by its recovery point", l->dir->path, l->name, leo, ld->checkpoint);
+    return OK;
+}
+
 static int settle(struct load *ld)
 {
     struct plog *l = ld->l;
     struct logdir *d = l->dir;
     int64_t leo = ld->expect, start, hw;
 
+    TRY(check_end(ld, leo));
     if (l->n > 0 && leo < ld->start) {
         log_error("%s: the log ends at offset %" PRId64 ", before its start %" PRId64 " by the checkpoint; files are "
                   "missing, all that is left is removed", l->name, leo, ld->start);
@@ -64,8 +87,7 @@ static int settle(struct load *ld)
         TRY(plog_roll(l, leo));
     }
     start = l->segs[0]->base > ld->start ? l->segs[0]->base : ld->start;
-    l->epochs_dirty |= epochs_truncate_end(&l->epochs, leo);
-    l->epochs_dirty |= epochs_truncate_start(&l->epochs, start);
+    TRY(load_settle_epochs(ld, start, leo));
     TRY(sort_snapshots(ld, leo));
     hw = offset_checkpoint_find(&d->high_watermarks, plog_topic(l), l->partition);
     hw = hw < start ? start : hw > leo ? leo : hw;
@@ -123,7 +145,7 @@ int plog_load(struct plog *l, struct load_result *out)
     int rc;
 
     *out = (struct load_result){ 0 };
-    ld.recovery_point = offset_checkpoint_find(&d->recovery_points, plog_topic(l), l->partition);
+    ld.checkpoint = ld.recovery_point = offset_checkpoint_find(&d->recovery_points, plog_topic(l), l->partition);
     ld.start = offset_checkpoint_find(&d->starts, plog_topic(l), l->partition);
     if (d->was_clean)
         ld.recovery_point = INT64_MAX;

@@ -1,5 +1,5 @@
 /* storage/plog_load_impl.h - what the steps of opening a log share; for plog_load.c, plog_list.c, plog_swap.c,
- * plog_index.c, plog_state.c and plog_recover.c only.
+ * plog_index.c, plog_epochs.c, plog_state.c, plog_recover.c and plog_truncate.c only.
  *
  * OWNER    struct load lives on the stack of plog_load(), which frees what it holds.
  * LOCKS    everything here is [load]: the log is not shared yet; its `lock` is held for the assertions' sake.
@@ -35,9 +35,12 @@ struct load {
     bool     leftovers, trash;          /* among them some .cleaned or .swap; .deleted or .tmp, which are not listed */
     struct offsets_list logs, snapshots;        /* rising */
     int64_t  recovery_point;            /* below: trusted. INT64_MAX after a clean stop */
+    int64_t  checkpoint;                /* of the recovery point, as found; -1 none */
     int64_t  start;                     /* log start by its checkpoint */
     int64_t  expect;                    /* the next batch's offset is at least this */
+    struct batch_head last;             /* of the batch taken last */
     int64_t  snapshot;                  /* state of the producers is that before this offset */
+    int64_t  too_long;                  /* base of a segment whose offsets reach too far for an index; -1 */
     bool     epochs_lost;               /* the epoch file does not parse: take the epochs from the batches */
     uint8_t *buf;                       /* SCAN_BUFFER */
 };
@@ -66,15 +69,21 @@ int  load_take_batch(struct load *ld, struct segment *s, const struct log_scan *
 bool load_is_damage(int rc);                            /* what a walk over bytes that are no batches gives */
 /* Walks over the part of s below `below` from the last index entry there that can be trusted; from the beginning if
  * none can. s->size is then where the first batch begins that is not wholly below. ERR_CORRUPT, ERR_SHORT: what is at
- * s->size is no batch. */
+ * s->size is no batch, or one whose offset is out of order; ERR_RANGE: s is too long for an index. */
 int  load_walk_from_index(struct load *ld, struct segment *s, int fd, int64_t file_size, int64_t below) must_use;
+/* The batch's offset leaves a gap, and the batch behind it lies in that gap: the offset field, which no CRC covers, was
+ * damaged. */
+bool load_offset_is_wrong(const struct load *ld, const struct log_scan *sc);
+
+/* ---- plog_epochs.c ------------------------------------------------------------------------------------------- */
+int  load_epochs(struct load *ld) must_use;
+int  load_take_epoch(struct load *ld, const struct batch_head *h) must_use;
+int  load_settle_epochs(struct load *ld, int64_t start, int64_t leo) must_use;  /* the log is from start to leo */
 
 /* ---- plog_state.c -------------------------------------------------------------------------------------------- */
-int  load_epochs(struct load *ld) must_use;
 /* The newest snapshot above the start, not above `to`. */
 int  load_producers(struct load *ld, int64_t to) must_use;
 int  load_replay(struct load *ld, int64_t to) must_use;         /* batches from that snapshot to `to` */
-int  load_take_epoch(struct load *ld, const struct batch_head *h) must_use;
 /* s: its index of aborted transactions is made anew; NULL: it is right. */
 int  load_take_producer(struct load *ld, struct segment *s, const struct log_scan *sc) must_use;
 

@@ -67,6 +67,8 @@ static int read_at(struct plog *l, int64_t offset, int64_t upper, size_t max_byt
         again = segment_replaced(s);    /* meanwhile: another one is in the list */
         if (again)
             plog_read_done(out);
+        else if (segment_wants_rebuild(s))
+            plog_dirty(l);
         segment_unref(&s);
     } while (again);
     return rc;
@@ -159,11 +161,13 @@ static int list_segments(struct plog *l, bool live, struct segment ***v, uint32_
 }
 
 /* rc, or ERR_BUSY if one of them was replaced: what was found in it may be wrong. */
-static int drop_segments(struct segment **v, uint32_t *sizes, size_t n, int rc)
+static int drop_segments(struct plog *l, struct segment **v, uint32_t *sizes, size_t n, int rc)
 {
     for (size_t i = 0; i < n; i++) {
         if (segment_replaced(v[i]))
             rc = ERR_BUSY;
+        else if (segment_wants_rebuild(v[i]))
+            plog_dirty(l);
         segment_unref(&v[i]);
     }
     free(v);
@@ -199,19 +203,14 @@ static int record_in_batch(const struct log_scan *sc, int64_t ts, int64_t start_
 static int record_in_segment(struct segment *s, uint32_t size, int64_t ts, int64_t start_offset, struct plog_at *out,
                              bool *found)
 {
-    struct batch_head h;
     struct file_ref *f;
     struct log_scan sc;
     uint8_t buf[4096];
-    int64_t from;
     uint32_t pos;
     int rc;
 
     *found = false;
-    TRY(segment_time_floor(s, ts, &from));
-    if (from < start_offset)
-        from = start_offset;
-    rc = segment_locate(s, from, size, &pos, &h);
+    rc = segment_locate_time(s, ts, start_offset, size, &pos);
     if (rc == ERR_RANGE)
         return OK;
     TRY(rc);
@@ -249,7 +248,7 @@ static int first_at_or_after(struct plog *l, int64_t start, int64_t ts, struct p
         else if (rc == OK && max.timestamp < 0)
             hidden = segment_mtime_ms(v[i], &mtime) == OK && mtime >= ts;
     }
-    return drop_segments(v, sizes, n, rc);
+    return drop_segments(l, v, sizes, n, rc);
 }
 
 static int last_of_all(struct plog *l, int64_t start, int64_t ts, struct plog_at *out)
@@ -273,7 +272,7 @@ static int last_of_all(struct plog *l, int64_t start, int64_t ts, struct plog_at
     }
     if (rc == OK && best.timestamp >= 0)
         rc = record_in_segment(v[at], sizes[at], best.timestamp, start, out, &found);
-    return drop_segments(v, sizes, n, rc);
+    return drop_segments(l, v, sizes, n, rc);
 }
 
 /* Once more if retention took a segment away meanwhile (the start has risen then), or compaction replaced one. */
@@ -334,6 +333,6 @@ int plog_segments_before(struct plog *l, int64_t ts_ms, int64_t *out, size_t max
         from--;
         out[(*n)++] = from == segs_n ? off.leo : v[from]->base > off.start ? v[from]->base : off.start;
     }
-    (void)drop_segments(v, sizes, segs_n, OK);
+    (void)drop_segments(l, v, sizes, segs_n, OK);
     return OK;
 }

@@ -9,12 +9,16 @@
 
 #include <inttypes.h>
 
-/* Offsets rise, and fit the segment. */
-static bool in_order(const struct load *ld, const struct segment *s, const struct batch_head *h)
+/* What was durable is not there any more. It is never cut: whoever mends it must know what is lost. */
+static int refuse(const struct load *ld, const struct segment *s, const char *what)
 {
-    int64_t first = h->base_offset >= 0 ? h->base_offset : h->last_offset;
+    char path[SEGMENT_PATH_MAX];
 
-    return first >= ld->expect && h->last_offset >= first && h->last_offset - s->base <= INT32_MAX;
+    segment_path(s->place, s->base, SEGMENT_LOG, "", path);
+    log_error("%s/%s: damaged at position %" PRIu32 ", after offset %" PRId64 ": %s; nothing was cut, the partition "
+              "stays offline: restore the file from a copy; or, to give up what follows, cut the file at that position "
+              "and move later segments away", ld->l->dir->path, path, s->size, ld->expect - 1, what);
+    return ERR_CORRUPT;
 }
 
 int load_open_end(struct load *ld, struct segment *s)
@@ -26,33 +30,46 @@ int load_open_end(struct load *ld, struct segment *s)
     ld->expect = s->base;
     TRY(segment_file(s, &f));
     rc = load_walk_from_index(ld, s, f->fd, file_size, INT64_MAX);
-    if (load_is_damage(rc)) {
-        log_error("%s/%s: segment %" PRId64 " is damaged at position %" PRIu32 " although it was closed cleanly; "
-                  "%" PRId64 " bytes from there on are cut off, the log ends at offset %" PRId64 "; restore the "
-                  "file from a copy if there is one", ld->l->dir->path, ld->l->name, s->base, s->size,
-                  file_size - s->size, ld->expect);
-        rc = fio_truncate(f->fd, s->size);
-        if (rc == OK)
-            rc = segment_txn_cut(s, ld->expect);
-    }
+    if (load_is_damage(rc))
+        rc = refuse(ld, s, "no batch that could follow begins there, although the log was closed cleanly");
     s->since_index = 0;
     file_unref(&f);
     return rc;
 }
 
+/* ERR_CORRUPT: the log ends before it. ERR_RANGE: it is sound, but too far from the segment's base for an index. */
+static int check_batch(struct load *ld, const struct segment *s, struct log_scan *sc)
+{
+    const struct batch_head *h = &sc->head;
+    int64_t first = h->base_offset >= 0 ? h->base_offset : h->last_offset;
+
+    if (first < ld->expect || h->last_offset < first || load_offset_is_wrong(ld, sc))
+        return ERR_CORRUPT;
+    if (!ld->l->dir->same_boot || sc->next == sc->end)
+        TRY(log_scan_check(sc));
+    return segment_fits(s, h) ? OK : ERR_RANGE;
+}
+
+/* s ends where its good batches do. */
+static int cut(const struct load *ld, const struct segment *s, int fd, int64_t file_size, int why)
+{
+    if (ld->expect < ld->recovery_point)
+        return refuse(ld, s, "no batch that could follow begins there, below the recovery point");
+    log_warn("%s: segment %" PRId64 " ends with %" PRId64 " bytes that are no whole batch (%s), after offset %" PRId64
+             "; they were never acknowledged as durable and are cut off", ld->l->name, s->base, file_size - s->size,
+             err_text(why), ld->expect - 1);
+    return fio_truncate(fd, s->size);
+}
+
 /* Batches of s from its present s->size on. *whole: it is good to its end, else it was cut. */
 static int recover_rest(struct load *ld, struct segment *s, int fd, int64_t file_size, bool *whole)
 {
-    bool check = !ld->l->dir->same_boot;
     struct log_scan sc;
     int rc = OK;
 
     log_scan_init(&sc, fd, s->size, file_size, ld->buf, SCAN_BUFFER);
     while (rc == OK && (rc = load_goes_on(ld)) == OK && log_scan_next(&sc)) {
-        if (!in_order(ld, s, &sc.head))
-            sc.rc = ERR_CORRUPT;
-        else if (check || sc.next == file_size)
-            sc.rc = log_scan_check(&sc);
+        sc.rc = check_batch(ld, s, &sc);
         if (sc.rc != OK)
             break;
         rc = load_take_epoch(ld, &sc.head);
@@ -64,12 +81,9 @@ static int recover_rest(struct load *ld, struct segment *s, int fd, int64_t file
     ld->out->read_bytes += sc.read_bytes;
     TRY(rc);
     *whole = sc.rc == OK;
-    if (!load_is_damage(sc.rc))
-        return sc.rc;
-    log_warn("%s: segment %" PRId64 " ends with %" PRId64 " bytes that are no whole batch (%s), after offset %" PRId64
-             "; they were never acknowledged as durable and are cut off", ld->l->name, s->base, file_size - s->size,
-             err_text(sc.rc), ld->expect - 1);
-    return fio_truncate(fd, s->size);
+    if (sc.rc == ERR_RANGE)
+        ld->too_long = s->base;
+    return load_is_damage(sc.rc) ? cut(ld, s, fd, file_size, sc.rc) : sc.rc;
 }
 
 /* The part of s that lies below the recovery point. */
@@ -77,13 +91,7 @@ static int recover_trusted(struct load *ld, struct segment *s, int fd, int64_t f
 {
     int rc = load_walk_from_index(ld, s, fd, file_size, ld->recovery_point);
 
-    if (load_is_damage(rc) || (rc == OK && s->size == file_size && ld->expect < ld->recovery_point)) {
-        log_error("%s/%s: segment %" PRId64 " is damaged at position %" PRIu32 ", offset %" PRId64 ", below its "
-                  "recovery point %" PRId64 ": what was written there is lost; restore the file from a copy if "
-                  "there is one", ld->l->dir->path, ld->l->name, s->base, s->size, ld->expect, ld->recovery_point);
-        rc = OK;
-    }
-    return rc;
+    return load_is_damage(rc) ? refuse(ld, s, "no batch that could follow begins there, below the recovery point") : rc;
 }
 
 static int recover_segment(struct load *ld, struct segment *s, bool *whole)
@@ -112,6 +120,31 @@ static int recover_segment(struct load *ld, struct segment *s, bool *whole)
     KILL_POINT("recover.segment_done");
     file_unref(&f);
     return rc;
+}
+
+/* The recovery point lies behind the log end, so it is not known what was durable: what was taken on trust is checked
+ * after all. */
+static int check_sums(struct load *ld, struct segment *s)
+{
+    struct file_ref *f;
+    struct log_scan sc;
+    int rc = OK;
+
+    if (ld->l->dir->same_boot || ld->expect >= ld->recovery_point)
+        return OK;
+    TRY(segment_file(s, &f));
+    log_scan_init(&sc, f->fd, 0, s->size, ld->buf, SCAN_BUFFER);
+    while (rc == OK && (rc = load_goes_on(ld)) == OK && log_scan_next(&sc))
+        rc = log_scan_check(&sc);
+    if (rc == OK)
+        rc = sc.rc;
+    ld->out->read_bytes += sc.read_bytes;
+    file_unref(&f);
+    if (!load_is_damage(rc))
+        return rc;
+    s->size = (uint32_t)sc.pos;
+    ld->expect = sc.head.base_offset;
+    return refuse(ld, s, "the batch there does not have its checksum, below the recovery point");
 }
 
 int load_drop_segments_from(struct load *ld, size_t k)
@@ -146,5 +179,5 @@ int load_recover(struct load *ld)
             TRY(segment_flush_indexes(l->segs[i], true));
     }
     ld->out->recovered = true;
-    return OK;
+    return whole ? check_sums(ld, plog_active(l)) : OK;
 }

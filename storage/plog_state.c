@@ -1,4 +1,4 @@
-/* storage/plog_state.c - opening a log: leader epochs and producers, from their files and from batches. */
+/* storage/plog_state.c - opening a log: producers, from their snapshots and from batches. */
 #include "storage/plog_load_impl.h"
 
 #include "base/log.h"
@@ -9,19 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define EPOCHS_MAX   ((size_t)1 << 28)
 #define SNAPSHOT_MAX ((size_t)1 << 30)
-
-int load_take_epoch(struct load *ld, const struct batch_head *h)
-{
-    struct epochs *e = &ld->l->epochs;
-    bool changed;
-
-    if (h->magic < BATCH_MAGIC_NOW || h->leader_epoch < 0 || h->leader_epoch <= epochs_latest(e))
-        return OK;
-    ld->l->epochs_dirty = true;
-    return epochs_assign(e, h->leader_epoch, h->base_offset, &changed);
-}
 
 int load_take_producer(struct load *ld, struct segment *s, const struct log_scan *sc)
 {
@@ -34,34 +22,6 @@ int load_take_producer(struct load *ld, struct segment *s, const struct log_scan
         TRY(log_scan_batch(sc, &p));
     rc = plog_txn_replay(ld->l, s, &sc->head, p);
     free(p);
-    return rc;
-}
-
-int load_epochs(struct load *ld)
-{
-    char path[PATH_MAX];
-    struct epoch_entry *v;
-    uint8_t *text;
-    size_t len, n, line;
-    int rc;
-
-    (void)snprintf(path, sizeof path, "%s/%s", ld->l->place.dir, CHECKPOINT_LEADER_EPOCH);
-    rc = fio_read_file(ld->l->place.dirfd, path, EPOCHS_MAX, &text, &len);
-    if (rc == ERR_NOENT)
-        return OK;
-    TRY(rc);
-    rc = epoch_checkpoint_parse(text, len, &v, &n, &line);
-    free(text);
-    if (rc == ERR_CORRUPT) {
-        log_warn("%s/%s: line %zu does not parse; leader epochs are taken from the batches", ld->l->dir->path, path,
-                 line);
-        ld->epochs_lost = true;
-        ld->l->epochs_dirty = true;
-        return OK;
-    }
-    TRY(rc);
-    rc = epochs_load(&ld->l->epochs, v, n);
-    free(v);
     return rc;
 }
 
@@ -110,7 +70,7 @@ int load_producers(struct load *ld, int64_t to)
     return OK;
 }
 
-/* ---- replay: trusted batches in [from, to), for producers and, if need be, epochs ------------------------------ */
+/* ---- replay: trusted batches in [from, to) --------------------------------------------------------------------- */
 
 static int replay_segment(struct load *ld, struct segment *s, uint32_t size, int64_t from, int64_t to)
 {
@@ -127,12 +87,8 @@ static int replay_segment(struct load *ld, struct segment *s, uint32_t size, int
     TRY(rc);
     TRY(segment_file(s, &f));
     log_scan_init(&sc, f->fd, pos, size, ld->buf, SCAN_BUFFER);
-    while (rc == OK && (rc = load_goes_on(ld)) == OK && log_scan_next(&sc) && sc.head.last_offset < to) {
-        if (ld->epochs_lost)
-            rc = load_take_epoch(ld, &sc.head);
-        if (rc == OK)
-            rc = load_take_producer(ld, NULL, &sc);
-    }
+    while (rc == OK && (rc = load_goes_on(ld)) == OK && log_scan_next(&sc) && sc.head.last_offset < to)
+        rc = load_take_producer(ld, NULL, &sc);
     ld->out->read_bytes += sc.read_bytes;
     file_unref(&f);
     if (rc == OK && !load_is_damage(sc.rc))  /* damage is found again, and told, by who reads it */
@@ -142,7 +98,7 @@ static int replay_segment(struct load *ld, struct segment *s, uint32_t size, int
 
 int load_replay(struct load *ld, int64_t to)
 {
-    int64_t from = ld->epochs_lost ? 0 : ld->snapshot;
+    int64_t from = ld->snapshot;
 
     for (size_t i = 0; i < ld->l->n && from < to; i++) {
         struct segment *s = ld->l->segs[i];

@@ -77,6 +77,7 @@ static int collect_segments(struct plog *l, struct sync_item *it)
 
 static int begin(struct plog *l, bool data, struct sync_item *it)
 {
+    TRY(plog_mend(l));
     it->upto = plog_active(l)->base;
     it->cuts = l->cuts;
     if (l->epochs_dirty) {

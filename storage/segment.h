@@ -57,9 +57,14 @@ struct txn_span {
     int64_t stable;                     /* greatest stable offset; -1 none */
 };
 
+/* An index that was found to be wrong; look-ups do without it. */
+enum suspicion { SUSPECT_OFFSETS = 1, SUSPECT_TIMES = 2 };
+
 struct segment {
     atomic_int          refs;
     atomic_bool         replaced;       /* other files may have its names: what was found by them may be another's */
+    atomic_uint         suspect;        /* enum suspicion */
+    atomic_bool         rebuilt;        /* that was tried once */
     /* fixed */
     const struct place *place;
     struct lock        *view;           /* of the log */
@@ -73,7 +78,7 @@ struct segment {
     struct index        aborts;         /* .txnindex; the file is there only if it has entries */
     struct txn_span     span;           /* of all its entries */
     bool                aborts_lost;    /* while it is opened: the indexes are not those of this .log */
-    bool                max_known;      /* max is right; else it is the last entry of .timeindex, not read yet */
+    bool                max_known;      /* max is right; else it is not known yet */
     struct time_index_entry max;        /* largest timestamp and the last offset of the first batch that has it; -1 */
     /* under plog */
     uint32_t            since_index;    /* bytes appended since the last index entry */
@@ -123,10 +128,28 @@ static inline bool segment_replaced(const struct segment *s)
 /* [any] First batch below end (a published size) whose last offset is >= offset. ERR_RANGE with *pos = end: none
  * has. */
 int segment_locate(struct segment *s, int64_t offset, uint32_t end, uint32_t *pos, struct batch_head *h) must_use;
-/* Offset from which a batch with a timestamp >= ts may be found. */
-int segment_time_floor(struct segment *s, int64_t ts, int64_t *offset) must_use;                        /* [any] */
+/* [any] Where a walk for the first batch with a timestamp >= ts and a last offset >= offset begins; ERR_RANGE: the
+ * offset is above all below end. */
+int segment_locate_time(struct segment *s, int64_t ts, int64_t offset, uint32_t end, uint32_t *pos) must_use;
+/* [any] Whether `last` may be the last time entry of what lies before `upto`: its batch, which begins before `end`, has
+ * that timestamp, and none from there to `upto` has a larger one; { -1 }: none has any. */
+int segment_check_last_time(struct segment *s, struct time_index_entry last, uint32_t end, uint32_t upto,
+                            bool *right) must_use;
 int segment_max(struct segment *s, struct time_index_entry *out) must_use;                              /* [any] */
 int segment_first_timestamp(struct segment *s, int64_t *out) must_use;  /* [log] max timestamp of the first batch; -1 */
+
+bool segment_wants_rebuild(struct segment *s);                          /* [any] an index of it is suspect */
+
+/* segment_rebuild.c. [log] Both indexes anew from all of .log, with the last time entry if final. *damage: the position
+ * where no whole batch begins, -1 none; what follows is not indexed. ERR_RANGE: it holds an offset that is too far from
+ * its base for an index. */
+int segment_rebuild_indexes(struct segment *s, int32_t interval_bytes, bool final, int64_t *damage) must_use;
+int segment_cut_index(struct segment *s, enum segment_file f, int64_t bytes) must_use;  /* made if it is not there */
+
+static inline bool segment_fits(const struct segment *s, const struct batch_head *h)
+{
+    return h->last_offset >= s->base && h->last_offset - s->base <= INT32_MAX;
+}
 
 int segment_mtime_ms(const struct segment *s, int64_t *out) must_use;   /* [any] */
 

@@ -312,8 +312,7 @@ static void harmed_index(bool clean, bool synced, enum segment_file f, bool last
             check_same(l, expected_n);
             for (int64_t o = 0; o < leo(l); o += 5)
                 free(kit_read_all(l, o, &n));
-            if (f == SEGMENT_INDEX || last || how == HARM_REMOVE || !synced)
-                check_times(l);
+            check_times(l);
             plog_unref(&l);
             box_stop(&b);
         }
@@ -515,7 +514,7 @@ START_TEST(recovery_does_not_forget_a_producer_with_old_timestamps)
 }
 END_TEST
 
-/* What was cut off after a clean stop took a producer's last batches with it: it must not be taken for a duplicate. */
+/* What was cut off took a producer's last batches with it: it must not be taken for a duplicate. */
 START_TEST(a_snapshot_beyond_the_log_end_is_not_used)
 {
     struct plog_appended out;
@@ -530,6 +529,8 @@ START_TEST(a_snapshot_beyond_the_log_end_is_not_used)
     put(l, (struct put){ .pid = 3, .seq = 1 });
     plog_unref(&l);
     box_stop(&b);
+    ok(fio_unlink(AT_FDCWD, box_path(&b, CLEAN_SHUTDOWN)));
+    ok(fio_unlink(AT_FDCWD, box_path(&b, CHECKPOINT_RECOVERY_POINT)));
     p = kit_slurp(box_path(&b, LOG_0), &n);
     kit_spill(box_path(&b, LOG_0), p, n - 1);
     free(p);
@@ -540,6 +541,44 @@ START_TEST(a_snapshot_beyond_the_log_end_is_not_used)
     ck_assert(!out.duplicate && out.base_offset == 1);
     plog_unref(&l);
     box_fini(&b);
+}
+END_TEST
+
+/* Below the recovery point, and after a clean stop, nothing is ever cut: the partition is refused. */
+START_TEST(damage_to_what_was_durable_is_refused_not_cut)
+{
+    for (int mode = 0; mode < 3; mode++) {
+        struct plog *l;
+        uint32_t sum;
+        size_t n;
+
+        box_init(&b);
+        box_open(&b);
+        l = box_log(&b, "t");
+        for (int i = 0; i < 4; i++)
+            put(l, (struct put){ .value = 30 });
+        n = (size_t)plog_size_bytes(l);
+        plog_unref(&l);
+        box_stop(&b);
+        if (mode > 0)
+            ok(fio_unlink(AT_FDCWD, box_path(&b, CLEAN_SHUTDOWN)));
+        if (mode == 2)
+            box_reboot(&b);
+        kit_flip(box_path(&b, LOG_0), n / 4 * 3 + 16, 0x40);
+        sum = kit_sum(box_path(&b, "t-0"));
+        for (int i = 0; i < 2; i++) {
+            fails(box_try_open(&b), ERR_OFFLINE);
+            box_crash(&b);
+            ck_assert_uint_eq(kit_sum(box_path(&b, "t-0")), sum);
+        }
+        kit_flip(box_path(&b, LOG_0), n / 4 * 3 + 16, 0x40);
+        box_open(&b);
+        l = logmgr_get(b.m, STR_LIT("t"), 0);
+        ck_assert_int_eq(leo(l), 4);
+        kit_check_whole(l);
+        plog_unref(&l);
+        box_fini(&b);
+    }
 }
 END_TEST
 
@@ -630,6 +669,7 @@ int main(void)
         { a_new_log_does_not_take_over_the_checkpoints_of_a_deleted_one, 0 },
         { recovery_does_not_forget_a_producer_with_old_timestamps, 0 },
         { a_snapshot_beyond_the_log_end_is_not_used, 0 },
+        { damage_to_what_was_durable_is_refused_not_cut, 0 },
         { a_log_whose_files_are_gone_begins_at_its_start, 0 },
         { a_topic_id_stays, 0 },
         { another_brokers_directory_is_refused, 0 },

@@ -28,24 +28,27 @@ static const char usage[] =
     "klammd - a message broker that speaks the Apache Kafka protocol\n"
     "\n"
     "  klammd [-daemon] [server.properties] [--override property=value]... [--adopt]\n"
+    "          [--adopt-configs FILE]\n"
     "  klammd --check-config server.properties [--override property=value]...\n"
     "  klammd --version | --help\n"
     "\n"
     "Without a file every property has its default: a single node on port 9092 with an embedded metadata store.\n"
     "KAFKA_* variables of the environment win over the file, --override over both.\n"
     "A broker whose metadata store is still empty takes over the partitions that Apache Kafka left in log.dirs; with\n"
-    "--adopt also those of another broker or cluster.\n"
+    "--adopt also those of another broker or cluster. The settings that the topics had are taken from FILE, which\n"
+    "holds what kafka-topics.sh --describe printed there.\n"
     "With -daemon it leaves the terminal and logs to $LOG_DIR/server.log (logs/server.log).\n"
     "TERM, INT and QUIT stop the broker cleanly.\n";
 
 struct options {
     struct config_input in;
     bool                daemon, check, adopt;
+    const char         *adopt_configs;
 };
 
 /* ---- the command line ---- */
 
-enum { OPT_OVERRIDE = 256, OPT_CHECK, OPT_DAEMON, OPT_ADOPT, OPT_VERSION, OPT_HELP };
+enum { OPT_OVERRIDE = 256, OPT_CHECK, OPT_DAEMON, OPT_ADOPT, OPT_ADOPT_CONFIGS, OPT_VERSION, OPT_HELP };
 
 /* Gives an exit status, or -1 to go on. */
 static int parse_options(struct options *o, int argc, char **argv, const char **overrides)
@@ -55,6 +58,7 @@ static int parse_options(struct options *o, int argc, char **argv, const char **
         { "check-config", no_argument,       NULL, OPT_CHECK },
         { "daemon",       no_argument,       NULL, OPT_DAEMON },
         { "adopt",        no_argument,       NULL, OPT_ADOPT },
+        { "adopt-configs", required_argument, NULL, OPT_ADOPT_CONFIGS },
         { "version",      no_argument,       NULL, OPT_VERSION },
         { "help",         no_argument,       NULL, OPT_HELP },
         { NULL, 0, NULL, 0 },
@@ -75,6 +79,9 @@ static int parse_options(struct options *o, int argc, char **argv, const char **
             break;
         case OPT_ADOPT:
             o->adopt = true;
+            break;
+        case OPT_ADOPT_CONFIGS:
+            o->adopt_configs = optarg;
             break;
         case OPT_VERSION:
             puts("klammd " KLAMM_VERSION " (Apache Kafka protocol 3.9)");
@@ -193,7 +200,8 @@ static void on_dead(void)
 
 static int serve(const struct config *cfg, const struct options *given, int64_t began_ns)
 {
-    struct start_opts o = { .cfg = cfg, .began_ns = began_ns, .adopt = given->adopt, .on_dead = on_dead };
+    struct start_opts o = { .cfg = cfg, .began_ns = began_ns, .adopt = given->adopt,
+                            .adopt_configs = given->adopt_configs, .on_dead = on_dead };
     struct broker *b = NULL;
     int64_t since;
     int rc;

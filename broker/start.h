@@ -19,6 +19,7 @@ struct start_opts {
     const struct config *cfg;
     int64_t began_ns;                   /* when the program began (monotonic), for the ready line */
     bool    adopt;                      /* --adopt: also log directories of another broker or cluster */
+    const char *adopt_configs;          /* --adopt-configs: broker/cluster/adopt_configs.h; NULL: none */
     void  (*on_dead)(void);
 };
 

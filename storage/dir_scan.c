@@ -23,8 +23,7 @@
 #define LOOK_BYTES      (16 * 1024 * 1024)      /* of the last segment */
 #define LOG_NAME_LEN    24                      /* 20 digits and ".log" */
 
-/* "<topic>-<partition>", split at the last '-'. */
-static bool parse_name(const char *name, struct str *topic, int32_t *partition)
+bool log_name_parse(const char *name, struct str *topic, int32_t *partition)
 {
     const char *dash = strrchr(name, '-');
     char *end;
@@ -141,7 +140,7 @@ static int one_entry(int fd, const char *name, dir_scan_fn *fn, void *arg, struc
     rest->deletions += ends_with(name, "-delete");
     rest->futures += ends_with(name, "-future");
     rest->strays += ends_with(name, "-stray");
-    if (strcmp(name, "__cluster_metadata-0") == 0 || !parse_name(name, &f.topic, &f.partition))
+    if (strcmp(name, "__cluster_metadata-0") == 0 || !log_name_parse(name, &f.topic, &f.partition))
         return OK;
     if (partition_metadata_read(fd, name, &f.topic_id) != OK)
         f.topic_id = (struct uuid){ { 0 } };

@@ -21,6 +21,8 @@ struct dir_scan_found {
     int32_t     epoch;                  /* the latest leader epoch; -1: none */
 };
 
+bool log_name_parse(const char *name, struct str *topic, int32_t *partition);   /* split at the last '-' */
+
 typedef int dir_scan_fn(void *arg, const struct dir_scan_found *found);
 
 /* What is not a partition in use. */

@@ -2,6 +2,7 @@
 #ifndef STORAGE_LOGMGR_IMPL_H
 #define STORAGE_LOGMGR_IMPL_H
 
+#include "storage/dir_scan.h"
 #include "storage/fio.h"
 #include "storage/logmgr.h"
 #include "storage/plog_impl.h"
@@ -93,7 +94,6 @@ static inline struct mdir *mdir_of(struct logmgr *m, const struct plog *l)
 {
     return &m->dirs[plog_dir_index(l)];
 }
-bool log_name_parse(const char *name, struct str *topic, int32_t *partition);   /* split at the last '-' */
 struct log_entry *log_entry_new(struct mdir *md, struct str topic, int32_t partition) must_use;
 struct log_entry *logmgr_lookup(struct logmgr *m, struct str topic, int32_t partition);         /* under the lock */
 void logmgr_enter(struct logmgr *m, struct log_entry *e);       /* under the lock */

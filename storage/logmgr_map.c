@@ -5,7 +5,6 @@
 #include "storage/killpoint.h"
 #include "storage/syncer.h"
 
-#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,23 +13,6 @@
 #define DELETE_DELAY_MS 60000           /* of a log that was never opened here */
 
 /* ---- names --------------------------------------------------------------------------------------------------- */
-
-bool log_name_parse(const char *name, struct str *topic, int32_t *partition)
-{
-    const char *dash = strrchr(name, '-');
-    char *end;
-    long v;
-
-    if (dash == NULL || dash == name || dash[1] < '0' || dash[1] > '9')
-        return false;
-    errno = 0;
-    v = strtol(dash + 1, &end, 10);
-    if (*end != '\0' || errno != 0 || v > INT32_MAX)
-        return false;
-    *topic = (struct str){ name, (size_t)(dash - name) };
-    *partition = (int32_t)v;
-    return true;
-}
 
 /* "topic-partition" as the map's key; *n its length. Topics have at most 249 characters. */
 static bool key_of(struct str topic, int32_t partition, char out[LOG_NAME_MAX], size_t *n)

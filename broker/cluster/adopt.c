@@ -16,6 +16,7 @@
 #include "base/arena.h"
 #include "base/log.h"
 #include "base/uuid.h"
+#include "broker/cluster/adopt_configs.h"
 #include "broker/cluster/topic_name.h"
 #include "config/config.h"
 #include "metadata/store.h"
@@ -55,7 +56,9 @@ struct adoption {
     size_t               topics_n;
     int32_t              least_epoch;   /* for logs that have none */
     struct dir_scan_rest rest;
-    bool                 held;          /* retention was switched off for topics whose settings are not known */
+    struct adopt_configs *configs;      /* NULL: no file */
+    size_t               unknown;       /* topics whose settings are not known */
+    bool                 held;          /* their retention was switched off */
 };
 
 /* ---- may we? --------------------------------------------------------------------------------------------------- */
@@ -291,16 +294,23 @@ static size_t held_configs(struct adoption *a, struct znode_pair *v)
 
 static int write_configs(struct adoption *a, const struct topic *t, struct store_call *call)
 {
+    const struct znode_config *known = adopt_configs_of(a->configs, t->name);
     struct znode_pair pairs[CONFIGS_MAX];
-    struct znode_config z = { .pairs = pairs, .n = internal_configs(a, t, pairs) };
+    struct znode_config z = { .pairs = pairs };
     char *text;
 
-    if (z.n == 0)
+    if (known != NULL)
+        z = *known;
+    else
+        z.n = internal_configs(a, t, pairs);
+    if (known == NULL && z.n == 0) {
         z.n = held_configs(a, pairs);
+        a->unknown++;
+    }
     if (z.n == 0)
         return OK;
     for (size_t i = 0; i < z.n; i++)
-        if (pairs[i].value == NULL)
+        if (z.pairs[i].value == NULL)
             return ERR_NOMEM;
     text = znode_config_write(&z);
     if (text == NULL)
@@ -423,12 +433,13 @@ static void tell(const struct adoption *a)
         }
     log_info("adopted %zu topics with %zu partitions as broker %" PRId32 ", one replica each", topics, partitions,
              a->o->broker_id);
-    if (topics > 0)
-        log_warn("the settings of topics are not in the log directories: %s; to set them: kafka-configs.sh --alter "
-                 "--entity-type topics --entity-name TOPIC --add-config KEY=VALUE",
-                 a->held ? "the adopted ones have the server's defaults, but keep every record (retention.ms=-1, "
-                           "retention.bytes=-1), since they may have been compacted or meant to be kept"
-                         : "the adopted ones have the server's defaults");
+    if (a->unknown > 0)
+        log_warn("the settings of topics are not in the log directories: %zu adopted topics have the server's "
+                 "defaults%s; to set them: kafka-configs.sh --alter --entity-type topics --entity-name TOPIC "
+                 "--add-config KEY=VALUE; or, before the adoption, kafka-topics.sh --describe in Apache Kafka, and its "
+                 "output as --adopt-configs FILE",
+                 a->unknown, a->held ? ", but keep every record (retention.ms=-1, retention.bytes=-1), since they may "
+                                       "have been compacted or meant to be kept" : "");
 }
 
 static void tell_rest(const struct adoption *a)
@@ -456,7 +467,10 @@ int adopt_partitions(const struct adopt_opts *o)
         tell_rest(&a);
     if (rc == OK && a.n > 0) {
         log_info("the log directories hold %zu partitions and the metadata store has no topic: taking them over", a.n);
-        rc = judge(&a);
+        if (o->configs_file != NULL)
+            rc = adopt_configs_read(o->configs_file, o->cfg, &a.configs);
+        if (rc == OK)
+            rc = judge(&a);
         if (rc == OK)
             rc = write_all(&a);
         if (rc == OK)
@@ -464,6 +478,7 @@ int adopt_partitions(const struct adopt_opts *o)
     }
     if (rc == ERR_NOMEM)
         log_error("adopting the partitions found: out of memory");
+    adopt_configs_free(&a.configs);
     free(a.parts);
     arena_fini(&a.arena);
     return rc;

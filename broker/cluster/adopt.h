@@ -32,6 +32,7 @@ struct adopt_opts {
     int32_t              broker_id;
     const char *const   *dirs;          /* those that work */
     size_t               dirs_n;
+    const char          *configs_file;  /* adopt_configs.h; NULL: none */
 };
 
 int adopt_partitions(const struct adopt_opts *o) must_use;

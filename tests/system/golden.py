@@ -80,6 +80,15 @@ class State:
         with open(path, encoding="utf-8") as f:
             return [json.loads(line) for line in f]
 
+    def described(self):
+        """A file with what `kafka-topics.sh --describe` says of the topics' settings."""
+        path = os.path.join(self.folder, "described.txt")
+        with open(path, "w", encoding="utf-8") as f:
+            for t in self.expected("topics"):
+                f.write("Topic: %s\tTopicId: %s\tPartitionCount: %d\tReplicationFactor: 1\tConfigs: %s\n" % (
+                    t["topic"], t["topicId"], t["partitions"], ",".join("%s=%s" % pair for pair in t["configs"].items())))
+        return path
+
     def partitions(self):
         return [(t["topic"], p) for t in self.expected("topics") for p in range(t["partitions"])]
 
@@ -381,6 +390,19 @@ def compare_topics(broker, expected, made_ids):
         wrong = {k: (w.get(k), got[k]) for k in got if w.get(k) != got[k]}
         if wrong:
             out.append("%s: %s, want and got" % (w["topic"], wrong))
+    return out
+
+
+def compare_configs(broker, expected):
+    """What was set for each topic, adopted with the settings given."""
+    out = []
+    with Wire(broker.port) as c:
+        for w in expected:
+            got = c.call("DescribeConfigs", 4, Resources=[{"ResourceType": 2, "ResourceName": w["topic"],
+                                                           "ConfigurationKeys": None}])["Results"][0]
+            got = {e["Name"]: e["Value"] for e in got["Configs"] or [] if e["ConfigSource"] == 1}
+            if got != w["configs"]:
+                out.append("%s: settings %s, should be %s" % (w["topic"], got, w["configs"]))
     return out
 
 

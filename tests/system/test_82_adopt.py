@@ -95,6 +95,34 @@ def test_records_of_2023_stay_although_the_settings_are_not_known(left):
     assert value(left, "b.c")
 
 
+def test_settings_from_a_file(left):
+    path = os.path.join(left.folder, "topics.txt")
+    with open(path, "w", encoding="ascii") as f:
+        f.write("Topic: a\tTopicId: x\tPartitionCount: 3\tReplicationFactor: 1\tConfigs: cleanup.policy=compact,delete,"
+                "segment.bytes=20000,retention.ms=-1\n\tTopic: a\tPartition: 0\tLeader: 0\tReplicas: 0\tIsr: 0\n"
+                "Topic: other\tPartitionCount: 1\tReplicationFactor: 1\tConfigs: \n"
+                "Topic: b.c\tPartitionCount: 1\tReplicationFactor: 1\tConfigs: \n")
+    left.args = ["--adopt-configs", path]
+    left.overrides["log.retention.ms"] = "-1"
+    left.start()
+    assert "the settings of topics" not in left.log(this_start=True)
+    assert configs(left, "a") == {"cleanup.policy": "compact,delete", "segment.bytes": "20000", "retention.ms": "-1"}
+    assert configs(left, "b.c") == {}
+    left.restart()
+    assert "--adopt-configs has no effect" in left.log(this_start=True)
+    assert left.stop() == 0
+    forget(left)
+    for text, why in (("Topic: a\tConfigs: segment.bytes=many\n", "topics.txt:1: Invalid value many"), ("x\n", "there is no line"),
+                      ("\nTopic: a\tConfigs: nothing\n", "topics.txt:2: \"Configs:\" is not followed"),
+                      ("Topic: a\tConfigs: =,=,,\n", "topics.txt:1: \"Configs:\" is not followed")):
+        with open(path, "w", encoding="ascii") as f:
+            f.write(text)
+        left.spawn()
+        assert left.process.wait(20) == 1
+        assert why in left.log(this_start=True), left.log(this_start=True)
+    left.process = None
+
+
 def test_killed_in_the_midst_and_started_again(left):
     for _ in range(5):
         left.spawn()

@@ -17,7 +17,7 @@ from harness import SLOW, Broker, free_ports, wait_for
 from wire import Wire
 
 SESSION_SECONDS = 60            # until ZooKeeper has ended the session of the broker that was killed
-LEVELS = [False]                # read_committed comes with the transaction index
+LEVELS = [False, True]            # read_committed, too
 FAULTS = re.compile(r"Mismatch|isvalid: false|corrupt|Exception|Error|Found timestamp|out of order|not in sorted", re.I)
 OLD_FORMAT = re.compile("v0-|v1-|upgrade-")     # what 2.7 calls a mismatch is normal there, says golden/README.md
 # Topics that are appended to, where they exist: every kind of log.

@@ -1,4 +1,4 @@
-/* storage/plog_clean.c - one segment takes the place of several (invariant 20).
+/* storage/plog_clean.c - one segment takes the place of several (C2).
  *
  * The new files are whole and on disk as *.cleaned when this begins. They become *.swap; once that is on disk too the
  * decision has been made: the old files become *.deleted and the new ones take their names. Whatever a crash leaves

@@ -1,0 +1,203 @@
+/* tests/unit/storage/test_cleaner.c - compaction against a model: the last value of each key stays at its offset. */
+#include "tests/unit/storage/cleaner_kit.h"
+
+#include "storage/cleaner_map.h"
+
+/* ---- the map ------------------------------------------------------------------------------------------------- */
+
+static struct bytes key_no(uint8_t b[8], uint64_t i)
+{
+    be_put64(b, i);
+    return (struct bytes){ b, 8 };
+}
+
+START_TEST(the_map_knows_the_last_offset_of_each_key)
+{
+    struct cleaner_map m;
+    uint8_t b[8];
+
+    cleaner_map_init(&m, 64 << 20, 0.9);
+    for (int64_t i = 0; i < 300000; i++)
+        ok(cleaner_map_put(&m, key_no(b, (uint64_t)i % 100000), i));
+    ck_assert_uint_eq(m.n, 100000);
+    for (int64_t i = 0; i < 100000; i++)
+        ck_assert_int_eq(cleaner_map_get(&m, key_no(b, (uint64_t)i)), 200000 + i);
+    ck_assert_int_eq(cleaner_map_get(&m, key_no(b, 100000)), -1);
+    ok(cleaner_map_put(&m, (struct bytes){ b, 0 }, 7));          /* an empty key is one too */
+    ck_assert_int_eq(cleaner_map_get(&m, (struct bytes){ b, 0 }), 7);
+    cleaner_map_fini(&m);
+}
+END_TEST
+
+START_TEST(a_full_map_takes_no_new_key_but_later_offsets_of_old_ones)
+{
+    struct cleaner_map m;
+    uint8_t b[8];
+    uint64_t n = 0;
+    int rc;
+
+    cleaner_map_init(&m, 1 << 20, 0.9);
+    while ((rc = cleaner_map_put(&m, key_no(b, n), (int64_t)n)) == OK)
+        n++;
+    fails(rc, ERR_LIMIT);
+    ck_assert_uint_ge(n, (size_t)(0.6 * (1 << 20) / CLEANER_MAP_SLOT));
+    ck_assert_uint_le(n, (size_t)(0.9 * (1 << 20) / CLEANER_MAP_SLOT));
+    for (uint64_t i = 0; i < n; i++)
+        ck_assert_int_eq(cleaner_map_get(&m, key_no(b, i)), (int64_t)i);
+    ok(cleaner_map_put(&m, key_no(b, 5), 1000000));
+    ck_assert_int_eq(cleaner_map_get(&m, key_no(b, 5)), 1000000);
+    cleaner_map_fini(&m);
+
+    cleaner_map_init(&m, 0, 0.9);               /* the least there is still holds something */
+    ok(cleaner_map_put(&m, key_no(b, 1), 1));
+    cleaner_map_fini(&m);
+}
+END_TEST
+
+/* ---- against the model --------------------------------------------------------------------------------------- */
+
+static void small_segments(struct box *b)
+{
+    b->log.segment_bytes = 4000;
+    b->log.index_interval_bytes = 200;
+    b->log.compact_policy = true;
+    b->log.delete_policy = false;
+}
+
+static void same_after_restart(struct box *b, struct plog **l, const uint8_t *all, size_t len, bool crash)
+{
+    int64_t cleaned_to = (*l)->cleaned_to;
+    uint8_t *again;
+    size_t n;
+
+    plog_unref(l);
+    if (crash) {
+        box_crash(b);
+        box_reboot(b);
+    } else {
+        box_stop(b);
+    }
+    box_open(b);
+    *l = box_log(b, "t");
+    again = read_compacted(*l, NULL, &n);
+    ck_assert_uint_eq(n, len);
+    ck_assert_int_eq(memcmp(again, all, n), 0);
+    free(again);
+    (*l)->cleaned_to = cleaned_to;
+}
+
+static void model_run(unsigned seed, bool old_formats, bool txns)
+{
+    struct model m;
+    struct box b;
+    struct plog *l;
+    uint8_t *all, *again;
+    size_t len, n;
+
+    box_init(&b);
+    small_segments(&b);
+    box_open(&b);
+    l = box_log(&b, "t");
+    model_init(&m, seed, 50);
+    m.old_formats = old_formats;
+    m.txns = txns;
+    for (int round = 0; round < 4; round++) {
+        model_fill(&m, l, 120);
+        (void)clean(l);
+        free(check_log(l, &m, true, &len));
+        if (round == 1 || round == 2) {
+            all = read_compacted(l, NULL, &len);
+            same_after_restart(&b, &l, all, len, round == 2);
+            free(all);
+            commit(l);
+        }
+    }
+    /* The same once more: markers without data get their time of going; then nothing changes. */
+    (void)clean(l);
+    all = check_log(l, &m, true, &len);
+    (void)clean(l);
+    again = check_log(l, &m, true, &n);
+    ck_assert_uint_eq(len, n);
+    ck_assert_int_eq(memcmp(all, again, n), 0);
+    free(all);
+    free(again);
+    /* When that has come, no tombstone of magic 2 is left. */
+    kit_clock_ms += b.log.delete_retention_ms + 1;
+    (void)clean(l);
+    kit_clock_ms -= b.log.delete_retention_ms + 1;
+    free(check_log(l, &m, false, &n));
+    for (size_t i = 0; i < m.n; i++)
+        if (m.v[i].magic == 2 && m.v[i].value == 0 && m.v[i].fate != MARKER && m.v[i].offset < l->cleaned_to)
+            ck_assert_msg(!m.v[i].seen, "the tombstone at %" PRId64 " is still there", m.v[i].offset);
+    model_fini(&m);
+    plog_unref(&l);
+    box_fini(&b);
+}
+
+START_TEST(the_last_value_of_each_key_stays)
+{
+    for (unsigned seed = 1; seed <= 3; seed++)
+        model_run(seed, false, false);
+}
+END_TEST
+
+START_TEST(transactions_are_compacted_by_their_outcome)
+{
+    for (unsigned seed = 11; seed <= 16; seed++)
+        model_run(seed, false, true);
+}
+END_TEST
+
+START_TEST(old_formats_are_compacted_too)
+{
+    for (unsigned seed = 21; seed <= 24; seed++)
+        model_run(seed, true, true);
+}
+END_TEST
+
+START_TEST(more_keys_than_the_map_holds_take_several_rounds)
+{
+    struct cleaner_result r;
+    struct cleaner_job job;
+    struct model m;
+    struct box b;
+    struct plog *l;
+    int rounds = 0;
+    size_t len;
+
+    box_init(&b);
+    small_segments(&b);
+    box_open(&b);
+    l = box_log(&b, "t");
+    model_init(&m, 5, 2000);
+    model_fill(&m, l, 600);
+    for (;; rounds++) {
+        job = job_of(l);
+        job.map_bytes = 0;
+        if (job.from >= job.uncleanable)
+            break;
+        ok(cleaner_clean(l, &job, &r));
+        ck_assert_int_gt(r.end, job.from);
+        l->cleaned_to = r.end;
+        free(check_log(l, &m, true, &len));
+    }
+    ck_assert_int_ge(rounds, 3);
+    model_fini(&m);
+    plog_unref(&l);
+    box_fini(&b);
+}
+END_TEST
+
+int main(void)
+{
+    const struct kit_test tests[] = {
+        { the_map_knows_the_last_offset_of_each_key, 0 },
+        { a_full_map_takes_no_new_key_but_later_offsets_of_old_ones, 0 },
+        { the_last_value_of_each_key_stays, 120 },
+        { transactions_are_compacted_by_their_outcome, 120 },
+        { old_formats_are_compacted_too, 120 },
+        { more_keys_than_the_map_holds_take_several_rounds, 120 },
+    };
+
+    return kit_main("cleaner", tests, sizeof tests / sizeof tests[0]);
+}

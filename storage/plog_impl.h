@@ -123,6 +123,7 @@ int  plog_txn_take(struct plog *l, struct segment *s, const struct batch_head *h
 int  plog_txn_replay(struct plog *l, struct segment *s, const struct batch_head *h, const uint8_t *bytes) must_use;
 /* [log] No transaction is known; completed ones with a marker below hw will not count. */
 void plog_txn_forget(struct plog *l, int64_t hw);
+void plog_txn_cut(struct plog *l, int64_t leo);                 /* [log] what ended at or above leo has not ended */
 /* [log and view] The producers were loaded or thrown away: to be called before offsets_move(). */
 void plog_txn_reloaded(struct plog *l);
 /* [log] The producers as they were before `offset`: from the newest usable snapshot, and the batches after it. ps is

@@ -156,7 +156,7 @@ static int reload_producers(struct load *ld, int64_t leo)
     if (l->old_snapshot > plog_active(l)->base)
         TRY(add_snapshot(ld, l->old_snapshot));
     producers_fini(&l->producers);
-    plog_txn_forget(l, l->off.hw);      /* nobody moves it while its log is cut */
+    plog_txn_cut(l, leo);
     rc = load_producers(ld, leo);
     if (rc == OK)
         rc = load_replay(ld, leo);
@@ -164,7 +164,12 @@ static int reload_producers(struct load *ld, int64_t leo)
     plog_txn_reloaded(l);
     offsets_move(l, OFFSETS_KEEP);
     lock_drop(&l->view);
-    return rc;
+    /* After a clean stop a log without any snapshot is one without producers; and it may be stopped without a sync. */
+    if (rc == OK && ld->snapshots.n == 0 && leo > plog_active(l)->base) {
+        rc = plog_write_snapshot(l, leo);
+        l->old_snapshot = rc == OK ? leo : -1;
+    }
+    return rc == ERR_NOSPACE ? OK : rc;
 }
 
 /* The k-th segment becomes the last, `s` in its place (NULL: it stays as it is), and the log ends at `leo`. */

@@ -63,6 +63,13 @@ void plog_txn_forget(struct plog *l, int64_t hw)
     lock_drop(&l->view);
 }
 
+void plog_txn_cut(struct plog *l, int64_t leo)
+{
+    lock_take(&l->view);
+    unstable_cut(&l->unstable, leo);
+    lock_drop(&l->view);
+}
+
 void plog_txn_reloaded(struct plog *l)
 {
     lock_assert(&l->view);

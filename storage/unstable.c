@@ -23,6 +23,12 @@ void unstable_forget(struct unstable *u)
     u->head = u->n = 0;
 }
 
+void unstable_cut(struct unstable *u, int64_t leo)
+{
+    while (u->n > 0 && u->v[u->head + u->n - 1].last >= leo)
+        u->n--;
+}
+
 bool unstable_full(const struct unstable *u, size_t more)
 {
     return u->head + u->n + more > u->cap;
@@ -48,7 +54,7 @@ struct unstable_txn *unstable_grow(struct unstable *u, struct unstable_txn *v, s
 
 void unstable_complete(struct unstable *u, int64_t first, int64_t last)
 {
-    if (last < u->floor)
+    if (last < u->floor || (u->n > 0 && last <= u->v[u->head + u->n - 1].last))
         return;
     while (u->n > 0 && u->v[u->head + u->n - 1].first >= first)
         u->n--;

@@ -30,6 +30,9 @@ struct unstable {
 void unstable_init(struct unstable *u);
 void unstable_fini(struct unstable *u);
 void unstable_forget(struct unstable *u);       /* as after init; the room stays */
+/* Markers at or above leo are gone: theirs are open again, and so old that those which they had driven out of the queue
+ * are held back by them still. */
+void unstable_cut(struct unstable *u, int64_t leo);
 
 /* Room for `more` completed transactions: when it lacks, allocate unstable_want() of them and hand them in; what comes
  * back is to be freed. */
@@ -37,7 +40,8 @@ bool   unstable_full(const struct unstable *u, size_t more);
 size_t unstable_want(const struct unstable *u, size_t more);
 struct unstable_txn *unstable_grow(struct unstable *u, struct unstable_txn *v, size_t cap);
 
-void unstable_complete(struct unstable *u, int64_t first, int64_t last);        /* room was made */
+/* Room was made. One that is known already is left out. */
+void unstable_complete(struct unstable *u, int64_t first, int64_t last);
 void unstable_settle(struct unstable *u, int64_t hw);   /* markers below hw are replicated */
 int64_t unstable_first(const struct unstable *u);       /* first offset that is not stable; -1: all are */
 

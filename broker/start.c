@@ -227,6 +227,9 @@ static void on_offline(void *arg, size_t dir_index, const char *path)
 
     for (size_t i = 0; i < logmgr_dirs(d->b.logs); i++)
         if (logmgr_dir(d->b.logs, i, &dir) == OK && !dir.offline) {
+            if (dir_index == 0)
+                log_error("%s held the metadata store as well: topics cannot be made, changed or deleted until it is "
+                          "mended and the broker restarted", path);
             replicas_dir_failed(d->b.replicas, dir_index);
             return;
         }
@@ -443,6 +446,7 @@ static int accept_up(struct daemon *d)
 
 static void accept_down(struct daemon *d)
 {
+    logmgr_end_loading(d->b.logs);
     server_drain(d->b.net);
 }
 

@@ -72,6 +72,9 @@ int logmgr_wait_loaded(struct logmgr *m, int64_t timeout_ms, struct logmgr_loade
 typedef void logmgr_ready_fn(void *arg, struct str topic, int32_t partition, int rc);
 void logmgr_on_ready(struct logmgr *m, logmgr_ready_fn *fn, void *arg);
 
+/* Ahead of logmgr_stop(): no log is taken up any more, and those that are just being opened give up soon. */
+void logmgr_end_loading(struct logmgr *m);
+
 int logmgr_start(struct logmgr *m, struct scheduler *s) must_use;       /* borrows s until logmgr_stop() */
 /* ERR_*: not clean, the next start recovers. Broken off while logs were still loading it is OK, but directories that
  * were not clean before get no marker. */

@@ -81,6 +81,7 @@ struct logmgr {
     struct job            *jobs[LOGMGR_JOBS_N];
     /* any thread */
     _Atomic int64_t        told_ms;     /* the last line about progress */
+    atomic_size_t          saying_dirs; /* whose logs are not all done; the last one says so */
     /* under `lock` (class logmgr) */
     struct lock            lock;
     struct cond            changed;     /* a log has left OPENING, or all logs of a directory are done */

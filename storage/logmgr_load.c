@@ -48,9 +48,9 @@ static int found_one(struct mdir *md, struct str topic, int32_t partition)
     struct log_entry *e = logmgr_lookup(md->m, topic, partition);
 
     if (e != NULL) {
-        log_error("%s-%" PRId32 " is in two log directories, %s and %s; look which one has what is wanted (the other "
-                  "is the rest of a move between directories, or of a disk that was away), move the other one away, "
-                  "and start again", e->name, partition, e->dir->d.path, md->d.path);
+        log_error("%s is in two log directories, %s and %s; look which one has what is wanted (the other is the rest "
+                  "of a move between directories, or of a disk that was away), move the other one away, and start "
+                  "again", e->name, e->dir->d.path, md->d.path);
         return ERR_INVALID;
     }
     e = log_entry_new(md, topic, partition);
@@ -280,6 +280,20 @@ static void write_boot_mark(struct mdir *md, bool all)
                  err_text(rc));
 }
 
+static void say_loaded(struct logmgr *m)
+{
+    struct logmgr_loaded l;
+
+    sum_up(m, &l);
+    if (l.recovered > 0)
+        log_info("%zu of %zu logs were not closed cleanly: recovered in %" PRId64 " ms, %" PRId64 " MB read",
+                 l.recovered, l.logs, l.ms, l.read_bytes / 1000000);
+    if (l.failed > 0)
+        log_warn("%zu of %zu partitions are open; the others are offline, see the lines above", l.ready, l.logs);
+    else if (l.ms >= PROGRESS_MS)
+        log_info("all %zu partitions are open after %" PRId64 " s", l.logs, l.ms / 1000);
+}
+
 /* The last thread of a directory has come to the end. */
 static void dir_done(struct mdir *md)
 {
@@ -293,6 +307,8 @@ static void dir_done(struct mdir *md)
     if (through)
         write_boot_mark(md, all);
     atomic_store(&md->loaded, all);
+    if (atomic_fetch_sub(&m->saying_dirs, 1) == 1 && through)   /* before anybody is told that all is loaded */
+        say_loaded(m);
     lock_take(&m->lock);
     if (--m->loading_dirs == 0)
         m->loaded_ms = mono_ms() - m->load_ms;
@@ -359,6 +375,7 @@ int logmgr_load(struct logmgr *m, logmgr_opts_fn *opts_of, void *arg)
     m->opts_arg = arg;
     m->load_ms = mono_ms();
     atomic_store(&m->told_ms, m->load_ms);
+    atomic_store(&m->saying_dirs, m->dirs_n);
     lock_take(&m->lock);
     m->loading_dirs = m->dirs_n;
     lock_drop(&m->lock);
@@ -388,10 +405,15 @@ int logmgr_wait_loaded(struct logmgr *m, int64_t timeout_ms, struct logmgr_loade
     return rc;
 }
 
-void logmgr_stop_loading(struct logmgr *m)
+void logmgr_end_loading(struct logmgr *m)
 {
     for (size_t i = 0; i < m->dirs_n; i++)
         atomic_store(&m->dirs[i].d.stopping, true);
+}
+
+void logmgr_stop_loading(struct logmgr *m)
+{
+    logmgr_end_loading(m);
     for (size_t i = 0; i < m->dirs_n; i++)
         while (m->dirs[i].threads_n > 0)
             pthread_join(m->dirs[i].threads[--m->dirs[i].threads_n], NULL);

@@ -539,12 +539,12 @@ static bool send_answers(struct conn *c)
     sent = conn_send(c, &unsent, c->req, false);
     if (!free_sent(c, unsent))
         return false;
-    if (sent == SENT_COLD) {            /* an IO thread may wait for the disk */
+    if (sent == SENT_COLD) {            /* a disk thread may wait for it */
         set_writing(c, false);
         c->lent = true;
         c->out_end = c->req;
         atomic_store(&unsent->phase, PHASE_SENDING);
-        queue_push_over(&c->t->server->requests, &unsent->link);
+        queue_push_over(&c->t->server->cold, &unsent->link);
         return false;
     }
     if (sent == SENT_FAILED) {

@@ -100,8 +100,8 @@ void peer_from_sockaddr(struct peer *p, const struct sockaddr *sa);
 /* ---- answers (send.c) ---- */
 
 /* Sends the answers from *first to before `end` (NULL: the last) as far as the socket takes them. *first moves on to
- * the first that is not sent whole; those before it are marked sent. With may_wait false (on a network thread) it stops
- * with SENT_COLD at what would have to be read from the disk. */
+ * the first that is not sent whole; those before it are marked sent. With may_wait false (not on a disk thread) it
+ * stops with SENT_COLD at what would have to be read from the disk, unless that is little. */
 enum sent conn_send(struct conn *c, struct request **first, const struct request *end, bool may_wait);
 
 /* ---- what was sent to us (sniff.c) ---- */
@@ -119,7 +119,7 @@ void            requests_trim(struct nthread *t);           /* frees the spare o
 
 enum request_ending { ENDING_NONE, ENDING_REPLY, ENDING_SILENT, ENDING_CLOSE };
 
-/* SENDING: an answer whose file must be read from the disk first went to an IO thread, which sends as much as it can.
+/* SENDING: an answer whose file must be read from the disk first went to a disk thread, which sends as much as it can.
  *
  *             handler runs          returned, not ended
  *   QUEUED ----------> RUNNING --------------------> PARKED --- resume ---> QUEUED
@@ -129,8 +129,10 @@ enum request_ending { ENDING_NONE, ENDING_REPLY, ENDING_SILENT, ENDING_CLOSE };
  */
 enum request_phase { PHASE_QUEUED, PHASE_RUNNING, PHASE_PARKED, PHASE_RESUMED, PHASE_ENDED, PHASE_SENDING };
 
-/* Runs a batch on an IO thread, or sends (run.c). true: it has announced itself to the request queue. */
+/* Runs a batch on an IO thread (run.c). true: it has announced itself to the request queue. */
 bool batch_run(struct server *s, struct request *r);
+/* On a disk thread: what the others could not send without waiting for the disk, as much as the socket takes now. */
+void answer_send_on(struct request *r);
 
 /* ---- network threads (thread.c) ---- */
 
@@ -249,6 +251,7 @@ struct server {
     /* each with its own lock */
     struct rbuf_pool   pool;
     struct queue       requests;
+    struct queue       cold;            /* answers that must be read from the disk first (PHASE_SENDING) */
     struct limits      limits;
 };
 

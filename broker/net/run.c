@@ -21,7 +21,7 @@ static void hand_back(struct request *first, const struct request *end)
     bool wake = true;
 
     if (c->direct) {
-        c->direct = conn_send(c, &unsent, end, true) == SENT_ALL;
+        c->direct = conn_send(c, &unsent, end, false) == SENT_ALL;
         wake = !c->direct;
     }
     for (struct request *r = first; r != end; r = next) {
@@ -58,8 +58,7 @@ static bool run_one(struct server *s, struct request *r, struct request **held)
     return true;
 }
 
-/* What a network thread could not send without waiting for the disk: as much as the socket takes now. */
-static void send_on(struct request *r)
+void answer_send_on(struct request *r)
 {
     struct conn *c = r->conn;
     struct nthread *t = c->t;
@@ -85,10 +84,6 @@ bool batch_run(struct server *s, struct request *r)
     int64_t since = 0;
     bool quick;
 
-    if (atomic_load(&r->phase) == PHASE_SENDING) {
-        send_on(r);
-        return false;
-    }
     while (r != NULL) {
         if (!run_one(s, r, &held))
             return false;

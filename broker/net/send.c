@@ -13,7 +13,7 @@
 #define IOV_MAX_RUNS       64
 #define SEND_BUDGET_BYTES  ((size_t)4 << 20)    /* then the thread's other connections have their turn */
 #define LOOK_BYTES         ((size_t)1 << 20)    /* the page cache is looked into for so much at a time */
-#define LOOK_EVERY_BYTES   ((size_t)256 << 10)
+#define LITTLE_BYTES       ((size_t)64 << 10)   /* less than that is most often what was written a moment ago */
 
 struct out {
     struct conn          *c;
@@ -96,16 +96,18 @@ static enum sent send_memory(struct out *o)
     return (size_t)n == len ? SENT_ALL : SENT_PART;
 }
 
-/* Whether the range is in the page cache, as far as a few looks can tell (and where the file system can tell). */
-static bool is_warm(int fd, off_t pos, size_t n)
+static bool is_warm_at(int fd, off_t pos)
 {
     uint8_t byte;
     struct iovec iov = { &byte, 1 };
 
-    for (size_t at = 0; at < n; at += LOOK_EVERY_BYTES)
-        if (preadv2(fd, &iov, 1, pos + (off_t)at, RWF_NOWAIT) < 0 && errno == EAGAIN)
-            return false;
-    return preadv2(fd, &iov, 1, pos + (off_t)n - 1, RWF_NOWAIT) >= 0 || errno != EAGAIN;
+    return preadv2(fd, &iov, 1, pos, RWF_NOWAIT) >= 0 || errno != EAGAIN;
+}
+
+/* Whether the range is in the page cache, as far as a look at both ends can tell (and where the file system can). */
+static bool is_warm(int fd, off_t pos, size_t n)
+{
+    return n < LITTLE_BYTES || (is_warm_at(fd, pos) && is_warm_at(fd, pos + (off_t)n - 1));
 }
 
 static enum sent send_file(struct out *o)

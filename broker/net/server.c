@@ -3,13 +3,13 @@
 
 #include "base/clock.h"
 
-
 #include <errno.h>
 #include <stdlib.h>
 #include <unistd.h>
 
 #define IO_STACK_BYTES  ((size_t)1 << 20)
 #define IO_STOP_MS      2000
+#define DISK_THREADS    2               /* at most so many answers wait for a disk at a time */
 
 void server_each_thread(struct server *s, void (*fn)(struct nthread *))
 {
@@ -41,29 +41,49 @@ static void *io_run(void *arg)
     return NULL;
 }
 
+/* Answers whose bytes are on the disk and not in memory: whoever reads old records waits here, in nobody's way. */
+static void *disk_run(void *arg)
+{
+    struct server *s = arg;
+    struct qnode *q;
+
+    while ((q = queue_pop(&s->cold)) != NULL)
+        answer_send_on((struct request *)q);
+    server_thread_ends(s, &s->io_running);
+    return NULL;
+}
+
+static int start_thread(struct server *s, const pthread_attr_t *attr, const char *name, int i, void *(*fn)(void *))
+{
+    char text[16];
+    int err = pthread_create(&s->io[s->io_n], attr, fn, s);
+
+    if (err != 0)
+        return err_from_errno(err);
+    snprintf(text, sizeof text, "%s-%d", name, i);
+    pthread_setname_np(s->io[s->io_n++], text);
+    return OK;
+}
+
 static int io_start(struct server *s)
 {
+    int n = s->opts.io_threads, rc = OK;
     pthread_attr_t attr;
-    char name[16];
-    int err = 0;
 
-    s->io = calloc((size_t)s->opts.io_threads, sizeof *s->io);
+    s->io = calloc((size_t)n + DISK_THREADS, sizeof *s->io);
     if (s->io == NULL)
         return ERR_NOMEM;
     pthread_attr_init(&attr);
     pthread_attr_setstacksize(&attr, IO_STACK_BYTES);
-    while (s->io_n < s->opts.io_threads && err == 0) {
-        err = pthread_create(&s->io[s->io_n], &attr, io_run, s);
-        if (err != 0)
-            break;
-        snprintf(name, sizeof name, "io-%d", s->io_n);
-        pthread_setname_np(s->io[s->io_n++], name);
-    }
+    for (int i = 0; i < n && rc == OK; i++)
+        rc = start_thread(s, &attr, "io", i, io_run);
+    for (int i = 0; i < DISK_THREADS && rc == OK; i++)
+        rc = start_thread(s, &attr, "disk", i, disk_run);
     lock_take(&s->stop_lock);
     s->io_running += s->io_n;
     lock_drop(&s->stop_lock);
     pthread_attr_destroy(&attr);
-    return err == 0 ? OK : err_from_errno(err);
+    return rc;
 }
 
 static int listeners_open(struct server *s, const struct server_opts *o)
@@ -113,6 +133,7 @@ int server_new(struct server **out, const struct server_opts *opts)
     cond_init(&s->stop_cond);
     rbuf_pool_init(&s->pool, limit, on_room, s);
     queue_init(&s->requests, opts->queued_max_requests, on_room, s);
+    queue_init(&s->cold, SIZE_MAX, NULL, NULL);
     rc = limits_init(&s->limits, opts);
     if (rc == OK)
         rc = listeners_open(s, opts);
@@ -199,6 +220,7 @@ static bool stop_io(struct server *s)
     int stuck;
 
     queue_close(&s->requests);
+    queue_close(&s->cold);
     stuck = wait_ended(s, &s->io_running, IO_STOP_MS);
     if (stuck > 0) {
         log_error("%d requests are still being worked on %d ms after the stop; they are abandoned", stuck, IO_STOP_MS);
@@ -237,6 +259,7 @@ void server_free(struct server **sp, int64_t grace_ms)
     lock_fini(&s->stop_lock);
     limits_fini(&s->limits);
     queue_fini(&s->requests);
+    queue_fini(&s->cold);
     rbuf_pool_fini(&s->pool);
     free(s);
 }

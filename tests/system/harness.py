@@ -175,7 +175,7 @@ def lambda_text(text, broker):
 
 def tool(name, *args, stdin=None, within=30, check=True):
     done = subprocess.run([os.path.join(BIN, name), *args], input=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                          timeout=within * SLOW, text=True, check=False)
+                          timeout=within * SLOW, text=True, errors="surrogateescape", check=False)
     if check:
         assert done.returncode == 0, "%s %s: status %d\n%s%s" % (name, args, done.returncode, done.stdout, done.stderr)
     return done

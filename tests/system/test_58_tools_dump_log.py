@@ -1,11 +1,15 @@
 """kafka-dump-log.sh on the files that a broker has written."""
 import glob
+import json
 import os
+import random
 import re
+import struct
 
 import pytest
 from confluent_kafka import Producer
 
+import golden
 from harness import SLOW, tool
 
 
@@ -84,6 +88,58 @@ def test_damage_is_shown(broker, tmp_path):
     assert "Ignoring unknown file" in dump(str(tmp_path / "0.what")).stderr
 
 
+def records_of(out):
+    """(offset, key, payload) of each record that a decoder printed; None: there was none."""
+    marker = r"(?: endTxnMarker: \w+ coordinatorEpoch: \d+)?"
+    for line in out.splitlines():
+        m = re.match(r"\| offset: (\d+) .*? headerKeys: \[\]%s(?: key: (.*?))?(?: payload: (.*))?$" % marker, line)
+        if m:
+            yield int(m[1]), m[2], m[3]
+
+
+@pytest.mark.parametrize("name", golden.states() or [None])
+def test_internal_topics(name, tmp_path):
+    """What Apache Kafka's own tool makes of the records of its internal topics."""
+    if name is None:
+        pytest.skip("no ../shared/golden beside the checkout")
+    state = golden.State(name, tmp_path)
+    seen = 0
+    for listing, decoder in (("offsets-log", "--offsets-decoder"), ("transaction-log", "--transaction-log-decoder")):
+        wanted = {(e["dir"], e["offset"]): e for e in state.expected(listing)}
+        for folder in sorted({where for where, _ in wanted}):
+            logs = sorted(glob.glob(os.path.join(state.folder, "data", folder, "*.log")))
+            for offset, key, payload in records_of(dump(*logs, args=[decoder]).stdout):
+                e = wanted[(folder, offset)]
+                if "control" in e:
+                    continue
+                seen += 1
+                if decoder == "--offsets-decoder":
+                    assert json.loads(key) == e["key"]
+                    assert (None if payload == "<DELETE>" else json.loads(payload)) == e["value"]
+                else:
+                    assert key == e["key"]
+                    assert sorted(re.split("[][,=]", payload)) == sorted(re.split("[][,=]", e["value"] or "<DELETE>"))
+    assert seen > 50 or name.endswith("damaged")
+
+
+def test_decoders_meet_anything(broker):
+    """Records that no coordinator wrote: of an unknown type, cut, or noise."""
+    random.seed(7)
+    noise = [b"", b"\0", b"\0\3x", b"\x80\0abc", b"\0\1\xff\xff", b"\0\2\0\3abc", b"\0\0\0\1g\0\1t\0\0\0\0"]
+    noise += [struct.pack(">h", random.randrange(-1, 4)) + random.randbytes(random.randrange(60)) for _ in range(300)]
+    broker.create_topic("noise", retention_ms="-1")
+    p = Producer({"bootstrap.servers": broker.address})
+    for key in noise:
+        p.produce("noise", random.choice(noise), key=key)
+    assert p.flush(20 * SLOW) == 0
+    assert broker.stop() == 0
+    log = os.path.join(broker.data, "noise-0/00000000000000000000.log")
+    for decoder in ("--offsets-decoder", "--transaction-log-decoder"):
+        out = dump(log, args=[decoder]).stdout
+        assert out.count("| offset: ") >= len(noise) and "isvalid: false" not in out
+    assert "Unknown record type 3 at offset" in dump(log, args=["--offsets-decoder"]).stdout
+
+
 def test_mistakes():
     assert 'Missing required argument "[files]"' in tool("kafka-dump-log.sh", "--deep-iteration", check=False).stderr
-    assert "comes with consumer groups" in tool("kafka-dump-log.sh", "--files", "x", "--offsets-decoder", check=False).stderr
+    assert "is for KRaft" in tool("kafka-dump-log.sh", "--files", "x", "--cluster-metadata-decoder", check=False).stderr

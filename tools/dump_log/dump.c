@@ -39,7 +39,7 @@ static const struct option_def dump_options[L_N] = {
     [L_MAX_MESSAGE] = { "max-message-size", OPT_VALUE, "size",
         "Kafka's limit for the batch that an index points at. Means nothing here: there is none.", "5242880" },
     [L_OFFSETS] = { "offsets-decoder", OPT_FLAG, NULL,
-        "For __consumer_offsets. Not available yet: comes with consumer groups.", NULL },
+        "Print the records as those of __consumer_offsets.", NULL },
     [L_PRINT] = { "print-data-log", OPT_FLAG, NULL,
         "Print keys and values. Implied by a decoder.", NULL },
     [L_REMOTE] = { "remote-log-metadata-decoder", OPT_FLAG, NULL,
@@ -47,7 +47,7 @@ static const struct option_def dump_options[L_N] = {
     [L_SKIP] = { "skip-record-metadata", OPT_FLAG, NULL,
         "Print nothing but key and value of a record.", NULL },
     [L_TXN] = { "transaction-log-decoder", OPT_FLAG, NULL,
-        "For __transaction_state. Not available yet: comes with transactions.", NULL },
+        "Print the records as those of __transaction_state.", NULL },
     [L_VALUE_DECODER] = { "value-decoder-class", OPT_MAYBE, "class",
         "How values are printed, as --key-decoder-class.", STRING_DECODER },
     [L_VERIFY] = { "verify-index-only", OPT_FLAG, NULL,
@@ -209,7 +209,6 @@ static int decoder_find(struct dump *d, const char *name, enum dump_decoder *out
 static int read_options(struct dump *d, struct options *o)
 {
     static const struct { size_t opt; const char *why; } refused[] = {
-        { L_OFFSETS, "comes with consumer groups" }, { L_TXN, "comes with transactions" },
         { L_CLUSTER, "is for KRaft, which there is not" }, { L_REMOTE, "is for tiered storage, which there is not" },
     };
 
@@ -217,7 +216,9 @@ static int read_options(struct dump *d, struct options *o)
         if (options_has(o, refused[i].opt))
             return dump_fail(d, ERR_UNSUPPORTED, "--%s %s", dump_options[refused[i].opt].name, refused[i].why);
     }
-    d->print_data = options_has(o, L_PRINT) || options_has(o, L_KEY_DECODER) || options_has(o, L_VALUE_DECODER);
+    d->topic = options_has(o, L_OFFSETS) ? TOPIC_OFFSETS : options_has(o, L_TXN) ? TOPIC_TXN : TOPIC_ANY;
+    d->print_data = d->topic != TOPIC_ANY || options_has(o, L_PRINT) || options_has(o, L_KEY_DECODER) ||
+                    options_has(o, L_VALUE_DECODER);
     d->deep = d->print_data || options_has(o, L_DEEP);
     d->sanity_only = options_has(o, L_SANITY);
     d->verify_only = options_has(o, L_VERIFY);

@@ -13,6 +13,7 @@
 
 #include <stdio.h>
 
+enum dump_topic { TOPIC_ANY, TOPIC_OFFSETS, TOPIC_TXN };        /* whose records they are */
 enum dump_decoder { DECODE_STRING, DECODE_LONG, DECODE_INTEGER };
 
 /* Two numbers about one file, for the lists that stand at the end of the output. */
@@ -30,6 +31,7 @@ struct dump {
     bool               deep, print_data, sanity_only, verify_only, skip_metadata;
     int64_t            max_bytes;               /* of each .log */
     enum dump_decoder  key_decoder, value_decoder;
+    enum dump_topic    topic;
     struct dump_faults index_mismatches;        /* index offset, offset found in the log */
     struct dump_faults time_mismatches;         /* index timestamp, largest timestamp in the log */
     struct dump_faults time_disorder;           /* index timestamp, the one before it */
@@ -53,6 +55,9 @@ int dump_txn_index(struct dump *d, const char *file) must_use;      /* .txnindex
 int dump_snapshot(struct dump *d, const char *file) must_use;       /* .snapshot */
 /* Checkpoints and the other small files, by their names. ERR_NOENT: none of those. */
 int dump_small_file(struct dump *d, const char *file) must_use;
+
+/* Prints " key: ... payload: ..." of a record of an internal topic. */
+void dump_decode(enum dump_topic topic, const struct record *r, const char *prefix);
 
 /* ---- a .log file, batch by batch ---- */
 

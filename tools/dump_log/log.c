@@ -177,7 +177,9 @@ static void print_record(const struct dump *d, const struct log_file *f, const s
         if (batch_is_control(h))
             print_control(r);
     }
-    if (d->print_data && !batch_is_control(h)) {
+    if (d->topic != TOPIC_ANY && !batch_is_control(h)) {
+        dump_decode(d->topic, r, prefix);
+    } else if (d->print_data && !batch_is_control(h)) {
         if (r->key.p != NULL) {
             printf("%skey: ", prefix);
             print_decoded(d->key_decoder, r->key);

@@ -79,7 +79,7 @@ int load_take_batch(struct load *ld, struct segment *s, const struct log_scan *s
     TRY(segment_index_room(s));
     lock_take(&ld->l->view);
     segment_publish(s, sc->head.size_bytes, sc->head.last_offset, sc->head.max_timestamp, sc->head.last_offset,
-                    ld->l->opts.index_interval_bytes);
+                    ld->as_they_are ? INT32_MAX : ld->l->opts.index_interval_bytes);
     lock_drop(&ld->l->view);
     ld->last = sc->head;
     if (sc->head.last_offset >= ld->expect)
@@ -101,6 +101,22 @@ static bool has_junk(const uint8_t *p, size_t len)
     return false;
 }
 
+/* It begins with a message of format 0, which has no time: so there may be no time entry either. */
+static bool begins_timeless(struct segment *s)
+{
+    uint8_t p[BATCH_HEAD_BYTES];
+    struct batch_head h = { .magic = -1 };
+    struct file_ref *f;
+    size_t n;
+
+    if (segment_file(s, &f) != OK)
+        return false;
+    if (fio_pread(f->fd, p, sizeof p, 0, &n) != OK || batch_head_read(&h, p, n) != OK)
+        h.magic = -1;
+    file_unref(&f);
+    return h.magic == 0;
+}
+
 /* Time entries for batches below `below`, of which the last becomes the segment's last; *junk: something about them is
  * wrong, as far as can be seen here. */
 static int trusted_times(struct segment *s, int64_t below, uint32_t *times, bool *junk)
@@ -112,7 +128,8 @@ static int trusted_times(struct segment *s, int64_t below, uint32_t *times, bool
     segment_path(s->place, s->base, SEGMENT_TIMEINDEX, "", path);
     TRY(fio_read_file(s->place->dirfd, path, INDEX_MAX, &p, &len));
     n = time_index_valid(p, len);
-    *junk = (n == 0 && s->offsets.on_file > 0) || has_junk(p + n * TIME_INDEX_ENTRY, len - n * TIME_INDEX_ENTRY);
+    *junk = (n == 0 && s->offsets.on_file > 0 && !begins_timeless(s)) ||
+            has_junk(p + n * TIME_INDEX_ENTRY, len - n * TIME_INDEX_ENTRY);
     while (n > 0 && time_index_get(p + (n - 1) * TIME_INDEX_ENTRY, s->base).offset >= below)
         n--;
     if (n > 0 && !*junk)
@@ -242,7 +259,8 @@ void load_begin_indexes(struct segment *s)
     s->since_index = 0;
 }
 
-/* s->offsets.on_file and s->times.on_file are what the files hold. */
+/* s->offsets.on_file and s->times.on_file are what the files hold. After a clean stop sound files stay as they are;
+ * Apache Kafka counts the bytes since the last entry anew at each start, so that its indexes may end early. */
 int load_walk_from_index(struct load *ld, struct segment *s, int fd, int64_t file_size, int64_t below)
 {
     uint32_t offsets, times, pos;
@@ -252,7 +270,10 @@ int load_walk_from_index(struct load *ld, struct segment *s, int fd, int64_t fil
     TRY(trusted_entries(s, file_size, below, &offsets, &times, &pos));
     if (offsets != s->offsets.on_file || times != s->times.on_file)
         TRY(load_keep_entries(s, offsets, times));
+    else
+        ld->as_they_are = below == INT64_MAX && offsets > 0;
     rc = walk_trusted(ld, s, fd, file_size, below, pos);
+    ld->as_they_are = false;
     if (pos > 0 && (load_is_damage(rc) || rc == ERR_RANGE)) {
         load_begin_indexes(s);
         TRY(load_keep_entries(s, 0, 0));

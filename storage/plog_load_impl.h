@@ -41,6 +41,7 @@ struct load {
     struct batch_head last;             /* of the batch taken last */
     int64_t  snapshot;                  /* state of the producers is that before this offset */
     int64_t  too_long;                  /* base of a segment whose offsets reach too far for an index; -1 */
+    bool     as_they_are;               /* batches taken make no index entries */
     bool     epochs_lost;               /* the epoch file does not parse: take the epochs from the batches */
     uint8_t *buf;                       /* SCAN_BUFFER */
 };

@@ -418,12 +418,18 @@ static void register_down(struct daemon *d)
     replicas_stop(d->b.replicas);       /* what is parked there ends, while the network can still answer */
 }
 
+static void on_configured(void *arg, struct str topic)
+{
+    replicas_configure(arg, topic);
+}
+
 static int controller_up(struct daemon *d)
 {
     struct local_channel_opts lo = { .replicas = d->b.replicas, .metacache = d->b.metacache,
                                      .topic_configs = d->b.topic_configs };
     struct controller_opts o = { .cfg = d->b.cfg, .broker = &d->info, .broker_epoch = d->epoch, .store = d->b.store,
-                                 .metacache = d->b.metacache, .topic_configs = d->b.topic_configs };
+                                 .metacache = d->b.metacache, .topic_configs = d->b.topic_configs,
+                                 .configured = on_configured, .configured_arg = d->b.replicas };
 
     TRY(local_channel_new(&o.local, &lo));
     TRY(controller_new(&d->b.controller, &o));

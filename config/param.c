@@ -507,6 +507,32 @@ int param_text(const struct param *p, const void *base, struct arena *a, const c
     return *out != NULL ? OK : ERR_NOMEM;
 }
 
+const char *param_refused(const struct param *p, const char *text, struct arena *a)
+{
+    const char *all = "", *rest = text;
+
+    if (p->type != CONFIG_LIST)
+        return text;
+    do {
+        size_t n = strcspn(rest, ",");
+        struct str item = { rest, n };
+        const char *z;
+
+        while (item.len > 0 && isspace((unsigned char)item.p[0]))
+            item = (struct str){ item.p + 1, item.len - 1 };
+        while (item.len > 0 && isspace((unsigned char)item.p[item.len - 1]))
+            item.len--;
+        z = arena_cstr(a, item);
+        if (z == NULL || (p->valid.words != NULL && !word_in(p->valid.words, z, false)))
+            return z;
+        all = arena_printf(a, "%s%s%s", all, all[0] != '\0' ? ", " : "", z);
+        if (all == NULL || strlen(all) > 1000)
+            break;
+        rest += n + (rest[n] == ',');
+    } while (*rest != '\0');
+    return all != NULL ? arena_printf(a, "[%s]", all) : NULL;
+}
+
 const char *param_type_name(enum config_type type)
 {
     static const char *const names[] = {

@@ -112,6 +112,10 @@ int param_set(const struct param *p, void *base, const char *text, struct arena 
 /* The value held at `base` as Apache Kafka prints it (12, true, a,b, 0.5); NULL when not set. ERR_NOMEM. */
 int param_text(const struct param *p, const void *base, struct arena *a, const char **out) must_use;
 
+/* What "Invalid value X" names when `text` has been refused: of a list, the first item that is not allowed, or all of
+ * them in brackets; else the text. NULL: out of memory. */
+const char *param_refused(const struct param *p, const char *text, struct arena *a) must_use;
+
 const char *param_type_name(enum config_type type);                                 /* "LONG" */
 void param_allowed(const struct param *p, char *buf, size_t size);                  /* "a LONG of at least 1" */
 

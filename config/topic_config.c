@@ -116,6 +116,9 @@ static int override(struct topic_config *tc, enum topic_config_mode mode, const 
         return ERR_NOMEM;
     rc = param_set(p, tc, text, &tc->arena, reason, sizeof reason);
     if (rc == ERR_RANGE) {
+        text = param_refused(p, text, &tc->arena);
+        if (text == NULL)
+            return ERR_NOMEM;
         snprintf(why, why_size, "Invalid value %s for configuration %s: %s", text, p->name, reason);
         return ERR_INVALID;
     }

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 
 const char *const znode_top_level[] = {
-    "/consumers", "/brokers", ZK_BROKER_IDS, ZK_BROKER_TOPICS, "/config", "/config/changes", "/admin",
+    "/consumers", "/brokers", ZK_BROKER_IDS, ZK_BROKER_TOPICS, "/config", ZK_CONFIG_CHANGES, "/admin",
     ZK_DELETE_TOPICS, ZK_BROKER_SEQID, ZK_ISR_CHANGES, "/latest_producer_id_block", ZK_LOG_DIR_EVENTS,
     ZK_CONFIG_TOPICS, "/config/clients", "/config/users", "/config/brokers", "/config/ips", NULL
 };
@@ -56,6 +56,11 @@ struct zpath zpath_state(struct str topic, int32_t partition)
 struct zpath zpath_topic_config(struct str topic)
 {
     return zpath_of(ZK_CONFIG_TOPICS "/%.*s", STR_ARG(topic));
+}
+
+struct zpath zpath_config_change(struct str name)
+{
+    return zpath_of(ZK_CONFIG_CHANGES "/%.*s", STR_ARG(name));
 }
 
 struct zpath zpath_delete_topic(struct str topic)
@@ -492,6 +497,44 @@ int znode_config_read(struct bytes in, struct arena *a, struct znode_config *c)
     }
     if (rc == OK && c->n > 1)
         qsort(c->pairs, c->n, sizeof *c->pairs, by_name);
+    json_decref(o);
+    return rc;
+}
+
+/* ---- /config/changes ------------------------------------------------------------------------------------ */
+
+char *znode_change_write(const char *entity)
+{
+    json_t *o = json_object();
+    bool ok = put(o, "version", json_integer(2));
+
+    ok = put(o, "entity_path", json_string(entity)) && ok;
+    return dump(o, ok);
+}
+
+/* Version 1, by older tools, names type and entity apart, and knows topics and clients only. */
+int znode_change_read(struct bytes in, struct arena *a, const char **entity)
+{
+    const char *type, *name;
+    int64_t version;
+    json_t *o;
+    int rc;
+
+    *entity = NULL;
+    o = load(in, &rc);
+    version = rc == OK ? get_int(json_object_get(o, "version"), INT32_MIN, INT32_MAX, &rc) : 0;
+    if (rc == OK && version == 2) {
+        *entity = get_str(json_object_get(o, "entity_path"), a, &rc).p;
+    } else if (rc == OK && version == 1) {
+        type = get_str(json_object_get(o, "entity_type"), a, &rc).p;
+        name = get_str(json_object_get(o, "entity_name"), a, &rc).p;
+        if (rc == OK && strcmp(type, "topics") != 0 && strcmp(type, "clients") != 0)
+            rc = ERR_CORRUPT;
+        if (rc == OK && (*entity = arena_printf(a, "%s/%s", type, name)) == NULL)
+            rc = ERR_NOMEM;
+    } else if (rc == OK) {
+        rc = ERR_CORRUPT;
+    }
     json_decref(o);
     return rc;
 }

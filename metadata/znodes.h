@@ -21,6 +21,7 @@
 #define ZK_BROKER_SEQID       "/brokers/seqid"
 #define ZK_BROKER_TOPICS      "/brokers/topics"
 #define ZK_CLUSTER_ID         "/cluster/id"
+#define ZK_CONFIG_CHANGES     "/config/changes"
 #define ZK_CONFIG_TOPICS      "/config/topics"
 #define ZK_CONTROLLER         "/controller"
 #define ZK_CONTROLLER_EPOCH   "/controller_epoch"
@@ -42,6 +43,7 @@ struct zpath zpath_partitions(struct str topic);
 struct zpath zpath_partition(struct str topic, int32_t partition);
 struct zpath zpath_state(struct str topic, int32_t partition);
 struct zpath zpath_topic_config(struct str topic);
+struct zpath zpath_config_change(struct str name);
 struct zpath zpath_delete_topic(struct str topic);
 
 /* ---- /brokers/ids/<id>, version 5 ---- */
@@ -94,6 +96,11 @@ struct znode_config {
 };
 char *znode_config_write(const struct znode_config *c) must_use;
 int   znode_config_read(struct bytes in, struct arena *a, struct znode_config *c) must_use;   /* empty: no pairs */
+
+/* ---- /config/changes/config_change_<seq>, version 2 ---- */
+#define ZK_CONFIG_CHANGE "config_change_"               /* how its name begins; the counter follows */
+char *znode_change_write(const char *entity) must_use;  /* entity: path below /config, "topics/T" */
+int   znode_change_read(struct bytes in, struct arena *a, const char **entity) must_use;    /* versions 1 and 2 */
 
 /* ---- the small ones ---- */
 char *znode_controller_write(int32_t broker_id, int64_t timestamp_ms) must_use;

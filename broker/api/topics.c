@@ -109,7 +109,7 @@ static bool create_topic_in(struct arena *a, const struct create_in *in, struct 
         assignments[i] = (struct topic_op_assignment){ in->assignments[i].partition_index,
                                                        in->assignments[i].broker_ids, in->assignments[i].broker_ids_n };
     for (int32_t i = 0; i < in->configs_n; i++)
-        configs[i] = (struct topic_op_config){ in->configs[i].name, in->configs[i].value };
+        configs[i] = (struct topic_op_config){ .name = in->configs[i].name, .value = in->configs[i].value };
     return true;
 }
 

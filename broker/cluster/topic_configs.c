@@ -151,7 +151,7 @@ void topic_configs_forget(struct topic_configs *tc, struct str topic)
 /* ---- loading ------------------------------------------------------------------------------------------ */
 
 /* From the node as read. *out: a reference. */
-static int entry_of_node(struct topic_configs *tc, struct store_call *call, const struct store_op *op, struct str topic,
+static int entry_of_node(struct topic_configs *tc, struct arena *a, const struct store_op *op, struct str topic,
                          struct topic_config_entry **out)
 {
     struct znode_config z = { .n = 0 };
@@ -161,10 +161,10 @@ static int entry_of_node(struct topic_configs *tc, struct store_call *call, cons
 
     *out = entry_ref(tc->defaults);
     if (rc == OK)
-        rc = znode_config_read(op->value, &call->arena, &z);
+        rc = znode_config_read(op->value, a, &z);
     if (rc == ERR_NOENT || (rc == OK && z.n == 0))
         return OK;
-    given = arena_array(&call->arena, z.n + 1, sizeof *given);
+    given = arena_array(a, z.n + 1, sizeof *given);
     if (given == NULL)
         return ERR_NOMEM;
     for (size_t i = 0; i < z.n; i++)
@@ -183,9 +183,10 @@ static int entry_of_node(struct topic_configs *tc, struct store_call *call, cons
     return OK;
 }
 
-static int named_add(struct topic_configs *tc, struct str topic, struct topic_config_entry *e)
+/* What is there stays, unless it is to be replaced. */
+static int named_add(struct topic_configs *tc, struct str topic, struct topic_config_entry *e, bool replace)
 {
-    struct named *n = calloc(1, sizeof *n + topic.len + 1);
+    struct named *n = calloc(1, sizeof *n + topic.len + 1), *old;
     bool ok;
 
     if (n == NULL)
@@ -194,15 +195,46 @@ static int named_add(struct topic_configs *tc, struct str topic, struct topic_co
     n->name_len = topic.len;
     n->entry = entry_ref(e);
     lock_take(&tc->lock);
-    ok = find(tc, topic) == NULL;
+    old = find(tc, topic);
+    ok = old == NULL || replace;
+    if (ok && old != NULL)
+        HASH_DEL(tc->by_name, old);
     if (ok) {
         HASH_ADD(hh, tc->by_name, name, (unsigned)topic.len, n);
         ok = n->name_len == topic.len;
     }
     lock_drop(&tc->lock);
-    if (!ok)
+    if (ok)
+        named_free(old);
+    else
         named_free(n);
     return OK;
+}
+
+static bool same_given(const struct topic_config *x, const struct topic_config *y)
+{
+    if (x->given_n != y->given_n)
+        return false;
+    for (size_t i = 0; i < x->given_n; i++)
+        if (!str_eq(x->given[i].name, y->given[i].name) || !str_eq(x->given[i].value, y->given[i].value))
+            return false;
+    return true;
+}
+
+int topic_configs_put(struct topic_configs *tc, struct str topic, const struct store_op *node, struct arena *a,
+                      bool *changed)
+{
+    struct topic_config_entry *e = NULL, *old = topic_configs_get(tc, topic);
+    int rc = entry_of_node(tc, a, node, topic, &e);
+
+    *changed = rc == OK && !same_given(&e->cfg, &old->cfg);
+    if (rc == OK && node->rc == ERR_NOENT)
+        topic_configs_forget(tc, topic);            /* deleted, most probably */
+    else if (rc == OK)
+        rc = named_add(tc, topic, e, true);
+    topic_config_entry_put(&e);
+    topic_config_entry_put(&old);
+    return rc;
 }
 
 int topic_configs_load(struct topic_configs *tc, const struct str *topics, size_t n)
@@ -231,9 +263,9 @@ int topic_configs_load(struct topic_configs *tc, const struct str *topics, size_
     for (size_t i = 0; i < wanted_n && rc == OK; i++) {
         struct topic_config_entry *e = NULL;
 
-        rc = entry_of_node(tc, call, &call->ops[i], wanted[i], &e);
+        rc = entry_of_node(tc, &call->arena, &call->ops[i], wanted[i], &e);
         if (rc == OK)
-            rc = named_add(tc, wanted[i], e);
+            rc = named_add(tc, wanted[i], e, false);
         topic_config_entry_put(&e);
     }
     store_call_free(&call);

@@ -3,7 +3,8 @@
  *
  * A topic's settings are read from the store before the topic's first partition is made
  * (topic_configs_load()); from then on topic_configs_get() gives them without waiting. A topic that has
- * none, or that was never loaded, gets the server's defaults.
+ * none, or that was never loaded, gets the server's defaults. The controller's thread brings what changes later
+ * (topic_configs_put(), see broker/controller/config_changes.c); loading never replaces what is there.
  *
  * OWNER   entries are immutable and counted: topic_configs_get() / topic_config_entry_put().
  * LOCKS   class topicconf guards the map; held for a look-up only. Any thread.
@@ -19,6 +20,7 @@
 
 struct config;
 struct store;
+struct store_op;
 struct topic_configs;
 
 struct topic_config_entry {
@@ -37,6 +39,10 @@ void topic_config_entry_put(struct topic_config_entry **e);             /* NULL-
  * settings cannot be read or are not valid gets the defaults and one log line. ERR_NOMEM. */
 int  topic_configs_load(struct topic_configs *tc, const struct str *topics, size_t n) must_use;
 int  topic_configs_load_all(struct topic_configs *tc) must_use;         /* of every topic; at start */
+/* What the topic's node in the store holds now: node->rc is OK (with a value) or ERR_NOENT. *changed: the settings
+ * are others than before. Settings that are not valid are replaced by the defaults, with a log line. ERR_NOMEM. */
+int  topic_configs_put(struct topic_configs *tc, struct str topic, const struct store_op *node, struct arena *a,
+                       bool *changed) must_use;
 void topic_configs_forget(struct topic_configs *tc, struct str topic);  /* the topic has been deleted */
 
 #endif

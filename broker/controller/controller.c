@@ -24,6 +24,8 @@ static void on_store_event(struct store_event *ev, void *arg)
         rc = event_post(c, EV_CONTROLLER, NULL);
     else if (strcmp(ev->path, ZK_BROKER_TOPICS) == 0)
         rc = event_post(c, EV_TOPICS, NULL);
+    else if (strcmp(ev->path, ZK_CONFIG_CHANGES) == 0)
+        rc = event_post(c, EV_CONFIGS, NULL);
     else if (strcmp(ev->path, ZK_DELETE_TOPICS) == 0)
         rc = event_post(c, EV_DELETIONS, NULL);
     else if (strcmp(ev->path, ZK_LOG_DIR_EVENTS) == 0)
@@ -144,6 +146,7 @@ int controller_new(struct controller **out, struct controller_opts *opts)
     c->stop.run = stop;
     c->broker_epoch = opts->broker_epoch;
     c->controller_id = -1;
+    c->changes_seen = -1;
     c->events_tail = &c->events;
     c->lane.idle = engine_idle;
     c->elect_at_ns = c->retry_at_ns = INT64_MAX;
@@ -156,6 +159,7 @@ int controller_start(struct controller *c)
     store_set_watcher(c->opts.store, on_store_event, c);
     metadata_cache_on_update(c->opts.metacache, on_metadata, c);
     TRY(event_post(c, EV_ELECT, NULL));
+    TRY(event_post(c, EV_CONFIGS, NULL));
     if (pthread_create(&c->thread, NULL, controller_main, c) != 0)
         return ERR_SYSTEM;
     c->started = true;

@@ -2,7 +2,8 @@
  *
  * Every broker runs one; the one whose /controller node stands is active: it makes and deletes topics'
  * partitions, chooses leaders and tells the brokers. What brokers do in the store on behalf of clients
- * (creating topics, enlarging them, asking for their deletion) is done on this thread as well, active or not.
+ * (creating topics, enlarging them, changing their settings, asking for their deletion) is done on this thread as
+ * well, active or not; so is what every broker does when /config/changes tells of new settings.
  *
  * OWNER   the daemon makes one. What opts names is borrowed and outlives it, except `local`, which it takes
  *         over.
@@ -37,6 +38,10 @@ struct controller_opts {
     struct metadata_cache    *metacache;
     struct topic_configs     *topic_configs;
     struct broker_channel    *local;
+    int64_t                   changes_keep_ms;  /* changes of settings are deleted at this age; 0: 15 minutes */
+    /* Called on the controller's thread when topic_configs has new settings of a topic. May be NULL. */
+    void                    (*configured)(void *arg, struct str topic);
+    void                     *configured_arg;
 };
 
 int  controller_new(struct controller **out, struct controller_opts *opts) must_use;
@@ -52,7 +57,10 @@ bool controller_active(const struct controller *c);
 
 /* ---- what clients ask for: broker/api fills a topic_op and hands it over until done() ---- */
 
-enum topic_op_kind { TOPIC_OP_CREATE, TOPIC_OP_DELETE, TOPIC_OP_GROW };
+enum topic_op_kind { TOPIC_OP_CREATE, TOPIC_OP_DELETE, TOPIC_OP_GROW, TOPIC_OP_SETTINGS };
+
+/* The numbers are those of IncrementalAlterConfigs. */
+enum config_change { CONFIG_CHANGE_SET, CONFIG_CHANGE_DELETE, CONFIG_CHANGE_APPEND, CONFIG_CHANGE_SUBTRACT };
 
 struct topic_op_assignment {            /* create: partition `index`; grow: the next new one */
     int32_t        index;
@@ -61,7 +69,8 @@ struct topic_op_assignment {            /* create: partition `index`; grow: the 
 };
 
 struct topic_op_config {
-    struct str name, value;             /* value null: an error, as the client gets it */
+    struct str name, value;             /* value null: an error, as the client gets it; settings: none to delete */
+    int8_t     change;                  /* settings: enum config_change, or what the client sent in its place */
 };
 
 struct topic_op_topic {
@@ -83,6 +92,7 @@ struct topic_op {
     struct topic_op        *next;               /* the controller's */
     enum topic_op_kind      kind;
     bool                    validate_only;
+    bool                    replace;            /* settings: those that are not named are deleted, all are set */
     bool                    automatic;          /* create: nobody asked for the topic by itself */
     int32_t                 timeout_ms;         /* <= 0: do not wait for the effect: REQUEST_TIMED_OUT */
     struct topic_op_topic  *topics;

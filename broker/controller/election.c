@@ -263,6 +263,8 @@ static enum step_next session_register(struct controller *c, struct frame *f)
 static enum step_next session_elect(struct controller *c, struct frame *f)
 {
     (void)f;
+    if (event_post(c, EV_CONFIGS, NULL) != OK)      /* the watch on changes went with the old session */
+        ctl_abort(c, ERR_NOMEM, "election");
     election_begin(c);
     return STEP_NEXT;
 }

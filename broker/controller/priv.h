@@ -51,6 +51,7 @@ struct controller {
     struct op_state       *ops;                 /* topic_ops.c */
     struct op_topic       *creating;            /* uthash: names of topics on their way into the store */
     size_t                 sent;                /* requests to brokers without an answer */
+    int64_t                changes_seen;        /* counter of the last change of settings that was followed */
     bool                   failed_over;         /* ready as soon as they are answered */
     int64_t                elect_at_ns;         /* elections and writes to try again; INT64_MAX: none */
     int64_t                retry_at_ns;
@@ -69,6 +70,7 @@ void topic_changed(struct controller *c);
 void deletions_changed(struct controller *c);           /* deletion.c */
 void broker_answered(struct controller *c);             /* batch.c */
 void retry_partitions(struct controller *c);            /* topics.c */
+void configs_changed(struct controller *c);             /* config_changes.c */
 
 /* election.c */
 void election_resign(struct controller *c);
@@ -108,6 +110,9 @@ void batch_update_brokers(struct controller *c);                        /* witho
 void batch_stop(struct controller *c, int32_t broker, struct ctl_partition *p, bool delete_it);
 void batch_send(struct controller *c);
 void batch_fini(struct controller *c);
+
+/* config_changes.c: the topic's node holds this now */
+void config_apply(struct controller *c, struct str topic, const struct store_op *node, struct arena *a);
 
 /* topic_ops.c */
 void ops_recheck(struct controller *c);                 /* the metadata cache has changed, or a deadline has come */

@@ -21,6 +21,7 @@ static const struct event_def {
     [EV_LOG_DIRS] = { "loss of a log directory", true, log_dirs_changed },
     [EV_ANSWER] = { "answer of a broker", true, broker_answered },
     [EV_RETRY] = { "partitions without a leader", true, retry_partitions },
+    [EV_CONFIGS] = { "change of settings", false, configs_changed },
     [EV_EXPIRED] = { "end of session", false, session_expired },
     [EV_SESSION] = { "new session", false, session_begun },
 };

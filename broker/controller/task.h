@@ -61,7 +61,8 @@ void  ctl_abort(struct controller *c, int rc, const char *why);
 void  engine_idle(struct controller *c, struct lane *lane);               /* the idle() of the lane of events */
 
 enum event_kind {
-    EV_ELECT, EV_CONTROLLER, EV_TOPICS, EV_TOPIC, EV_DELETIONS, EV_LOG_DIRS, EV_ANSWER, EV_RETRY, EV_EXPIRED, EV_SESSION
+    EV_ELECT, EV_CONTROLLER, EV_TOPICS, EV_TOPIC, EV_DELETIONS, EV_LOG_DIRS, EV_ANSWER, EV_RETRY, EV_CONFIGS,
+    EV_EXPIRED, EV_SESSION
 };
 
 struct control_request;

@@ -1,5 +1,5 @@
-/* broker/controller/topic_ops.c - what clients ask for: creating, growing and deleting topics. An operation
- * is a client's request; several are under way at a time, beside the events of the controller.
+/* broker/controller/topic_ops.c - what clients ask for: creating, growing, configuring and deleting topics.
+ * An operation is a client's request; several are under way at a time, beside the events of the controller.
  *
  *   arrives -> check -> (store) -> decide -> (store) -> conclude -> waits for its effect -> done
  *
@@ -21,6 +21,7 @@
 
 static const struct op_kind *const kinds[] = {
     [TOPIC_OP_CREATE] = &op_create, [TOPIC_OP_GROW] = &op_grow, [TOPIC_OP_DELETE] = &op_delete,
+    [TOPIC_OP_SETTINGS] = &op_settings,
 };
 
 void op_fail(struct op_topic *ot, int16_t error, const char *message)
@@ -198,7 +199,7 @@ static void advance(struct controller *c, struct lane *lane)
             if (lane->waiting > 0)
                 s->stage = 0;
         } else {
-            if (s->op->validate_only || !any_good(s)) {
+            if (s->op->validate_only || s->kind->pending == NULL || !any_good(s)) {
                 op_end(s);
             } else if (s->op->timeout_ms <= 0) {
                 time_out(s);

@@ -4,7 +4,7 @@
  *   check()     what can be told from the metadata snapshot alone; may ask the store (op_ask)
  *   decide()    with the answers: the rest of the checks; then the writes (op_ask)
  *   conclude()  with the answers to the writes; what it asks the store again leads back to decide()
- *   pending()   is the effect on this topic still to be seen in the metadata cache?
+ *   pending()   is the effect on this topic still to be seen in the metadata cache? NULL: never
  */
 #ifndef BROKER_CONTROLLER_TOPIC_OPS_H
 #define BROKER_CONTROLLER_TOPIC_OPS_H
@@ -25,8 +25,10 @@ struct op_topic {                       /* what an operation finds out about one
     bool                   exists;
     struct znode_topic     node;        /* create: to be; grow: as it is, then as it is to be. In op->arena */
     int32_t                version;     /* of the node */
-    bool                   again;       /* grow: the node was changed meanwhile, read it again */
-    bool                   settled;     /* grow: done with */
+    bool                   again;       /* grow, settings: the node was changed meanwhile, read it again */
+    bool                   settled;     /* grow, settings: done with */
+    struct znode_config    settings;    /* as they are, then as they are to be; version -1: there is no node */
+    char                  *text;        /* settings: the node's as it was written. In op->arena */
 };
 
 struct op_state {
@@ -49,7 +51,7 @@ struct op_kind {
     void (*conclude)(struct op_state *s);
     bool (*pending)(const struct metadata *md, const struct op_topic *ot);
 };
-extern const struct op_kind op_create, op_grow, op_delete;
+extern const struct op_kind op_create, op_grow, op_delete, op_settings;
 
 /* message: NULL (the error's own), static or in op->arena. */
 void op_fail(struct op_topic *ot, int16_t error, const char *message);

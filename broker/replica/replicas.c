@@ -47,6 +47,8 @@ struct replicas {
     /* under `becoming` */
     struct lock            becoming;
     int32_t                controller_epoch;
+    /* no fields: orders looking up a topic's settings and giving them to a partition */
+    struct lock            settings;
 };
 
 /* ---- the map --------------------------------------------------------------------------------------------------- */
@@ -152,6 +154,60 @@ static void on_flushed(void *arg, struct plog *log)
     if (p != NULL && p->log == log)
         partition_flushed(p);
     partition_unref(&p);
+}
+
+/* ---- settings -------------------------------------------------------------------------------------------------- */
+
+/* A partition that is put into the map at the moment in which its topic's settings change is configured by the one that
+ * changes them or, after it is in the map, by the one that puts it there, or by both: the last has the newest. */
+static void configure(struct replicas *rs, struct partition *p)
+{
+    struct topic_config_entry *e;
+
+    lock_take(&rs->settings);
+    e = topic_configs_get(rs->opts.topic_configs, p->topic);
+    partition_set_conf(p, &e->cfg);
+    lock_drop(&rs->settings);
+    topic_config_entry_put(&e);
+}
+
+/* *n references; NULL: none, or out of memory (*failed). */
+static struct partition **partitions_in(struct map_shard *s, struct str topic, size_t *n, bool *failed)
+{
+    struct partition **v = NULL;
+
+    *n = 0;
+    lock_take(&s->lock);
+    for (struct partition *p = s->map; p != NULL; p = p->hh.next) {
+        if (!str_eq(p->topic, topic))
+            continue;
+        if (v == NULL && (v = calloc(HASH_COUNT(s->map), sizeof *v)) == NULL) {
+            *failed = true;
+            break;
+        }
+        v[(*n)++] = partition_ref(p);
+    }
+    lock_drop(&s->lock);
+    return v;
+}
+
+void replicas_configure(struct replicas *rs, struct str topic)
+{
+    bool failed = false;
+
+    for (int i = 0; i < MAP_SHARDS; i++) {
+        size_t n;
+        struct partition **v = partitions_in(&rs->shard[i], topic, &n, &failed);
+
+        for (size_t k = 0; k < n; k++) {
+            configure(rs, v[k]);
+            partition_unref(&v[k]);
+        }
+        free(v);
+    }
+    if (failed)
+        log_error("topic %.*s: out of memory: some of its partitions keep their old settings until the broker starts "
+                  "again", STR_ARG(topic));
 }
 
 /* ---- LeaderAndIsr ---------------------------------------------------------------------------------------------- */
@@ -291,7 +347,6 @@ static void lai_plan(struct replicas *rs, const struct leader_and_isr_request *r
 /* Makes the partition of a log that stands now, with the topic's settings; not in the map yet. */
 static int16_t host_new(struct replicas *rs, struct becoming *b)
 {
-    struct topic_config_entry *entry;
     int rc = b->create->rc;
 
     if (rc == ERR_EXISTS)
@@ -301,9 +356,7 @@ static int16_t host_new(struct replicas *rs, struct becoming *b)
     plog_unref(&b->create->log);
     if (rc != OK)
         return partition_log_error(rc);
-    entry = topic_configs_get(rs->opts.topic_configs, b->topic->topic_name);
-    partition_set_conf(b->p, &entry->cfg);
-    topic_config_entry_put(&entry);
+    configure(rs, b->p);
     return KERR_NONE;
 }
 
@@ -333,6 +386,8 @@ static void lai_apply(struct replicas *rs, int32_t controller_epoch, struct beco
         rc = partition_become(b->p, rs->opts.broker_id, controller_epoch, b->state);
     if (kerr == KERR_NONE && rc == OK && b->create != NULL)
         rc = map_put(rs, b->p);
+    if (kerr == KERR_NONE && rc == OK && b->create != NULL)
+        configure(rs, b->p);                        /* again: its settings may have changed a moment ago */
     if (rc != OK) {
         kerr = partition_log_error(rc);
         log_error("%.*s-%d: leader epoch %d cannot be taken up: %s", STR_ARG(b->topic->topic_name),
@@ -580,6 +635,7 @@ int replicas_new(struct replicas **out, const struct replicas_opts *opts)
     rs->opts = *opts;
     lock_init(&rs->becoming, LOCK_becoming);
     absents_init(&rs->absents);
+    lock_init(&rs->settings, LOCK_settings);
     for (int i = 0; i < MAP_SHARDS; i++)
         lock_init(&rs->shard[i].lock, LOCK_replicas);
     rc = purgatory_new(&rs->fetches, opts->timer);
@@ -625,6 +681,7 @@ void replicas_free(struct replicas **rsp)
     fetch_sessions_free(&rs->sessions);
     purgatory_free(&rs->produces);
     purgatory_free(&rs->fetches);
+    lock_fini(&rs->settings);
     lock_fini(&rs->becoming);
     free(rs);
     *rsp = NULL;

@@ -68,6 +68,8 @@ void replicas_log_ready(struct replicas *rs, struct str topic, int32_t partition
 void replicas_dir_failed(struct replicas *rs, size_t dir_index);
 /* We are to host it, and its log is still being loaded. */
 bool replicas_is_loading(struct replicas *rs, struct str topic, int32_t index);
+/* The topic's settings (topic_configs_get()) are taken up by the partitions of it that are here. Any thread. */
+void replicas_configure(struct replicas *rs, struct str topic);
 
 /* A reference, or NULL with *kerr = UNKNOWN_TOPIC_OR_PARTITION (nobody knows it), NOT_LEADER_OR_FOLLOWER (it is
  * elsewhere, or still being loaded) or KAFKA_STORAGE_ERROR (its log directory is offline). kerr may be NULL. */

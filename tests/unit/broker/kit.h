@@ -121,11 +121,19 @@ struct kit {
     struct topic_configs   *topic_configs;
     struct fake_broker     *fb;
     struct controller      *ctl;
+    int64_t                 changes_keep_ms;    /* for kit_up() */
+    atomic_int              configured;         /* how often a topic's settings changed */
     struct broker_endpoint  endpoint;
     struct broker_info      info;
     char                    cluster_id[UUID_TEXT_LEN + 1];
     int64_t                 epoch;
 };
+
+static inline void kit_configured(void *arg, struct str topic)
+{
+    (void)topic;
+    atomic_fetch_add((atomic_int *)arg, 1);
+}
 
 static inline void kit_up(struct kit *k, const char *override)
 {
@@ -150,7 +158,9 @@ static inline void kit_up(struct kit *k, const char *override)
     lock_init(&k->fb->lock, LOCK_log);
     cond_init(&k->fb->cond);
     opts = (struct controller_opts){ .cfg = k->cfg, .broker = &k->info, .broker_epoch = k->epoch, .store = k->store,
-                                     .metacache = k->cache, .topic_configs = k->topic_configs, .local = &k->fb->base };
+                                     .metacache = k->cache, .topic_configs = k->topic_configs, .local = &k->fb->base,
+                                     .changes_keep_ms = k->changes_keep_ms, .configured = kit_configured,
+                                     .configured_arg = &k->configured };
     ck_assert_int_eq(controller_new(&k->ctl, &opts), OK);
     ck_assert_int_eq(controller_start(k->ctl), OK);
     ck_assert_int_eq(controller_wait_ready(k->ctl, 20000), OK);
@@ -255,6 +265,19 @@ static inline int16_t kit_delete(struct kit *k, const char *name, int32_t timeou
     struct kit_op ko = { .done = false };
 
     kit_op_run(k, &ko, TOPIC_OP_DELETE, &t, 1, timeout_ms);
+    kit_op_end(&ko);
+    return t.error;
+}
+
+/* One change: value NULL deletes. */
+static inline int16_t kit_configure(struct kit *k, const char *name, const char *key, const char *value)
+{
+    struct topic_op_config ch = { str_of(key), str_of(value),
+                                  value != NULL ? CONFIG_CHANGE_SET : CONFIG_CHANGE_DELETE };
+    struct topic_op_topic t = { .name = str_of(name), .configs = &ch, .configs_n = 1 };
+    struct kit_op ko = { .done = false };
+
+    kit_op_run(k, &ko, TOPIC_OP_SETTINGS, &t, 1, 0);
     kit_op_end(&ko);
     return t.error;
 }

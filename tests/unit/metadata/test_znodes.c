@@ -232,16 +232,20 @@ START_TEST(broken_nodes_are_refused)
 END_TEST
 
 /* Every node with any one byte changed or cut off is read or refused. */
+static const char change_node[] = "{\"version\":2,\"entity_path\":\"topics/t\"}";
+static const char old_change_node[] = "{\"version\":1,\"entity_type\":\"topics\",\"entity_name\":\"t\"}";
+
 START_TEST(damaged_nodes_do_no_harm)
 {
     static const char *const nodes[] = { broker_node, topic_node, state_node, config_node, controller_node,
-                                         feature_node };
+                                         feature_node, change_node, old_change_node };
 
     for (size_t i = 0; i < sizeof nodes / sizeof nodes[0]; i++)
         for (size_t at = 0; at < strlen(nodes[i]); at++)
             for (int k = 0; k < 4; k++) {
                 static const char with[] = { '"', '0', '{', '\0' };
                 char text[512], *out = NULL;
+                const char *entity;
                 struct znode_broker b;
                 struct znode_topic t;
                 struct znode_state s;
@@ -257,11 +261,45 @@ START_TEST(damaged_nodes_do_no_harm)
                 (void)(znode_topic_read(in, &a, &t) == OK);
                 (void)(znode_state_read(in, &a, &s) == OK);
                 (void)(znode_config_read(in, &a, &c) == OK);
+                (void)(znode_change_read(in, &a, &entity) == OK);
                 (void)(znode_controller_read(in, &n, &m) == OK);
                 (void)(znode_feature_update(in, true, &out) == OK);
                 free(out);
                 arena_reset(&a);
             }
+}
+END_TEST
+
+START_TEST(changes_of_settings)
+{
+    static const struct {
+        const char *node, *entity;          /* NULL: refused */
+    } cases[] = {
+        { "{\"version\":2,\"entity_path\":\"topics/t\"}", "topics/t" },
+        { "{\"entity_path\":\"users/<default>/clients/c\",\"version\":2,\"more\":[]}", "users/<default>/clients/c" },
+        { "{\"version\":1,\"entity_type\":\"topics\",\"entity_name\":\"t\"}", "topics/t" },
+        { "{\"version\":1,\"entity_type\":\"clients\",\"entity_name\":\"c\"}", "clients/c" },
+        { "{\"version\":1,\"entity_type\":\"brokers\",\"entity_name\":\"1\"}", NULL },
+        { "{\"version\":1,\"entity_type\":\"topics\"}", NULL },
+        { "{\"version\":2,\"entity_path\":7}", NULL },
+        { "{\"version\":3,\"entity_path\":\"topics/t\"}", NULL },
+        { "{\"entity_path\":\"topics/t\"}", NULL },
+        { "[]", NULL },
+        { "", NULL },
+    };
+    char *text = znode_change_write("topics/t");
+    const char *entity;
+
+    ck_assert_str_eq(text, cases[0].node);
+    free(text);
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct bytes in = { (const uint8_t *)cases[i].node, strlen(cases[i].node) };
+        int rc = znode_change_read(in, &a, &entity);
+
+        ck_assert_int_eq(rc, cases[i].entity != NULL ? OK : ERR_CORRUPT);
+        if (rc == OK)
+            ck_assert_str_eq(entity, cases[i].entity);
+    }
 }
 END_TEST
 
@@ -279,6 +317,8 @@ START_TEST(paths)
     ck_assert_str_eq(zpath_topic(STR_LIT("t")).z, "/brokers/topics/t");
     ck_assert_str_eq(zpath_topic_config(STR_LIT("t")).z, "/config/topics/t");
     ck_assert_str_eq(zpath_delete_topic(STR_LIT("t")).z, "/admin/delete_topics/t");
+    ck_assert_str_eq(zpath_config_change(STR_LIT("config_change_0000000001")).z,
+                     "/config/changes/config_change_0000000001");
     ck_assert_str_eq(zpath_broker(5).z, "/brokers/ids/5");
 }
 END_TEST
@@ -300,6 +340,7 @@ int main(void)
     tcase_add_test(t, the_small_nodes);
     tcase_add_test(t, broken_nodes_are_refused);
     tcase_add_test(t, damaged_nodes_do_no_harm);
+    tcase_add_test(t, changes_of_settings);
     tcase_add_test(t, paths);
     suite_add_tcase(s, t);
     srunner_run_all(r, CK_NORMAL);

@@ -172,11 +172,12 @@ END_TEST
 
 START_TEST(settings_are_checked_and_stored)
 {
-    const struct topic_op_config good[] = { { STR_LIT("segment.bytes"), STR_LIT("2048") },
-                                            { STR_LIT("cleanup.policy"), STR_LIT("compact") } },
-                                 bad[] = { { STR_LIT("segment.bytes"), STR_LIT("many") } },
-                                 unknown[] = { { STR_LIT("no.such"), STR_LIT("1") } },
-                                 null[] = { { STR_LIT("retention.ms"), { NULL, 0 } }, { STR_LIT("x"), { NULL, 0 } } };
+    const struct topic_op_config good[] = { { STR_LIT("segment.bytes"), STR_LIT("2048"), 0 },
+                                            { STR_LIT("cleanup.policy"), STR_LIT("compact"), 0 } },
+                                 bad[] = { { STR_LIT("segment.bytes"), STR_LIT("many"), 0 } },
+                                 unknown[] = { { STR_LIT("no.such"), STR_LIT("1"), 0 } },
+                                 null[] = { { STR_LIT("retention.ms"), { NULL, 0 }, 0 },
+                                            { STR_LIT("x"), { NULL, 0 }, 0 } };
     struct topic_op_topic t[] = {
         { .name = STR_LIT("good"), .partitions = 1, .replication = 1, .configs = good, .configs_n = 2 },
         { .name = STR_LIT("bad"), .partitions = 1, .replication = 1, .configs = bad, .configs_n = 1 },
@@ -538,7 +539,7 @@ START_TEST(many_clients_create_the_same_topics)
 
     for (int c = 0; c < CLIENTS; c++) {
         snprintf(values[c], sizeof values[c], "%d", 1000 + c);
-        configs[c] = (struct topic_op_config){ STR_LIT("segment.bytes"), str_of(values[c]) };
+        configs[c] = (struct topic_op_config){ STR_LIT("segment.bytes"), str_of(values[c]), 0 };
         for (int i = 0; i < TOPICS; i++) {
             snprintf(names[i], sizeof names[i], "t%d", i);
             t[c][i] = (struct topic_op_topic){ .name = str_of(names[i]), .partitions = 2, .replication = 1,

@@ -19,6 +19,7 @@
 #define CHECKPOINT_LOG_START        "log-start-offset-checkpoint"
 #define CHECKPOINT_HIGH_WATERMARK   "replication-offset-checkpoint"
 #define CHECKPOINT_LEADER_EPOCH     "leader-epoch-checkpoint"
+#define CHECKPOINT_TXN_SUMS         ".klamm-txn-indexes"        /* ours: for each log what plog_txn_sum() says */
 
 struct offset_entry {
     struct str topic;                   /* into text when read; borrowed when written */

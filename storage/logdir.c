@@ -2,6 +2,7 @@
 #include "storage/logdir.h"
 
 #include "base/clock.h"
+#include "base/crc32c.h"
 #include "base/log.h"
 #include "storage/fio.h"
 #include "storage/killpoint.h"
@@ -15,6 +16,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define STAMP_MAX    ((size_t)1 << 30)
 #define DELAY_MAX_MS INT64_C(1000000000000)     /* thirty years */
 
 struct trash {
@@ -98,6 +100,33 @@ static int read_checkpoint(struct logdir *d, const char *name, struct offset_che
     return rc == OK ? OK : failed_open(d, name, rc);
 }
 
+int64_t logdir_stamp(const struct logdir *d)
+{
+    static const char *const names[] = { CHECKPOINT_RECOVERY_POINT, CHECKPOINT_HIGH_WATERMARK };
+    uint32_t crc = 0;
+
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        uint8_t *p;
+        size_t n;
+        if (fio_read_file(d->fd, names[i], STAMP_MAX, &p, &n) != OK)
+            continue;
+        crc = crc32c(crc, p, n);
+        free(p);
+    }
+    return crc;
+}
+
+/* Only a clean stop of ours, with no other broker since, can vouch for the indexes of aborted transactions. */
+static int read_txn_sums(struct logdir *d)
+{
+    if (!d->was_clean)
+        return OK;
+    TRY(read_checkpoint(d, CHECKPOINT_TXN_SUMS, &d->txn_sums));
+    if (offset_checkpoint_find(&d->txn_sums, STR_LIT(TXN_SUMS_STAMP), 0) != logdir_stamp(d))
+        offset_checkpoint_free(&d->txn_sums);
+    return OK;
+}
+
 static int read_state(struct logdir *d)
 {
     int rc;
@@ -110,7 +139,8 @@ static int read_state(struct logdir *d)
     d->same_boot = !d->was_clean && boot_mark_same(d->fd, &d->boot);
     TRY(read_checkpoint(d, CHECKPOINT_RECOVERY_POINT, &d->recovery_points));
     TRY(read_checkpoint(d, CHECKPOINT_LOG_START, &d->starts));
-    return read_checkpoint(d, CHECKPOINT_HIGH_WATERMARK, &d->high_watermarks);
+    TRY(read_checkpoint(d, CHECKPOINT_HIGH_WATERMARK, &d->high_watermarks));
+    return read_txn_sums(d);
 }
 
 int logdir_open(struct logdir *d, size_t index, const char *path, const struct logmgr_opts *o)
@@ -146,6 +176,7 @@ void logdir_close(struct logdir *d)
     offset_checkpoint_free(&d->recovery_points);
     offset_checkpoint_free(&d->starts);
     offset_checkpoint_free(&d->high_watermarks);
+    offset_checkpoint_free(&d->txn_sums);
     fio_close(&d->lock_fd);
     fio_close(&d->fd);
     free(d->path);

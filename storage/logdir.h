@@ -31,6 +31,7 @@ struct logdir {
     struct boot_mark boot;
     struct logmgr_opts opts;            /* dirs is not valid here */
     struct offset_checkpoint recovery_points, starts, high_watermarks;  /* as found; freed when the logs are loaded */
+    struct offset_checkpoint txn_sums;  /* likewise; empty unless it is of the very stop that was clean */
     struct syncer *syncer;              /* set before any log exists; so is ... */
     struct open_files *files;           /* ... this, the manager's */
     /* any thread */
@@ -45,6 +46,10 @@ struct logdir {
 int  logdir_open(struct logdir *d, size_t index, const char *path, const struct logmgr_opts *o) must_use;
 /* The directory is this broker's and its logs are about to be opened: from here on it is not clean (invariant 13). */
 int  logdir_begin(struct logdir *d) must_use;
+/* A sum of the checkpoints of recovery points and high watermarks as they are on disk: another broker that has opened
+ * the directory has written them. In CHECKPOINT_TXN_SUMS it stands under a name that no topic has. */
+int64_t logdir_stamp(const struct logdir *d);
+#define TXN_SUMS_STAMP ":"
 void logdir_close(struct logdir *d);    /* NULL-safe inside; gives the lock back */
 
 /* Passes rc on; what means that the disk is broken (ERR_IO, ERR_DENIED) takes the directory offline, with one line

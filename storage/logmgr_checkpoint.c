@@ -37,6 +37,7 @@ static const struct {
     [CHECKPOINT_OF_RECOVERY] = { CHECKPOINT_RECOVERY_POINT, plog_recovery_point },
     [CHECKPOINT_OF_START] = { CHECKPOINT_LOG_START, start_of },
     [CHECKPOINT_OF_HW] = { CHECKPOINT_HIGH_WATERMARK, hw_of },
+    [CHECKPOINT_OF_TXNS] = { CHECKPOINT_TXN_SUMS, plog_txn_sum },
 };
 
 struct row {
@@ -93,7 +94,7 @@ static uint64_t sum_of(const struct offset_entry *v, size_t n)
 /* Under `checkpoint`. */
 static int write_rows(struct mdir *md, enum checkpoint c, bool always, struct arena *a, struct row *rows, size_t n)
 {
-    struct offset_entry *v = arena_array(a, n + 1, sizeof *v);
+    struct offset_entry *v = arena_array(a, n + 2, sizeof *v);
     size_t used = 0;
     uint64_t sum;
     int rc;
@@ -107,6 +108,8 @@ static int write_rows(struct mdir *md, enum checkpoint c, bool always, struct ar
         if (rows[i].e.offset >= 0)
             v[used++] = rows[i].e;
     }
+    if (c == CHECKPOINT_OF_TXNS)
+        v[used++] = (struct offset_entry){ STR_LIT(TXN_SUMS_STAMP), 0, logdir_stamp(&md->d) };
     sum = sum_of(v, used);
     if (!always && sum == md->written[c])
         return OK;
@@ -154,7 +157,7 @@ static int refresh_locked(struct mdir *md)
 
     if (deletions == atomic_load(&md->refreshed))
         return OK;
-    for (enum checkpoint c = 0; c < CHECKPOINTS_N; c++)
+    for (enum checkpoint c = 0; c < CHECKPOINT_OF_TXNS; c++)
         TRY(write_locked(md, c, true));
     atomic_store(&md->refreshed, deletions);
     return OK;

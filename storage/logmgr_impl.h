@@ -14,7 +14,8 @@
 
 enum logmgr_job { JOB_RETENTION, JOB_HW, JOB_START, JOB_EXPIRE, JOB_TRASH, LOGMGR_JOBS_N };
 
-enum checkpoint { CHECKPOINT_OF_RECOVERY, CHECKPOINT_OF_START, CHECKPOINT_OF_HW, CHECKPOINTS_N };
+/* The last one is written at a clean stop only. */
+enum checkpoint { CHECKPOINT_OF_RECOVERY, CHECKPOINT_OF_START, CHECKPOINT_OF_HW, CHECKPOINT_OF_TXNS, CHECKPOINTS_N };
 
 /*   QUEUED ----> OPENING ----> READY          a new log is READY at once
  *      \             \

@@ -161,7 +161,8 @@ static int close_logs(struct mdir *md)
     logmgr_list_free(&logs, n);
     TRY(rc);
     TRY(mdir_checkpoint(md, CHECKPOINT_OF_HW, true));
-    return mdir_checkpoint(md, CHECKPOINT_OF_START, true);
+    TRY(mdir_checkpoint(md, CHECKPOINT_OF_START, true));
+    return mdir_checkpoint(md, CHECKPOINT_OF_TXNS, true);       /* the last: it vouches for the others */
 }
 
 /* The marker says that no log of the directory needs a look at the next start: it was closed just now, or is as a clean

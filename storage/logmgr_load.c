@@ -44,6 +44,7 @@ static int found_one(struct mdir *md, struct str topic, int32_t partition)
         [CHECKPOINT_OF_RECOVERY] = &md->d.recovery_points,
         [CHECKPOINT_OF_START] = &md->d.starts,
         [CHECKPOINT_OF_HW] = &md->d.high_watermarks,
+        [CHECKPOINT_OF_TXNS] = &md->d.txn_sums,
     };
     struct log_entry *e = logmgr_lookup(md->m, topic, partition);
 
@@ -304,6 +305,7 @@ static void dir_done(struct mdir *md)
     offset_checkpoint_free(&d->recovery_points);
     offset_checkpoint_free(&d->starts);
     offset_checkpoint_free(&d->high_watermarks);
+    offset_checkpoint_free(&d->txn_sums);
     if (through)
         write_boot_mark(md, all);
     atomic_store(&md->loaded, all);

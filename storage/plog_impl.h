@@ -131,7 +131,9 @@ void plog_txn_reloaded(struct plog *l);
 int  plog_producers_at(struct plog *l, int64_t start, int64_t offset, struct producers *ps) must_use;
 /* [log] Makes the index of aborted transactions of s anew from its batches. */
 int  plog_txn_rebuild(struct plog *l, int64_t start, struct segment *s) must_use;
-int  plog_txn_open(struct plog *l, int64_t start) must_use;     /* [load] reads them all; unsound ones are rebuilt */
+/* [load] Reads them all. Those that are not sound, and all if they are not those of the last stop, are made anew. */
+int  plog_txn_open(struct plog *l, int64_t start) must_use;
+int64_t plog_txn_sum(struct plog *l);           /* for CHECKPOINT_TXN_SUMS; -1: there are none */
 
 /* ---- plog_load.c --------------------------------------------------------------------------------------------- */
 struct load_result {

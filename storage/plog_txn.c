@@ -249,23 +249,63 @@ int plog_txn_rebuild(struct plog *l, int64_t start, struct segment *s)
     return rc;
 }
 
+/* As it stands in the checkpoint. */
+static int64_t sum_value(const struct txn_sum *sum)
+{
+    return sum->entries == 0 ? -1 : (int64_t)(sum->entries & INT32_MAX) << 32 | sum->crc;
+}
+
+int64_t plog_txn_sum(struct plog *l)
+{
+    struct txn_sum sum = { 0 };
+    int rc = OK;
+
+    lock_take(&l->lock);
+    for (size_t i = 0; i < l->n && rc == OK; i++)
+        rc = segment_txn_sum(l->segs[i], &sum);
+    lock_drop(&l->lock);
+    return rc == OK ? sum_value(&sum) : -1;     /* which the next start will not find: it makes them anew */
+}
+
+static int open_one(struct plog *l, int64_t start, struct segment *s, struct txn_sum *sum)
+{
+    int rc = s->aborts_lost ? ERR_CORRUPT : segment_txn_open(s, sum);
+    char path[SEGMENT_PATH_MAX];
+
+    if (rc != ERR_CORRUPT)
+        return rc;
+    segment_path(&l->place, s->base, SEGMENT_TXNINDEX, "", path);
+    if (!s->aborts_lost)
+        log_warn("%s/%s: is not a sound index of aborted transactions; it is made anew from the batches", l->dir->path,
+                 path);
+    s->aborts_lost = true;
+    return plog_txn_rebuild(l, start, s);
+}
+
+/* All that were not made anew already. */
+static int rebuild_all(struct plog *l, int64_t start)
+{
+    log_warn("%s/%s: the indexes of aborted transactions are not as they were when the log was closed; they are made "
+             "anew from the batches", l->dir->path, l->name);
+    for (size_t i = 0; i < l->n; i++)
+        if (!l->segs[i]->aborts_lost)
+            TRY(plog_txn_rebuild(l, start, l->segs[i]));
+    return OK;
+}
+
 int plog_txn_open(struct plog *l, int64_t start)
 {
+    const struct offset_checkpoint *sums = &l->dir->txn_sums;
+    struct txn_sum sum = { 0 };
+
+    for (size_t i = 0; i < l->n; i++)
+        TRY(open_one(l, start, l->segs[i], &sum));
+    if (sums->n > 0 && offset_checkpoint_find(sums, plog_topic(l), l->partition) != sum_value(&sum))
+        TRY(rebuild_all(l, start));
     for (size_t i = 0; i < l->n; i++) {
         struct segment *s = l->segs[i];
-        int rc = s->aborts_lost ? ERR_CORRUPT : segment_txn_open(s);
-
-        if (rc == ERR_CORRUPT) {
-            char path[SEGMENT_PATH_MAX];
-            segment_path(&l->place, s->base, SEGMENT_TXNINDEX, "", path);
-            if (!s->aborts_lost)
-                log_warn("%s/%s: is not a sound index of aborted transactions; it is made anew from the batches",
-                         l->dir->path, path);
-            rc = plog_txn_rebuild(l, start, s);
-        }
-        TRY(rc);
         s->aborts_lost = false;
-        if (s->aborts.on_file + s->aborts.n > 0)
+        if (s->span.last >= 0)
             l->last_aborts = s->base;
     }
     return OK;

@@ -1,6 +1,7 @@
 /* storage/segment_txn.c - a segment's aborted transactions, in memory and in .txnindex. */
 #include "storage/segment_txn.h"
 
+#include "base/crc32c.h"
 #include "storage/fio.h"
 
 #include <assert.h>
@@ -36,7 +37,38 @@ static struct txn_span span_of(const uint8_t *p, size_t n)
 
 /* ---- open, add, cut ------------------------------------------------------------------------------------------ */
 
-int segment_txn_open(struct segment *s)
+static void sum_add(struct txn_sum *sum, int64_t base, const uint8_t *p, size_t n)
+{
+    uint8_t b[8];
+
+    if (n == 0)
+        return;
+    be_put64(b, (uint64_t)base);
+    sum->crc = crc32c(sum->crc, b, sizeof b);
+    sum->crc = crc32c(sum->crc, p, n * TXN_INDEX_ENTRY);
+    sum->entries += (uint32_t)n;
+}
+
+int segment_txn_sum(const struct segment *s, struct txn_sum *sum)
+{
+    char path[SEGMENT_PATH_MAX];
+    uint8_t *p;
+    size_t len;
+    int rc = OK;
+
+    if (s->aborts.on_file == 0)
+        return OK;
+    segment_path(s->place, s->base, SEGMENT_TXNINDEX, "", path);
+    TRY(fio_read_file(s->place->dirfd, path, TXN_FILE_MAX, &p, &len));
+    if (len == (size_t)s->aborts.on_file * TXN_INDEX_ENTRY)
+        sum_add(sum, s->base, p, s->aborts.on_file);
+    else
+        rc = ERR_CORRUPT;
+    free(p);
+    return rc;
+}
+
+int segment_txn_open(struct segment *s, struct txn_sum *sum)
 {
     char path[SEGMENT_PATH_MAX];
     uint8_t *p;
@@ -54,6 +86,7 @@ int segment_txn_open(struct segment *s)
     if (n * TXN_INDEX_ENTRY == len) {
         s->aborts.on_file = (uint32_t)n;
         s->span = span_of(p, n);
+        sum_add(sum, s->base, p, n);
     } else {
         rc = ERR_CORRUPT;
     }

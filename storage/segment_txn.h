@@ -12,8 +12,16 @@
 #include "base/arena.h"
 #include "storage/segment.h"
 
+/* Of the .txnindex files of a log. */
+struct txn_sum {
+    uint32_t crc;
+    uint32_t entries;
+};
+
 /* Reads and checks the whole file; no file: no entries. ERR_CORRUPT: none is taken over, make them anew. */
-int  segment_txn_open(struct segment *s) must_use;                                      /* [load] */
+int  segment_txn_open(struct segment *s, struct txn_sum *sum) must_use;                 /* [load] */
+/* Adds to `sum` what the file has of it now. */
+int  segment_txn_sum(const struct segment *s, struct txn_sum *sum) must_use;            /* [log] */
 
 /* So that segment_txn_put() can take n more. Writes a full tail out first, as segment_index_room(). */
 int  segment_txn_room(struct segment *s, size_t n) must_use;                            /* [log] */

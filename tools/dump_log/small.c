@@ -133,7 +133,7 @@ int dump_small_file(struct dump *d, const char *file)
         { CHECKPOINT_RECOVERY_POINT, dump_offsets }, { CHECKPOINT_LOG_START, dump_offsets },
         { CHECKPOINT_HIGH_WATERMARK, dump_offsets }, { CHECKPOINT_LEADER_EPOCH, dump_epochs },
         { PARTITION_METADATA, dump_partition_metadata }, { META_PROPERTIES, dump_meta_properties },
-        { CLEAN_SHUTDOWN, dump_text }, { BOOT_MARK, dump_text },
+        { CLEAN_SHUTDOWN, dump_text }, { BOOT_MARK, dump_text }, { CHECKPOINT_TXN_SUMS, dump_text },
     };
     const char  *slash = strrchr(file, '/'), *name = slash != NULL ? slash + 1 : file;
     struct bytes in;

@@ -105,6 +105,7 @@ static int dirs_up(struct daemon *d)
         .io_bytes_per_s = cfg->log_cleaner_io_max_bytes_per_second,
         .backoff_ms = cfg->log_cleaner_backoff_ms,
     };
+    o.min_free_bytes = cfg->klamm_log_dir_min_free_bytes;
     o.now_ms = wall_ms;
     return logmgr_open(&o, &d->b.logs);
 }

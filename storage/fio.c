@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 static _Thread_local int last_errno;
@@ -29,6 +30,14 @@ void fio_fail(enum fio_op op, int err, int n)
     atomic_store(&fault_op, (int)op);
     atomic_store(&fault_in, n);
     atomic_store(&fault_errno, err);
+}
+
+static _Atomic int64_t fake_room, fake_total;
+
+void fio_fake_space(int64_t room, int64_t total)
+{
+    atomic_store(&fake_room, room);
+    atomic_store(&fake_total, total);
 }
 
 static atomic_bool stall_syncs;
@@ -238,12 +247,51 @@ int fio_rename(int dirfd, const char *from, const char *to)
 
 int fio_unlink(int dirfd, const char *path)
 {
+    if (FAULT(FIO_UNLINK))
+        return failed();
     return unlinkat(dirfd, path, 0) < 0 && errno != ENOENT ? failed() : OK;
 }
 
 int fio_mkdir(int dirfd, const char *path)
 {
-    return mkdirat(dirfd, path, 0755) < 0 ? failed() : OK;
+    return FAULT(FIO_MKDIR) || mkdirat(dirfd, path, 0755) < 0 ? failed() : OK;
+}
+
+int fio_space(int dirfd, int64_t *room, int64_t *total)
+{
+    struct statvfs st;
+
+    if (fstatvfs(dirfd, &st) < 0)
+        return failed();
+    *room = (int64_t)(st.f_bavail * st.f_frsize);
+    *total = (int64_t)(st.f_blocks * st.f_frsize);
+#ifdef KLAMM_KILL_POINTS
+    if (atomic_load(&fake_total) > 0) {
+        *room = atomic_load(&fake_room);
+        *total = atomic_load(&fake_total);
+    }
+#endif
+    return OK;
+}
+
+int fio_reserve(int dirfd, const char *path, int64_t n)
+{
+    int fd, rc = OK, err;
+
+    TRY(fio_open(dirfd, path, O_WRONLY | O_CREAT, &fd));
+    if (FAULT(FIO_WRITE)) {
+        rc = failed();
+    } else {
+        do
+            err = posix_fallocate(fd, 0, n);
+        while (err == EINTR);
+        errno = err;
+        rc = err != 0 ? failed() : OK;
+    }
+    fio_close(&fd);
+    if (rc != OK)
+        (void)unlinkat(dirfd, path, 0);
+    return rc;
 }
 
 int fio_size(int dirfd, const char *path, int64_t *size)

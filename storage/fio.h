@@ -25,12 +25,14 @@ const char *fio_text(int rc);
 
 #ifdef KLAMM_KILL_POINTS
 /* For tests: from the n-th call on (1: the next) every call of this kind fails with err; err 0 ends that. */
-enum fio_op { FIO_OPEN, FIO_READ, FIO_WRITE, FIO_TRUNCATE, FIO_SYNC, FIO_RENAME };
+enum fio_op { FIO_OPEN, FIO_READ, FIO_WRITE, FIO_TRUNCATE, FIO_SYNC, FIO_RENAME, FIO_UNLINK, FIO_MKDIR, FIO_OPS_N };
 void fio_fail(enum fio_op op, int err, int n);
 /* From now on every sync waits before it does anything, until stall is false; how many do, and how many came so far. */
 void fio_stall_syncs(bool stall);
 int  fio_stalled(void);
 int  fio_syncs(void);
+/* What fio_space() tells from now on; total 0: the truth. */
+void fio_fake_space(int64_t room, int64_t total);
 #endif
 
 int fio_open(int dirfd, const char *path, int flags, int *fd) must_use;     /* O_CLOEXEC added; mode 0644 */
@@ -49,6 +51,9 @@ int fio_sync_all(int dirfd) must_use;                                       /* s
 int fio_rename(int dirfd, const char *from, const char *to) must_use;
 int fio_unlink(int dirfd, const char *path) must_use;                       /* a file that is not there is OK */
 int fio_mkdir(int dirfd, const char *path) must_use;                        /* ERR_EXISTS */
+int fio_space(int dirfd, int64_t *room, int64_t *total) must_use;           /* bytes that we may use; of the volume */
+/* Makes the file or lets it grow to n bytes that have their place on the disk; after a failure it is not there. */
+int fio_reserve(int dirfd, const char *path, int64_t n) must_use;
 int fio_size(int dirfd, const char *path, int64_t *size) must_use;
 
 /* A whole small file, malloc'ed, NUL added; ERR_TOO_LARGE above max. */

@@ -48,6 +48,7 @@ void logmgr_opts_init(struct logmgr_opts *o)
             .backoff_ms = 15000,
         },
         .open_files_max = open_files_default(),
+        .min_free_bytes = -1,
         .now_ms = wall_ms,
     };
 }

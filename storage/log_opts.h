@@ -61,6 +61,7 @@ struct logmgr_opts {
                                                  * bytes are synced and the recovery point moves up */
     struct cleaner_opts cleaner;
     size_t  open_files_max;                     /* .log files open at a time; half of what the process may open */
+    int64_t min_free_bytes;                     /* klamm.log.dir.min.free.bytes; -1: by the size of the volume */
     int64_t (*now_ms)(void);                    /* wall clock; tests put their own */
 };
 

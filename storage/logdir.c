@@ -155,6 +155,7 @@ int logdir_open(struct logdir *d, size_t index, const char *path, const struct l
         return ERR_NOMEM;
     TRY(open_directory(d));
     TRY(take_lock(d));
+    space_open(d);
     return read_state(d);
 }
 

@@ -13,6 +13,7 @@
 #include "storage/checkpoint_file.h"
 #include "storage/log_opts.h"
 #include "storage/meta_file.h"
+#include "storage/space.h"
 
 #include <stdatomic.h>
 
@@ -34,6 +35,7 @@ struct logdir {
     struct offset_checkpoint txn_sums;  /* likewise; empty unless it is of the very stop that was clean */
     struct syncer *syncer;              /* set before any log exists; so is ... */
     struct open_files *files;           /* ... this, the manager's */
+    struct space   space;
     /* any thread */
     atomic_bool    offline;
     atomic_bool    stopping;            /* the broker stops: logs that are still being opened give up (ERR_CLOSED) */

@@ -9,7 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
 
 /* ---- open ---------------------------------------------------------------------------------------------------- */
 
@@ -249,6 +248,16 @@ void logmgr_on_ready(struct logmgr *m, logmgr_ready_fn *fn, void *arg)
     m->ready_arg = arg;
 }
 
+/* ---- room ---------------------------------------------------------------------------------------------------- */
+
+bool logmgr_has_room(const struct logmgr *m)
+{
+    for (size_t i = 0; i < m->dirs_n; i++)
+        if (!logdir_offline(&m->dirs[i].d) && !space_full(&m->dirs[i].d))
+            return true;
+    return false;
+}
+
 /* ---- directories --------------------------------------------------------------------------------------------- */
 
 size_t logmgr_dirs(const struct logmgr *m)
@@ -259,15 +268,12 @@ size_t logmgr_dirs(const struct logmgr *m)
 int logmgr_dir(struct logmgr *m, size_t i, struct logmgr_dir *out)
 {
     const struct logdir *d;
-    struct statvfs st;
 
     if (i >= m->dirs_n)
         return ERR_RANGE;
     d = &m->dirs[i].d;
     *out = (struct logmgr_dir){ .path = d->path, .offline = logdir_offline(d), .total_bytes = -1, .usable_bytes = -1 };
-    if (!out->offline && fstatvfs(d->fd, &st) == 0) {
-        out->total_bytes = (int64_t)(st.f_blocks * st.f_frsize);
-        out->usable_bytes = (int64_t)(st.f_bavail * st.f_frsize);
-    }
+    if (!out->offline && fio_space(d->fd, &out->usable_bytes, &out->total_bytes) != OK)
+        out->usable_bytes = out->total_bytes = -1;
     return OK;
 }

@@ -146,6 +146,8 @@ int mdir_checkpoint(struct mdir *md, enum checkpoint c, bool always)
 
     lock_take(&md->checkpoint);
     rc = write_locked(md, c, always);
+    if (rc == ERR_NOSPACE && space_release(&md->d, "a checkpoint"))
+        rc = write_locked(md, c, always);
     lock_drop(&md->checkpoint);
     return rc;
 }

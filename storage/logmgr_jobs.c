@@ -98,7 +98,19 @@ static void job_trash(void *arg)
 
     for (size_t i = 0; i < m->dirs_n; i++)
         if (!logdir_offline(&m->dirs[i].d))
-            (void)logdir_empty_trash(&m->dirs[i].d, false);
+            (void)logdir_empty_trash(&m->dirs[i].d, space_full(&m->dirs[i].d));     /* room is wanted now */
+}
+
+static void job_space(void *arg)
+{
+    struct logmgr *m = arg;
+    bool wanted = false;
+
+    for (size_t i = 0; i < m->dirs_n; i++)
+        if (!logdir_offline(&m->dirs[i].d))
+            wanted |= space_check(&m->dirs[i].d);
+    if (wanted)
+        job_now(m->sched, m->jobs[JOB_RETENTION]);
 }
 
 int logmgr_start(struct logmgr *m, struct scheduler *s)
@@ -113,6 +125,7 @@ int logmgr_start(struct logmgr *m, struct scheduler *s)
         [JOB_START] = { "start-checkpoint", m->opts.start_checkpoint_ms, m->opts.start_checkpoint_ms, job_start },
         [JOB_EXPIRE] = { "producer-expiry", m->opts.producer_id_check_ms, m->opts.producer_id_check_ms, job_expire },
         [JOB_TRASH] = { "file-deletion", TRASH_MS, TRASH_MS, job_trash },
+        [JOB_SPACE] = { "free-space", 0, SPACE_CHECK_MS, job_space },
     };
 
     m->sched = s;
@@ -172,6 +185,8 @@ static int stop_dir(struct mdir *md)
     struct logdir *d = &md->d;
     int rc = logdir_offline(d) ? ERR_OFFLINE : close_logs(md);
 
+    if (rc == ERR_NOSPACE && space_release(d, "closing it cleanly"))
+        rc = close_logs(md);
     KILL_POINT("stop.before_marker");
     if (rc == OK && !atomic_load(&md->loaded) && !d->was_clean) {
         log_info("log directory %s: not all of its partitions were open; the next start looks at those again", d->path);
@@ -179,6 +194,10 @@ static int stop_dir(struct mdir *md)
     }
     if (rc == OK)
         rc = clean_marker_write(d->fd);
+    if (rc == ERR_NOSPACE && space_release(d, CLEAN_SHUTDOWN))
+        rc = clean_marker_write(d->fd);
+    if (!logdir_offline(d))
+        space_close(d);
     if (rc != OK)
         log_error("log directory %s: not closed cleanly: %s; nothing that was acknowledged is lost, the next start "
                   "takes longer", d->path, err_text(rc));
@@ -190,7 +209,7 @@ int logmgr_stop(struct logmgr *m)
     int rc = OK;
 
     logmgr_stop_loading(m);
-    for (int i = 0; i < LOGMGR_JOBS_N; i++)
+    for (int i = LOGMGR_JOBS_N; i-- > 0;)       /* free-space, the last, calls for retention */
         job_cancel(m->sched, &m->jobs[i]);
     for (size_t i = 0; i < m->dirs_n; i++)
         if (m->dirs[i].d.syncer != NULL)

@@ -133,7 +133,8 @@ static int set_id(struct plog *l, struct uuid id)
     return uuid_is_zero(id) ? OK : plog_set_topic_id(l, id);
 }
 
-/* The live directory with the fewest logs; *lost: some directory is offline. Under the lock. */
+/* The live directory with the fewest logs, of those that are not full if there is one; *lost: some directory is
+ * offline. Under the lock. */
 static struct mdir *place(struct logmgr *m, bool *lost)
 {
     struct mdir *best = NULL;
@@ -143,7 +144,8 @@ static struct mdir *place(struct logmgr *m, bool *lost)
         struct mdir *md = &m->dirs[i];
         if (logdir_offline(&md->d))
             *lost = true;
-        else if (best == NULL || md->logs_n < best->logs_n)
+        else if (best == NULL || space_full(&best->d) > space_full(&md->d) ||
+                 (space_full(&best->d) == space_full(&md->d) && md->logs_n < best->logs_n))
             best = md;
     }
     return best;
@@ -236,8 +238,11 @@ static int rename_away(struct log_entry *e)
         delay_ms = e->log->opts.file_delete_delay_ms;
     }
     rc = logdir_check(d, fio_rename(d->fd, e->name, to), "renaming for deletion", e->name);
-    if (e->log != NULL)
+    if (e->log != NULL) {
         lock_drop(&e->log->lock);
+        syncer_note(d->syncer, e->log, 0, false);       /* they let go of it: open files keep their place on the disk */
+        syncer_flush(d->syncer, e->log);
+    }
     KILL_POINT("delete.dir_renamed");
     if (rc == OK) {
         logdir_trash(d, to, true, delay_ms);

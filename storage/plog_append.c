@@ -246,6 +246,8 @@ static int lead(struct plog *l, const struct plog_append *in, struct chunk *c, s
         TRY(check_producer(l, c, in->origin, out));
     if (out->duplicate)
         return OK;
+    if (in->origin == APPEND_CLIENT && space_full(l->dir))
+        return ERR_NOSPACE;
     assign_offsets(c, l->off.leo, in->leader_epoch);
     TRY(plog_check(l, append_chunk(l, c, out), "append"));
     plog_note_append(l);
@@ -310,6 +312,8 @@ static int follow(struct plog *l, struct bytes in, struct plog_appended *out)
     struct chunk c;
 
     TRY(plog_usable(l));
+    if (space_full(l->dir))
+        return ERR_NOSPACE;
     for (size_t pos = 0; pos < in.len;) {
         next_run(l, in, &pos, &c);
         if ((c.first >= 0 ? c.first : c.last) < l->off.leo)

@@ -175,6 +175,8 @@ static void sync_these(struct syncer *s, struct plog **v, bool *data, size_t n, 
         if (whole != OK)
             rc = whole;
     }
+    if (rc == ERR_NOSPACE)
+        (void)space_release(s->dir, "making it durable");
     if (rc != OK && !logdir_offline(s->dir) && log_limit(&limit, &hidden))
         log_warn("%s: what was written cannot be made durable now: %s; it is tried again in %d s", s->dir->path,
                  fio_text(rc), RETRY_MS / 1000);

@@ -17,6 +17,7 @@
 #include "proto/gen/metadata_request.h"
 #include "proto/gen/metadata_response.h"
 #include "proto/kerr.h"
+#include "storage/logmgr.h"
 
 #include <stdlib.h>
 
@@ -270,6 +271,8 @@ static bool names_fill(struct broker *b, struct request *r, struct asked *q)
                 return false;
         } else if (topic_name_fault(names[i], buf, sizeof buf) != NULL) {
             (void)topic_add(q, names[i], (struct uuid){ { 0 } }, KERR_INVALID_TOPIC_EXCEPTION);
+        } else if (create && !logmgr_has_room(b->logs)) {
+            (void)topic_add(q, names[i], (struct uuid){ { 0 } }, KERR_LEADER_NOT_AVAILABLE);    /* asked again */
         } else if (create) {
             op->topics[op->topics_n] = (struct topic_op_topic){ .name = names[i] };
             wanted_shape(b->cfg, q->md, &op->topics[op->topics_n++]);

@@ -18,6 +18,7 @@
 #include "proto/gen/delete_topics_request.h"
 #include "proto/gen/delete_topics_response.h"
 #include "proto/kerr.h"
+#include "storage/logmgr.h"
 
 #include <stdlib.h>
 
@@ -90,6 +91,18 @@ static void hand_over(struct broker *b, struct topic_op *op, void (*done)(struct
 {
     op->done = done;
     controller_topic_op(b->controller, op);
+}
+
+/* What needs room on a disk is refused when there is none; clients try again. */
+static bool refuse_full(struct broker *b, struct topic_op *op)
+{
+    if (op->validate_only || logmgr_has_room(b->logs))
+        return false;
+    for (int32_t i = 0; i < op->topics_n; i++) {
+        op->topics[i].error = KERR_KAFKA_STORAGE_ERROR;
+        op->topics[i].message = "The disk of the log directories is almost full (klamm.log.dir.min.free.bytes).";
+    }
+    return true;
 }
 
 /* ---- CreateTopics ----------------------------------------------------------------------------------------------- */
@@ -220,7 +233,10 @@ void api_create_topics(struct broker *b, struct request *r)
         create_answer(b, r);
         return;
     }
-    hand_over(b, op, create_done);
+    if (refuse_full(b, op))
+        create_answer(b, r);
+    else
+        hand_over(b, op, create_done);
 }
 
 /* ---- CreatePartitions ------------------------------------------------------------------------------------------- */
@@ -295,7 +311,10 @@ void api_create_partitions(struct broker *b, struct request *r)
         grow_answer(b, r);
         return;
     }
-    hand_over(b, op, grow_done);
+    if (refuse_full(b, op))
+        grow_answer(b, r);
+    else
+        hand_over(b, op, grow_done);
 }
 
 /* ---- DeleteTopics ----------------------------------------------------------------------------------------------- */

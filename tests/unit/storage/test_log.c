@@ -193,7 +193,9 @@ END_TEST
 
 START_TEST(segments_roll_when_an_index_is_full)
 {
+    int64_t base[30];
     struct plog *l;
+    size_t n;
 
     box_init(&b);
     b.log.segment_index_bytes = 4 * TIME_INDEX_ENTRY;
@@ -203,15 +205,20 @@ START_TEST(segments_roll_when_an_index_is_full)
     for (int i = 0; i < 30; i++)
         put(l, (struct put){ .ts = 1000 + i });
     ck_assert_uint_gt(l->n, 5);
+    n = l->n;
+    for (size_t i = 0; i < n; i++)
+        base[i] = l->segs[i]->base;
+    plog_unref(&l);                     /* the manager waits for nobody */
     box_stop(&b);
-    for (size_t i = 0; i < l->n; i++) {
+    for (size_t i = 0; i < n; i++) {
+        const struct place at = { .dirfd = AT_FDCWD, .dir = "t-0" };
         char path[SEGMENT_PATH_MAX];
-        segment_path(&l->place, l->segs[i]->base, SEGMENT_TIMEINDEX, "", path);
+        segment_path(&at, base[i], SEGMENT_TIMEINDEX, "", path);
         ck_assert_uint_le(kit_size(box_path(&b, path)), 4 * TIME_INDEX_ENTRY);
-        segment_path(&l->place, l->segs[i]->base, SEGMENT_INDEX, "", path);
+        segment_path(&at, base[i], SEGMENT_INDEX, "", path);
         ck_assert_uint_le(kit_size(box_path(&b, path)), 4 * TIME_INDEX_ENTRY);
     }
-    done(l);
+    box_fini(&b);
 }
 END_TEST
 

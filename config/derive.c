@@ -258,8 +258,7 @@ void cross_check(struct loader *l)
     check_times(l);
     check_limits(l);
     check_versions(l);
-    if (strstr(l->cfg->log_cleanup_policy.n > 0 ? l->cfg->log_cleanup_policy.v[0] : "", "compact") != NULL ||
-        (l->cfg->log_cleanup_policy.n > 1 && strcmp(l->cfg->log_cleanup_policy.v[1], "compact") == 0))
-        loader_problem(l, CONFIG_WARNING, loader_given(l, "log.cleanup.policy"), NULL,
-                       "compaction is not there yet: what would be compacted is kept whole");
+    if (!l->cfg->log_cleaner_enable)
+        loader_problem(l, CONFIG_WARNING, loader_given(l, "log.cleaner.enable"), NULL,
+                       "without the cleaner compacted topics, also those of offsets and transactions, only grow");
 }

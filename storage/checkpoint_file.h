@@ -18,6 +18,7 @@
 #define CHECKPOINT_RECOVERY_POINT   "recovery-point-offset-checkpoint"
 #define CHECKPOINT_LOG_START        "log-start-offset-checkpoint"
 #define CHECKPOINT_HIGH_WATERMARK   "replication-offset-checkpoint"
+#define CHECKPOINT_CLEANER          "cleaner-offset-checkpoint"
 #define CHECKPOINT_LEADER_EPOCH     "leader-epoch-checkpoint"
 #define CHECKPOINT_TXN_SUMS         ".klamm-txn-indexes"        /* ours: for each log what plog_txn_sum() says */
 

@@ -140,6 +140,7 @@ static int read_state(struct logdir *d)
     TRY(read_checkpoint(d, CHECKPOINT_RECOVERY_POINT, &d->recovery_points));
     TRY(read_checkpoint(d, CHECKPOINT_LOG_START, &d->starts));
     TRY(read_checkpoint(d, CHECKPOINT_HIGH_WATERMARK, &d->high_watermarks));
+    TRY(read_checkpoint(d, CHECKPOINT_CLEANER, &d->cleaner_points));
     return read_txn_sums(d);
 }
 
@@ -178,6 +179,7 @@ void logdir_close(struct logdir *d)
     offset_checkpoint_free(&d->starts);
     offset_checkpoint_free(&d->high_watermarks);
     offset_checkpoint_free(&d->txn_sums);
+    offset_checkpoint_free(&d->cleaner_points);
     fio_close(&d->lock_fd);
     fio_close(&d->fd);
     free(d->path);

@@ -31,7 +31,8 @@ struct logdir {
     struct meta_properties meta;
     struct boot_mark boot;
     struct logmgr_opts opts;            /* dirs is not valid here */
-    struct offset_checkpoint recovery_points, starts, high_watermarks;  /* as found; freed when the logs are loaded */
+    /* as found; freed when the logs are loaded */
+    struct offset_checkpoint recovery_points, starts, high_watermarks, cleaner_points;
     struct offset_checkpoint txn_sums;  /* likewise; empty unless it is of the very stop that was clean */
     struct syncer *syncer;              /* set before any log exists; so is ... */
     struct open_files *files;           /* ... this, the manager's */

@@ -2,6 +2,7 @@
 #include "storage/logmgr_impl.h"
 
 #include "base/log.h"
+#include "storage/cleaner.h"
 #include "storage/open_files.h"
 #include "storage/syncer.h"
 
@@ -137,6 +138,7 @@ void logmgr_free(struct logmgr **mp)
 
     if (m == NULL)
         return;
+    cleaner_free(&m->cleaner);
     logmgr_stop_loading(m);
     for (size_t i = 0; i < m->dirs_n; i++)
         free_dir(&m->dirs[i]);

@@ -30,6 +30,16 @@ static int64_t start_of(struct plog *l)
     return worth ? o.start : -1;
 }
 
+static int64_t cleaned_to(struct plog *l)
+{
+    int64_t offset;
+
+    lock_take(&l->lock);
+    offset = l->cleaned_to;
+    lock_drop(&l->lock);
+    return offset;
+}
+
 static const struct {
     const char *name;
     int64_t   (*of)(struct plog *l);    /* the offset that goes into it; negative: no entry */
@@ -38,6 +48,7 @@ static const struct {
     [CHECKPOINT_OF_START] = { CHECKPOINT_LOG_START, start_of },
     [CHECKPOINT_OF_HW] = { CHECKPOINT_HIGH_WATERMARK, hw_of },
     [CHECKPOINT_OF_TXNS] = { CHECKPOINT_TXN_SUMS, plog_txn_sum },
+    [CHECKPOINT_OF_CLEANER] = { CHECKPOINT_CLEANER, cleaned_to },
 };
 
 struct row {

@@ -15,7 +15,10 @@
 enum logmgr_job { JOB_RETENTION, JOB_HW, JOB_START, JOB_EXPIRE, JOB_TRASH, JOB_SPACE, LOGMGR_JOBS_N };
 
 /* The last one is written at a clean stop only. */
-enum checkpoint { CHECKPOINT_OF_RECOVERY, CHECKPOINT_OF_START, CHECKPOINT_OF_HW, CHECKPOINT_OF_TXNS, CHECKPOINTS_N };
+enum checkpoint {
+    CHECKPOINT_OF_RECOVERY, CHECKPOINT_OF_START, CHECKPOINT_OF_HW, CHECKPOINT_OF_CLEANER, CHECKPOINT_OF_TXNS,
+    CHECKPOINTS_N
+};
 
 /*   QUEUED ----> OPENING ----> READY          a new log is READY at once
  *      \             \
@@ -80,6 +83,7 @@ struct logmgr {
     bool                   take_over;   /* directories of another broker or cluster, too */
     struct scheduler      *sched;
     struct job            *jobs[LOGMGR_JOBS_N];
+    struct cleaner        *cleaner;     /* NULL: there is none */
     /* any thread */
     _Atomic int64_t        told_ms;     /* the last line about progress */
     atomic_size_t          saying_dirs; /* whose logs are not all done; the last one says so */

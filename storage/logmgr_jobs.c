@@ -2,6 +2,7 @@
 #include "storage/logmgr_impl.h"
 
 #include "base/log.h"
+#include "storage/cleaner.h"
 #include "storage/fio.h"
 #include "storage/killpoint.h"
 #include "storage/syncer.h"
@@ -113,6 +114,19 @@ static void job_space(void *arg)
         job_now(m->sched, m->jobs[JOB_RETENTION]);
 }
 
+static int save_cleaned(void *arg)
+{
+    struct logmgr *m = arg;
+    int rc = OK;
+
+    for (size_t i = 0; i < m->dirs_n; i++) {
+        int one = logdir_offline(&m->dirs[i].d) ? OK : mdir_checkpoint(&m->dirs[i], CHECKPOINT_OF_CLEANER, false);
+        if (one != OK)
+            rc = one;
+    }
+    return rc;
+}
+
 int logmgr_start(struct logmgr *m, struct scheduler *s)
 {
     const struct {
@@ -134,7 +148,9 @@ int logmgr_start(struct logmgr *m, struct scheduler *s)
             TRY(syncer_start(m->dirs[i].d.syncer));
     for (int i = 0; i < LOGMGR_JOBS_N; i++)
         TRY(scheduler_add(s, jobs[i].name, jobs[i].delay_ms, jobs[i].period_ms, jobs[i].fn, m, &m->jobs[i]));
-    return OK;
+    if (!m->opts.cleaner.enable || m->opts.cleaner.threads <= 0)
+        return OK;
+    return cleaner_new(&m->cleaner, m, &m->opts.cleaner, m->opts.now_ms, save_cleaned, m);
 }
 
 /* ---- stop ---------------------------------------------------------------------------------------------------- */
@@ -175,6 +191,7 @@ static int close_logs(struct mdir *md)
     TRY(rc);
     TRY(mdir_checkpoint(md, CHECKPOINT_OF_HW, true));
     TRY(mdir_checkpoint(md, CHECKPOINT_OF_START, true));
+    TRY(mdir_checkpoint(md, CHECKPOINT_OF_CLEANER, false));
     return mdir_checkpoint(md, CHECKPOINT_OF_TXNS, true);       /* the last: it vouches for the others */
 }
 
@@ -208,6 +225,7 @@ int logmgr_stop(struct logmgr *m)
 {
     int rc = OK;
 
+    cleaner_stop(m->cleaner);
     logmgr_stop_loading(m);
     for (int i = LOGMGR_JOBS_N; i-- > 0;)       /* free-space, the last, calls for retention */
         job_cancel(m->sched, &m->jobs[i]);

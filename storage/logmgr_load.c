@@ -45,6 +45,7 @@ static int found_one(struct mdir *md, struct str topic, int32_t partition)
         [CHECKPOINT_OF_START] = &md->d.starts,
         [CHECKPOINT_OF_HW] = &md->d.high_watermarks,
         [CHECKPOINT_OF_TXNS] = &md->d.txn_sums,
+        [CHECKPOINT_OF_CLEANER] = &md->d.cleaner_points,
     };
     struct log_entry *e = logmgr_lookup(md->m, topic, partition);
 
@@ -306,6 +307,7 @@ static void dir_done(struct mdir *md)
     offset_checkpoint_free(&d->starts);
     offset_checkpoint_free(&d->high_watermarks);
     offset_checkpoint_free(&d->txn_sums);
+    offset_checkpoint_free(&d->cleaner_points);
     if (through)
         write_boot_mark(md, all);
     atomic_store(&md->loaded, all);
@@ -340,7 +342,7 @@ static int begin_dir(struct mdir *md)
         return OK;
     TRY(survives(md, logdir_begin(d)));
     /* They may name logs that were deleted just before the end. */
-    if (d->recovery_points.n > 0 || d->starts.n > 0 || d->high_watermarks.n > 0)
+    if (d->recovery_points.n > 0 || d->starts.n > 0 || d->high_watermarks.n > 0 || d->cleaner_points.n > 0)
         atomic_fetch_add(&md->deletions, 1);
     return OK;
 }

@@ -390,6 +390,7 @@ void plog_set_opts(struct plog *l, const struct log_opts *o)
 {
     lock_take(&l->lock);
     l->opts = *o;
+    l->clean_retry_ns = 0;
     plog_flush_due(l);
     lock_drop(&l->lock);
 }

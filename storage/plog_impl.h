@@ -41,6 +41,9 @@ struct plog {
     bool            swapping;           /* files of segments are being replaced: no segment goes, or is cut */
     struct cond     swapped;            /* ... no longer */
     int64_t         cleaned_to;         /* all below is compacted (cleaner-offset-checkpoint); -1: none is */
+    bool            cleaning;           /* a thread of the cleaner has it */
+    int             clean_failures;     /* tries in a row */
+    int64_t         clean_retry_ns;     /* not before; 0: any time */
 
     /* changed under `lock` and `view` (class plogview), read under either */
     struct lock     view;

@@ -91,6 +91,7 @@ static int settle(struct load *ld)
     TRY(sort_snapshots(ld, leo));
     hw = offset_checkpoint_find(&d->high_watermarks, plog_topic(l), l->partition);
     hw = hw < start ? start : hw > leo ? leo : hw;
+    l->cleaned_to = offset_checkpoint_find(&d->cleaner_points, plog_topic(l), l->partition);
     l->recovery_point = d->was_clean || ld->recovery_point > leo ? leo : ld->recovery_point;
     for (size_t i = 0; i < l->n; i++)
         l->size_bytes += l->segs[i]->size;

@@ -185,6 +185,8 @@ static void end_at(struct plog *l, size_t k, struct segment *s, struct plog_offs
         l->segs[k] = s;
     }
     l->size_bytes += l->segs[k]->size;
+    if (l->cleaned_to > l->segs[k]->base)
+        l->cleaned_to = l->segs[k]->base;
     l->epochs_dirty |= epochs_truncate_end(&l->epochs, to.leo);
     l->replaced++;
     offsets_move(l, to);

@@ -1,0 +1,384 @@
+/* storage/cleaner.c - the threads that compact logs. */
+#include "storage/cleaner.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "storage/cleaner_choose.h"
+#include "storage/cleaner_pass.h"
+#include "storage/fio.h"
+#include "storage/killpoint.h"
+#include "storage/plog_impl.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+
+#define IO_BYTES_MIN  4096
+#define PAUSE_MIN_MS  10                /* log.cleaner.backoff.ms=0 is no reason to spin */
+#define RETRY_MS      60000             /* after the first failure; doubled up to ... */
+#define RETRY_MAX_MS  3600000
+#define AGAIN_MS      1000              /* after a truncation or retention came between */
+#define UNPACED       1e15              /* bytes a second that nobody reaches */
+
+struct cleaner {
+    /* fixed */
+    struct logmgr      *m;
+    struct cleaner_opts o;
+    int64_t           (*now_ms)(void);
+    cleaner_save_fn    *save;
+    void               *save_arg;
+    pthread_t          *threads;
+    int                 threads_n;      /* the caller's of new and stop */
+    /* under `lock` (class cleaner) */
+    struct lock         lock;
+    struct cond         wake;
+    bool                stop;
+    uint64_t            looks;          /* calls of cleaner_wake() */
+    int64_t             free_ns;        /* when the bytes so far may have been read and written */
+    struct cleaner_stats stats;
+    /* of the first thread */
+    int64_t             saved;          /* sum of the offsets that the checkpoints have */
+};
+
+struct cleaner_thread {
+    struct cleaner *c;
+    bool            first;
+};
+
+/* ---- pace ---------------------------------------------------------------------------------------------------- */
+
+struct pace {
+    struct cleaner *c;
+    struct plog    *log;
+};
+
+static bool stopping(struct cleaner *c)
+{
+    bool yes;
+
+    lock_take(&c->lock);
+    yes = c->stop;
+    lock_drop(&c->lock);
+    return yes;
+}
+
+static int pace(void *arg, size_t bytes)
+{
+    struct pace *p = arg;
+    struct cleaner *c = p->c;
+    int64_t until;
+    bool stop;
+
+    TRY(plog_usable(p->log));
+    lock_take(&c->lock);
+    if (c->o.io_bytes_per_s < UNPACED) {
+        int64_t now = mono_ns();
+        if (c->free_ns < now)
+            c->free_ns = now;
+        until = c->free_ns;
+        c->free_ns += (int64_t)((double)bytes / c->o.io_bytes_per_s * 1e9);
+        while (!c->stop && cond_wait_until(&c->wake, &c->lock, until)) {
+        }
+    }
+    stop = c->stop;
+    lock_drop(&c->lock);
+    return stop ? ERR_CLOSED : OK;
+}
+
+/* ---- one log ------------------------------------------------------------------------------------------------- */
+
+/* False: another thread was faster. */
+static bool claim(struct plog *l)
+{
+    bool mine;
+
+    lock_take(&l->lock);
+    mine = !l->cleaning && !l->truncating;
+    if (mine)
+        l->cleaning = true;
+    lock_drop(&l->lock);
+    return mine;
+}
+
+/* How long until the log is looked at again; 0: at once. */
+static int64_t retry_after(int rc, int failures)
+{
+    int64_t ms = RETRY_MS;
+
+    if (rc == OK)
+        return 0;
+    if (rc == ERR_AGAIN || rc == ERR_CLOSED || rc == ERR_OFFLINE)
+        return AGAIN_MS;
+    while (--failures > 0 && ms < RETRY_MAX_MS)
+        ms *= 2;
+    return ms < RETRY_MAX_MS ? ms : RETRY_MAX_MS;
+}
+
+static bool is_failure(int rc)
+{
+    return retry_after(rc, 1) > AGAIN_MS;
+}
+
+/* Gives the log back, with what has become of it; milliseconds until the next try. */
+static int64_t release(struct plog *l, int rc, const struct cleaner_result *r)
+{
+    int64_t after;
+
+    lock_take(&l->lock);
+    l->cleaning = false;
+    if (rc == OK)
+        l->cleaned_to = r->end <= plog_active(l)->base ? r->end : plog_active(l)->base;
+    l->clean_failures = is_failure(rc) ? l->clean_failures + 1 : rc == OK ? 0 : l->clean_failures;
+    after = retry_after(rc, l->clean_failures);
+    l->clean_retry_ns = after > 0 ? mono_ns() + after * 1000000 : 0;
+    lock_drop(&l->lock);
+    return after;
+}
+
+static void tell(struct plog *l, int rc, const struct cleaner_result *r, int64_t ms, int64_t after_ms)
+{
+    bool placed = r->where[0] != '\0';
+
+    if (rc == OK)
+        log_info("%s: compacted up to offset %" PRId64 ": %zu segments to %zu, %" PRId64 " of %" PRId64 " records "
+                 "stay, %" PRId64 " KB written, %zu keys, %" PRId64 " ms", plog_name(l), r->end, r->segments_in,
+                 r->segments_out, r->records_out, r->records_in, r->written_bytes / 1000, r->keys, ms);
+    else if (is_failure(rc))
+        log_error("%s: cannot be compacted: %s%s%s; nothing is lost, it only grows; it is tried again in %" PRId64
+                  " min%s", plog_name(l), fio_text(rc), placed ? ", in " : "", r->where, after_ms / 60000,
+                  placed && rc != ERR_NOSPACE && rc != ERR_NOMEM ? "; restore that file from a copy" : "");
+}
+
+static void count(struct cleaner *c, int rc, const struct cleaner_result *r)
+{
+    lock_take(&c->lock);
+    c->stats.cleanings += rc == OK;
+    c->stats.failures += is_failure(rc);
+    c->stats.read_bytes += r->read_bytes;
+    c->stats.written_bytes += r->written_bytes;
+    lock_drop(&c->lock);
+}
+
+static void clean(struct cleaner *c, struct plog *l, const struct cleanable *what)
+{
+    int64_t io = c->o.io_bytes / c->o.threads / 2, start = mono_ms(), after;
+    struct pace p = { c, l };
+    struct cleaner_job job = {
+        .from = what->from, .uncleanable = what->uncleanable, .map_bytes = c->o.map_bytes / c->o.threads,
+        .map_load = c->o.map_load, .io_bytes = (size_t)(io > IO_BYTES_MIN ? io : IO_BYTES_MIN),
+        .pace = pace, .pace_arg = &p,
+    };
+    struct cleaner_result r;
+    int rc = cleaner_clean(l, &job, &r);
+
+    if (rc != OK && stopping(c))
+        rc = ERR_CLOSED;
+    count(c, rc, &r);
+    after = release(l, rc, &r);
+    tell(l, rc, &r, mono_ms() - start, after);
+    KILL_POINT("clean.before_checkpoint");
+    if (rc == OK && c->save(c->save_arg) != OK && plog_usable(l) == OK)
+        log_warn("%s: how far it is compacted cannot be written down now; after a crash it is compacted once more",
+                 plog_name(l));
+}
+
+/* ---- all logs ------------------------------------------------------------------------------------------------ */
+
+struct choice {
+    struct plog     *log;               /* a reference; NULL: none */
+    struct cleanable what;
+    size_t           set_aside;
+    double           max_ratio;
+    int64_t          sum;               /* of all offsets that logs are compacted to */
+};
+
+static void look_at(struct cleaner *c, struct plog *l, struct choice *best)
+{
+    struct cleanable what;
+    bool waits, compact;
+
+    lock_take(&l->lock);
+    compact = l->opts.compact_policy;
+    best->sum += l->cleaned_to;
+    waits = l->clean_retry_ns > mono_ns();
+    best->set_aside += compact && l->clean_failures > 0;
+    lock_drop(&l->lock);
+    if (!compact || cleaner_look(l, c->now_ms(), &what) != OK)
+        return;
+    if (what.ratio > best->max_ratio)
+        best->max_ratio = what.ratio;
+    if (waits || !what.due || (best->log != NULL && what.ratio <= best->what.ratio))
+        return;
+    plog_unref(&best->log);
+    best->log = plog_ref(l);
+    best->what = what;
+}
+
+/* The dirtiest of those that are due. */
+static void choose(struct cleaner *c, struct choice *best)
+{
+    struct plog **logs;
+    size_t n;
+
+    *best = (struct choice){ 0 };
+    if (logmgr_list(c->m, &logs, &n) != OK)
+        return;
+    for (size_t i = 0; i < n; i++)
+        look_at(c, logs[i], best);
+    logmgr_list_free(&logs, n);
+    lock_take(&c->lock);
+    c->stats.set_aside = best->set_aside;
+    c->stats.max_ratio = best->max_ratio;
+    lock_drop(&c->lock);
+}
+
+static void retain_compacted(struct cleaner *c)
+{
+    struct plog **logs;
+    size_t n, gone;
+
+    if (logmgr_list(c->m, &logs, &n) != OK)
+        return;
+    for (size_t i = 0; i < n; i++) {
+        bool compact;
+        int rc = OK;
+        lock_take(&logs[i]->lock);
+        compact = logs[i]->opts.compact_policy;
+        lock_drop(&logs[i]->lock);
+        if (compact)
+            rc = plog_retain(logs[i], c->now_ms(), &gone);
+        if (rc != OK && rc != ERR_CLOSED && rc != ERR_OFFLINE)
+            log_warn("%s: old segments cannot be removed now: %s; it is tried again", plog_name(logs[i]), fio_text(rc));
+    }
+    logmgr_list_free(&logs, n);
+}
+
+/* One log, if one is due. False: there was nothing to do. */
+static bool work(struct cleaner *c, bool first)
+{
+    struct choice best;
+    bool done;
+
+    choose(c, &best);
+    /* A truncation has taken back what a checkpoint says. What fails is tried again. */
+    if (first && best.sum != c->saved && c->save(c->save_arg) == OK)
+        c->saved = best.sum;
+    done = best.log != NULL && claim(best.log);
+    if (done)
+        clean(c, best.log, &best.what);
+    plog_unref(&best.log);
+    return done;
+}
+
+static void pause_a_while(struct cleaner *c)
+{
+    int64_t ms = c->o.backoff_ms > PAUSE_MIN_MS ? c->o.backoff_ms : PAUSE_MIN_MS;
+    int64_t until = mono_ns() + (ms < INT64_MAX / 2000000 ? ms * 1000000 : INT64_MAX / 2);
+    uint64_t looks;
+
+    lock_take(&c->lock);
+    looks = c->looks;
+    while (!c->stop && c->looks == looks && cond_wait_until(&c->wake, &c->lock, until)) {
+    }
+    lock_drop(&c->lock);
+}
+
+static void *cleaner_main(void *arg)
+{
+    struct cleaner_thread t = *(struct cleaner_thread *)arg;
+
+    free(arg);
+    pthread_setname_np(pthread_self(), "cleaner");
+    while (!stopping(t.c)) {
+        if (work(t.c, t.first))
+            continue;
+        if (t.first)
+            retain_compacted(t.c);
+        pause_a_while(t.c);
+    }
+    return NULL;
+}
+
+/* ---- life ---------------------------------------------------------------------------------------------------- */
+
+static int start_threads(struct cleaner *c)
+{
+    while (c->threads_n < c->o.threads) {
+        struct cleaner_thread *t = malloc(sizeof *t);
+        int err;
+        if (t == NULL)
+            return ERR_NOMEM;
+        *t = (struct cleaner_thread){ c, c->threads_n == 0 };
+        err = pthread_create(&c->threads[c->threads_n], NULL, cleaner_main, t);
+        if (err != 0) {
+            free(t);
+            log_error("a thread of the log cleaner cannot be started: %s", strerror(err));
+            return ERR_SYSTEM;
+        }
+        c->threads_n++;
+    }
+    return OK;
+}
+
+int cleaner_new(struct cleaner **out, struct logmgr *m, const struct cleaner_opts *o, int64_t (*now_ms)(void),
+                cleaner_save_fn *save, void *arg)
+{
+    struct cleaner *c = calloc(1, sizeof *c);
+    int rc;
+
+    if (c == NULL)
+        return ERR_NOMEM;
+    c->m = m;
+    c->o = *o;
+    c->now_ms = now_ms;
+    c->save = save;
+    c->save_arg = arg;
+    lock_init(&c->lock, LOCK_cleaner);
+    cond_init(&c->wake);
+    c->threads = calloc((size_t)o->threads + 1, sizeof *c->threads);
+    rc = c->threads != NULL ? start_threads(c) : ERR_NOMEM;
+    if (rc != OK)
+        cleaner_free(&c);
+    *out = c;
+    return rc;
+}
+
+void cleaner_wake(struct cleaner *c)
+{
+    lock_take(&c->lock);
+    c->looks++;
+    cond_broadcast(&c->wake);
+    lock_drop(&c->lock);
+}
+
+void cleaner_stats(struct cleaner *c, struct cleaner_stats *out)
+{
+    lock_take(&c->lock);
+    *out = c->stats;
+    lock_drop(&c->lock);
+}
+
+void cleaner_stop(struct cleaner *c)
+{
+    if (c == NULL)
+        return;
+    lock_take(&c->lock);
+    c->stop = true;
+    cond_broadcast(&c->wake);
+    lock_drop(&c->lock);
+    while (c->threads_n > 0)
+        pthread_join(c->threads[--c->threads_n], NULL);
+}
+
+void cleaner_free(struct cleaner **cp)
+{
+    struct cleaner *c = *cp;
+
+    if (c == NULL)
+        return;
+    cleaner_stop(c);
+    free(c->threads);
+    cond_fini(&c->wake);
+    lock_fini(&c->lock);
+    free(c);
+    *cp = NULL;
+}

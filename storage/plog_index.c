@@ -168,13 +168,19 @@ static int trusted_offsets(struct segment *s, int64_t file_size, int64_t below, 
 static int trusted_entries(struct segment *s, int64_t file_size, int64_t below, uint32_t *offsets, uint32_t *times,
                            uint32_t *pos)
 {
+    uint32_t offsets_n = s->offsets.on_file, times_n = s->times.on_file;
     bool junk, right = true;
     int rc = OK;
 
     TRY(trusted_times(s, below, times, &junk));
     TRY(trusted_offsets(s, file_size, below, offsets, pos));
+    /* Not to be looked up: the zeros behind. */
+    s->offsets.on_file = *offsets;
+    s->times.on_file = *times;
     if (!junk && *pos > 0)
         rc = segment_check_last_time(s, s->last_time, (uint32_t)file_size, *pos, &right);
+    s->offsets.on_file = offsets_n;
+    s->times.on_file = times_n;
     if (load_is_damage(rc))
         right = false;                  /* of the .log: the walk will come by it */
     else
@@ -241,7 +247,7 @@ static int walk_trusted(struct load *ld, struct segment *s, int fd, int64_t file
     ld->last = (struct batch_head){ 0 };
     log_scan_init(&sc, fd, pos, file_size, ld->buf, SCAN_BUFFER);
     while (rc == OK && (rc = load_goes_on(ld)) == OK && log_scan_next(&sc) && sc.head.last_offset < below) {
-        met |= sc.head.last_offset == entry;
+        met |= segment_entry_meets(&sc.head, entry);
         rc = met || sc.head.last_offset <= entry ? check_trusted(ld, s, &sc) : ERR_CORRUPT;
         if (rc == OK)
             rc = load_take_batch(ld, s, &sc);

@@ -138,6 +138,8 @@ int segment_check_last_time(struct segment *s, struct time_index_entry last, uin
 int segment_max(struct segment *s, struct time_index_entry *out) must_use;                              /* [any] */
 int segment_first_timestamp(struct segment *s, int64_t *out) must_use;  /* [log] max timestamp of the first batch; -1 */
 
+/* Whether an index entry of this offset can stand for the batch. */
+bool segment_entry_meets(const struct batch_head *h, int64_t offset);
 bool segment_wants_rebuild(struct segment *s);                          /* [any] an index of it is suspect */
 
 /* segment_rebuild.c. [log] Both indexes anew from all of .log, with the last time entry if final. *damage: the position

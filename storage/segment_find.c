@@ -4,7 +4,8 @@
  * they lead to bear them out; then no answer differs from one found by reading the whole .log:
  *
  *   .index      (o, p): a chunk that ends with offset o begins at position p. The walk from p must come by a batch
- *               that ends with o. Offsets rise, so nothing at or above o lies before p.
+ *               that has o among its offsets (Apache Kafka's cleaner enters the last record that it kept of a batch).
+ *               Offsets rise, so nothing at or above o lies before p.
  *   .timeindex  (t, o): t is the largest timestamp up to the batch that holds o. The walk begins one entry before the
  *               one that is found, so that one wrong entry leads nobody past a batch, and that one's batch must
  *               have t for its largest timestamp.
@@ -162,6 +163,11 @@ static int offset_floor(struct segment *s, int64_t offset, uint32_t end, struct 
     return OK;
 }
 
+bool segment_entry_meets(const struct batch_head *h, int64_t offset)
+{
+    return h->last_offset == offset || (h->base_offset >= 0 && h->base_offset <= offset && offset < h->last_offset);
+}
+
 #define LONG_BYTES   ((int64_t)16 << 20)
 #define LONG_BATCHES 256
 
@@ -178,7 +184,7 @@ static int scan_for(int fd, int64_t offset, const struct offset_index_entry *e, 
     log_scan_init(&sc, fd, e->pos, end, buf, sizeof buf);
     while (log_scan_next(&sc)) {
         n++;
-        met |= sc.head.last_offset == e->offset;
+        met |= segment_entry_meets(&sc.head, e->offset);
         if (!met && sc.head.last_offset > e->offset) {
             sc.rc = ERR_CORRUPT;
             break;

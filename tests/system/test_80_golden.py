@@ -63,6 +63,8 @@ def test_producers(opened):
 def test_files_after_a_clean_stop(opened):
     """Runs last. After a clean stop of Apache Kafka nothing is to be changed; what was damaged is mended as it mends it."""
     assert opened.broker.stop() == 0, opened.broker.log()[-4000:]
+    if opened.kind != "damaged":
+        assert "damaged" not in opened.broker.log()
     if opened.kind == "clean":
         none(golden.compare_files(opened.broker.data, opened.expected("files")), opened)
     elif opened.kind == "damaged":

@@ -360,11 +360,14 @@ static int what_was_read(struct plog *l, const struct plog_read *r, int64_t *upp
 static int find_aborted(struct plog *l, int64_t offset, const struct plog_read *r, struct txn_found *found)
 {
     int64_t upper, base = r->segment_base;
-    bool complete = false;
+    bool complete = false, none;
     struct segment *s;
 
-    if (base > l->last_aborts)
-        return OK;
+    lock_take(&l->view);
+    none = base > l->last_aborts;
+    lock_drop(&l->view);
+    if (none)
+        return OK;                      /* as in nearly all logs: no file is looked at */
     TRY(what_was_read(l, r, &upper));
     while (!complete && (s = next_with_aborts(l, base)) != NULL) {
         int rc = segment_txn_find(s, offset, upper, found, &complete);

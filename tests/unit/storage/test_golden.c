@@ -248,12 +248,46 @@ START_TEST(indexes_made_anew_are_those_that_kafka_wrote)
 }
 END_TEST
 
+START_TEST(aborted_transactions_found_anew_are_those_that_kafka_wrote)
+{
+    static const char *const dirs[] = { "__consumer_offsets-1", "__consumer_offsets-4", "txn-0", "txn-1", "txn-multi-0",
+                                        "txn-multi-1", "txn-multi-2", "txn-fenced-0", "txn-open-0", "load-txn-0" };
+    static struct kept v[200];
+    size_t n = 0, same = 0;
+
+    if (unpack_state("clean")) {
+        for (size_t i = 0; i < sizeof dirs / sizeof dirs[0]; i++) {
+            char folder[300];
+            snprintf(folder, sizeof folder, "data/%s", dirs[i]);
+            if (kit_exists(box_path(&b, folder)))
+                n += keep_indexes(dirs[i], v + n, 200 - n);
+        }
+        open_data();
+        box_stop(&b);
+        for (size_t i = 0; i < n; i++) {
+            size_t m = 0;
+            if (strstr(v[i].path, ".txnindex") != NULL) {
+                uint8_t *p = kit_slurp(box_path(&b, v[i].path), &m);
+                ck_assert_msg(m == v[i].n && memcmp(p, v[i].p, m) == 0, "%s differs", v[i].path);
+                free(p);
+                same++;
+            }
+            free(v[i].p);
+        }
+        printf("%zu indexes of aborted transactions equal Kafka's\n", same);
+        ck_assert_uint_gt(same, 5);
+    }
+    clean_up();
+}
+END_TEST
+
 int main(void)
 {
     const struct kit_test tests[] = {
         { every_batch_of_a_directory_closed_cleanly_is_found, 60 },
         { every_batch_of_a_directory_after_kill_9_is_found, 60 },
         { indexes_made_anew_are_those_that_kafka_wrote, 60 },
+        { aborted_transactions_found_anew_are_those_that_kafka_wrote, 60 },
     };
 
     return kit_main("storage/golden", tests, sizeof tests / sizeof tests[0]);

@@ -4,6 +4,8 @@
 #include "storage/segment_txn.h"
 #include "tests/unit/storage/kit.h"
 
+#include <pthread.h>
+
 static struct box b;
 
 static struct plog *fresh(void)
@@ -503,6 +505,72 @@ START_TEST(any_history_is_told_as_it_was)
 }
 END_TEST
 
+/* ---- beside each other ----------------------------------------------------------------------------------------- */
+
+static struct {
+    struct plog *log;
+    atomic_bool  over;
+} beside;
+
+/* Reads as read_committed consumers do while the log grows and is cut. */
+static void *reader(void *arg)
+{
+    unsigned seed = (unsigned)(uintptr_t)arg;
+    struct plog *l = beside.log;
+
+    while (!atomic_load(&beside.over)) {
+        struct plog_offsets o = plog_offsets(l);
+        struct plog_aborted *v;
+        struct plog_read r;
+        struct arena a;
+        size_t n;
+        int rc;
+
+        ck_assert(o.start <= o.lso && o.lso <= o.hw && o.hw <= o.leo);
+        arena_init(&a, (size_t)1 << 24);
+        rc = plog_read(l, (int64_t)rand_r(&seed) % (o.lso + 1), o.lso, 2000, true, &r);
+        if (rc == OK) {
+            rc = plog_aborted(l, r.segment_base, &r, &a, &v, &n);
+            ck_assert(rc == OK || rc == ERR_BUSY);
+            for (size_t i = 0; rc == OK && i < n; i++)
+                ck_assert(v[i].producer_id >= 1 && v[i].producer_id <= PRODUCERS && v[i].first_offset >= 0);
+            plog_read_done(&r);
+        } else {
+            ck_assert_int_eq(rc, ERR_RANGE);
+        }
+        arena_fini(&a);
+    }
+    return NULL;
+}
+
+START_TEST(readers_see_a_log_that_grows_and_is_cut)
+{
+    pthread_t t[3];
+
+    beside.log = fresh();
+    srandom(3);
+    model_init();
+    atomic_store(&beside.over, false);
+    for (size_t i = 0; i < 3; i++)
+        ck_assert_int_eq(pthread_create(&t[i], NULL, reader, (void *)(uintptr_t)(i + 1)), 0);
+    for (int step = 0; step < 1500; step++) {
+        random_step(beside.log);
+        if (random() % 200 == 0) {
+            int64_t to = leo(beside.log) - random() % 60;
+            ok(plog_truncate(beside.log, to > 0 ? to : 0));
+            model_cut(leo(beside.log));
+            model_sequences(beside.log);
+            check_lso(beside.log);
+        }
+    }
+    atomic_store(&beside.over, true);
+    for (int i = 0; i < 3; i++)
+        ck_assert_int_eq(pthread_join(t[i], NULL), 0);
+    check_all(beside.log);
+    done(beside.log);
+}
+END_TEST
+
 /* ---- the files ----------------------------------------------------------------------------------------------- */
 
 static size_t count_files(const char *suffix)
@@ -716,6 +784,7 @@ int main(void)
         { an_open_transaction_is_never_forgotten, 0 },
         { the_queue_of_completed_ones_keeps_the_least_offset_in_front, 0 },
         { any_history_is_told_as_it_was, 120 },
+        { readers_see_a_log_that_grows_and_is_cut, 60 },
         { segments_without_aborts_have_no_file, 0 },
         { entries_are_read_as_written_and_disorder_is_seen, 0 },
         { a_damaged_index_is_made_anew, 120 },

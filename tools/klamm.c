@@ -11,6 +11,7 @@
 
 static const struct command *const commands[] = {
     &command_topics,
+    &command_configs,
     &command_console_producer,
     &command_console_consumer,
     &command_get_offsets,

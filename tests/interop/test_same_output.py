@@ -77,6 +77,38 @@ def test_command_lines(peer):
     same(peer, "kafka-dump-log", ["--deep-iteration"], errors=True)
 
 
+def test_configs(filled, peer):
+    """Each change is made twice: by theirs, then by ours."""
+    at = ["--bootstrap-server", filled.address]
+    for args in (["--describe", "--topic", "b_c.d"], ["--describe", "--all", "--topic", "b_c.d"],
+                 ["--describe", "--topic", "none"], ["--describe", "--entity-type", "brokers"],
+                 ["--describe", "--entity-type", "brokers", "--entity-default"],
+                 ["--alter", "--topic", "a", "--add-config", "cleanup.policy=[compact,delete], segment.ms = 9,"],
+                 ["--describe", "--topic", "a"], ["--alter", "--topic", "a", "--add-config", "message.format.version=2.7"],
+                 ["--alter", "--topic", "a", "--add-config", "no.such=1"],
+                 ["--alter", "--topic", "a", "--add-config", "segment.ms=x"],
+                 ["--alter", "--topic", "none", "--add-config", "segment.ms=1"],
+                 ["--alter", "--topic", "a", "--delete-config", "flush.ms,no.such"],
+                 ["--alter", "--topic", "a", "--add-config", "a=b=c"], ["--alter", "--topic", "a", "--add-config", "a b=c"],
+                 ["--alter", "--broker", "0", "--add-config", "broker.id=7"]):
+        same(peer, "kafka-configs", at + args, errors=True)
+
+
+def test_configs_command_lines(peer):
+    at = ["--bootstrap-server", "h:1"]
+    for args in (["--alter"], ["--describe"], at + ["--describe"], at + ["--alter", "--describe", "--topic", "t"],
+                 ["--describe", "--topic", "t"], ["--describe", "--entity-type", "users"],
+                 at + ["--describe", "--entity-type", "things"], at + ["--describe", "--topic", "t", "--broker", "0"],
+                 at + ["--describe", "--entity-type", "topics", "--topic", "t"],
+                 at + ["--describe", "--entity-type", "topics", "--entity-type", "topics"],
+                 at + ["--describe", "--topic", "t", "--delete-config", "a"], at + ["--alter", "--topic", "t"],
+                 at + ["--alter", "--entity-type", "topics", "--add-config", "a=b"],
+                 at + ["--alter", "--entity-type", "brokers", "--add-config", "a=b"],
+                 at + ["--alter", "--topic", "t", "--add-config", "a=b", "--add-config-file", "f"],
+                 at + ["--describe", "--broker", "x"], at + ["--describe", "--entity-type", "broker-loggers"]):
+        same(peer, "kafka-configs", args, errors=True)
+
+
 def test_offsets(filled, peer):
     at = ["--bootstrap-server", filled.address]
     for args in ([], ["--topic", "a"], ["--topic-partitions", "a:1-3,b_c.d"], ["--topic-partitions", ":-2"],

@@ -55,25 +55,6 @@ int load_epochs(struct load *ld)
 
 /* ---- do the batches say the same? ------------------------------------------------------------------------------ */
 
-/* The header of the first batch that ends at or above offset. Magic 0: there is none, or it cannot be read, which is
- * told when somebody wants it. */
-static int batch_at(const struct load *ld, int64_t offset, struct batch_head *h)
-{
-    const struct plog *l = ld->l;
-    size_t i = l->n;
-    uint32_t pos;
-    int rc;
-
-    *h = (struct batch_head){ 0 };
-    while (i > 1 && l->segs[i - 1]->base > offset)
-        i--;
-    rc = segment_locate(l->segs[i - 1], offset, l->segs[i - 1]->size, &pos, h);
-    if (rc == OK)
-        return OK;
-    *h = (struct batch_head){ 0 };
-    return rc == ERR_RANGE || load_is_damage(rc) ? OK : rc;
-}
-
 static bool has_epoch(const struct batch_head *h)
 {
     return h->magic >= BATCH_MAGIC_NOW && h->leader_epoch >= 0;
@@ -85,14 +66,14 @@ static int check_entry(const struct load *ld, size_t i, bool *right)
     const struct epoch_entry *e = &ld->l->epochs.v[i];
     struct batch_head at, before;
 
-    TRY(batch_at(ld, e->start, &at));
+    TRY(load_batch_at(ld, e->start, &at));
     if (has_epoch(&at))
         *right = at.base_offset > e->start ? at.leader_epoch >= e->epoch : at.leader_epoch == e->epoch;
     if (!*right || i == 0)
         return OK;
-    TRY(batch_at(ld, e->start - 1, &before));
+    TRY(load_batch_at(ld, e->start - 1, &before));
     if (has_epoch(&before) && before.base_offset < e->start)
-        *right = before.leader_epoch < e->epoch && before.last_offset < e->start;
+        *right = before.leader_epoch == e[-1].epoch && before.last_offset < e->start;
     return OK;
 }
 
@@ -105,7 +86,7 @@ static int check_epochs(const struct load *ld, int64_t start, int64_t leo, bool 
     if (leo <= start)
         return OK;
     if (last.size_bytes == 0)
-        TRY(batch_at(ld, leo - 1, &last));
+        TRY(load_batch_at(ld, leo - 1, &last));
     if (has_epoch(&last))
         *right = epochs_latest(e) == last.leader_epoch;
     for (size_t i = e->n > 1 ? 0 : e->n; i < e->n && *right; i++)

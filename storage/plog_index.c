@@ -35,6 +35,51 @@ int load_keep_entries(struct segment *s, uint32_t offsets, uint32_t times)
     return OK;
 }
 
+/* Apache Kafka makes the index files of an active segment longer than their content; after a crash they end with zeros.
+ * Binary search: what is before the first entry of zeros stays. */
+static int trim_zeros(struct segment *s, enum segment_file f, size_t entry, uint32_t *n)
+{
+    uint8_t e[TIME_INDEX_ENTRY], zeros[TIME_INDEX_ENTRY] = { 0 };
+    char path[SEGMENT_PATH_MAX];
+    uint32_t lo = 0, hi = *n;
+    int fd, rc = OK;
+
+    segment_path(s->place, s->base, f, "", path);
+    TRY(fio_open(s->place->dirfd, path, O_RDONLY, &fd));
+    if (hi > 0)
+        rc = fio_pread_all(fd, e, entry, (int64_t)(hi - 1) * (int64_t)entry);
+    if (hi > 0 && rc == OK && memcmp(e, zeros, entry) != 0)
+        lo = hi;
+    while (rc == OK && lo < hi) {
+        uint32_t mid = lo + (hi - lo) / 2;
+        rc = fio_pread_all(fd, e, entry, (int64_t)mid * (int64_t)entry);
+        if (rc == OK && memcmp(e, zeros, entry) == 0)
+            hi = mid;
+        else
+            lo = mid + 1;
+    }
+    fio_close(&fd);
+    TRY(rc);
+    if (lo == *n)
+        return OK;
+    *n = lo;
+    return segment_cut_index(s, f, (int64_t)lo * (int64_t)entry);
+}
+
+#define BATCH_LEAST 64                  /* bytes: if there were an entry for each, the files would not be longer */
+
+static int trim_indexes(struct load *ld, struct segment *s)
+{
+    bool last = s->base == ld->logs.v[ld->logs.n - 1] && !ld->l->dir->was_clean;
+    uint32_t most = s->size / BATCH_LEAST + 1;
+
+    if (last || s->offsets.on_file > most)
+        TRY(trim_zeros(s, SEGMENT_INDEX, OFFSET_INDEX_ENTRY, &s->offsets.on_file));
+    if (last || s->times.on_file > most)
+        TRY(trim_zeros(s, SEGMENT_TIMEINDEX, TIME_INDEX_ENTRY, &s->times.on_file));
+    return OK;
+}
+
 /* Its .log is walked once. Damage there is found again, and told, by who reads it. */
 static int rebuild(struct load *ld, struct segment *s)
 {
@@ -71,7 +116,7 @@ int load_open_segment(struct load *ld, int64_t base)
     TRY(index_entries(s, SEGMENT_INDEX, OFFSET_INDEX_ENTRY, &s->offsets.on_file, &no_offsets));
     TRY(index_entries(s, SEGMENT_TIMEINDEX, TIME_INDEX_ENTRY, &s->times.on_file, &no_times));
     s->aborts_lost = no_offsets;
-    return no_offsets || no_times ? rebuild(ld, s) : OK;
+    return no_offsets || no_times ? rebuild(ld, s) : trim_indexes(ld, s);
 }
 
 int load_take_batch(struct load *ld, struct segment *s, const struct log_scan *sc)
@@ -247,7 +292,7 @@ static int walk_trusted(struct load *ld, struct segment *s, int fd, int64_t file
     ld->last = (struct batch_head){ 0 };
     log_scan_init(&sc, fd, pos, file_size, ld->buf, SCAN_BUFFER);
     while (rc == OK && (rc = load_goes_on(ld)) == OK && log_scan_next(&sc) && sc.head.last_offset < below) {
-        met |= segment_entry_meets(&sc.head, entry);
+        met |= segment_holds(&sc.head, ld->last.size_bytes > 0 ? ld->last.last_offset : -1, entry);
         rc = met || sc.head.last_offset <= entry ? check_trusted(ld, s, &sc) : ERR_CORRUPT;
         if (rc == OK)
             rc = load_take_batch(ld, s, &sc);
@@ -288,6 +333,23 @@ int load_walk_from_index(struct load *ld, struct segment *s, int fd, int64_t fil
     if (rc == ERR_RANGE)
         ld->too_long = s->base;
     return rc;
+}
+
+int load_batch_at(const struct load *ld, int64_t offset, struct batch_head *h)
+{
+    const struct plog *l = ld->l;
+    size_t i = l->n;
+    uint32_t pos;
+    int rc;
+
+    *h = (struct batch_head){ 0 };
+    while (i > 1 && l->segs[i - 1]->base > offset)
+        i--;
+    rc = segment_locate(l->segs[i - 1], offset, l->segs[i - 1]->size, &pos, h);
+    if (rc == OK)
+        return OK;
+    *h = (struct batch_head){ 0 };
+    return rc == ERR_RANGE || load_is_damage(rc) ? OK : rc;
 }
 
 int plog_mend(struct plog *l)

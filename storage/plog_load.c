@@ -125,6 +125,7 @@ static int load_steps(struct load *ld)
     if (l->n > 0 && l->segs[0]->base > ld->start)
         ld->start = l->segs[0]->base;
     TRY(plog_txn_open(l, ld->start));
+    TRY(load_check_aborts(ld));
     TRY(load_epochs(ld));
     if (l->n > 0 && l->dir->was_clean)
         TRY(load_open_end(ld, plog_active(l)));
@@ -139,25 +140,67 @@ static int load_steps(struct load *ld)
     return rc == OK || rc == ERR_NOSPACE ? settle(ld) : rc;     /* a full disk can still be read from */
 }
 
+/* As if nothing had been read yet. */
+static void begin(struct load *ld)
+{
+    struct plog *l = ld->l;
+    struct logdir *d = l->dir;
+
+    while (l->n > 0)
+        segment_unref(&l->segs[--l->n]);
+    l->epochs.n = 0;
+    l->last_aborts = -1;
+    producers_fini(&l->producers);
+    plog_txn_forget(l, offset_checkpoint_find(&d->high_watermarks, plog_topic(l), l->partition));
+    ld->checkpoint = ld->recovery_point = offset_checkpoint_find(&d->recovery_points, plog_topic(l), l->partition);
+    ld->start = offset_checkpoint_find(&d->starts, plog_topic(l), l->partition);
+    if (d->was_clean)
+        ld->recovery_point = INT64_MAX;
+    if (ld->recovery_point < 0)
+        ld->recovery_point = 0;
+    if (ld->start < 0)
+        ld->start = 0;
+    ld->expect = ld->snapshot = 0;
+    ld->epochs_lost = false;
+    ld->last = (struct batch_head){ 0 };
+    ld->too_long = -1;
+}
+
+static struct segment *segment_of(const struct plog *l, int64_t base)
+{
+    for (size_t i = 0; i < l->n; i++)
+        if (l->segs[i]->base == base)
+            return l->segs[i];
+    return NULL;
+}
+
+/* Once more for each segment that had to be split. */
+static int load_all(struct load *ld)
+{
+    struct segment *s;
+    int rc;
+
+    for (;;) {
+        begin(ld);
+        rc = load_steps(ld);
+        s = rc == ERR_RANGE ? segment_of(ld->l, ld->too_long) : NULL;
+        if (s == NULL)
+            return rc;
+        s = segment_ref(s);
+        rc = load_split(ld, s);
+        segment_unref(&s);
+        TRY(rc);
+    }
+}
+
 int plog_load(struct plog *l, struct load_result *out)
 {
-    struct logdir *d = l->dir;
-    struct load ld = { .l = l, .out = out };
+    struct load ld = { .l = l, .out = out, .buf = malloc(SCAN_BUFFER) };
     int rc;
 
     *out = (struct load_result){ 0 };
-    ld.checkpoint = ld.recovery_point = offset_checkpoint_find(&d->recovery_points, plog_topic(l), l->partition);
-    ld.start = offset_checkpoint_find(&d->starts, plog_topic(l), l->partition);
-    if (d->was_clean)
-        ld.recovery_point = INT64_MAX;
-    if (ld.recovery_point < 0)
-        ld.recovery_point = 0;
-    if (ld.start < 0)
-        ld.start = 0;
-    ld.buf = malloc(SCAN_BUFFER);
     lock_take(&l->lock);
-    plog_txn_forget(l, offset_checkpoint_find(&d->high_watermarks, plog_topic(l), l->partition));
-    rc = ld.buf != NULL ? load_steps(&ld) : ERR_NOMEM;
+    rc = ld.buf != NULL ? load_all(&ld) : ERR_NOMEM;
     if (rc == OK)
         plog_flush_init(l);
     if (rc == OK && (l->recovery_point < l->off.leo || l->epochs_dirty || l->files_dirty))

@@ -1,5 +1,5 @@
 /* storage/plog_load_impl.h - what the steps of opening a log share; for plog_load.c, plog_list.c, plog_swap.c,
- * plog_index.c, plog_epochs.c, plog_state.c, plog_recover.c and plog_truncate.c only.
+ * plog_split.c, plog_index.c, plog_aborts.c, plog_epochs.c, plog_state.c, plog_recover.c and plog_truncate.c only.
  *
  * OWNER    struct load lives on the stack of plog_load(), which frees what it holds.
  * LOCKS    everything here is [load]: the log is not shared yet; its `lock` is held for the assertions' sake.
@@ -76,6 +76,13 @@ int  load_walk_from_index(struct load *ld, struct segment *s, int fd, int64_t fi
  * damaged. */
 bool load_offset_is_wrong(const struct load *ld, const struct log_scan *sc);
 
+/* The header of the first batch that ends at or above offset; size 0: there is none, or it cannot be read, which is
+ * told when somebody wants it. */
+int  load_batch_at(const struct load *ld, int64_t offset, struct batch_head *h) must_use;
+
+/* ---- plog_aborts.c ------------------------------------------------------------------------------------------- */
+int  load_check_aborts(struct load *ld) must_use;       /* .txnindex files that are not what the batches say: anew */
+
 /* ---- plog_epochs.c ------------------------------------------------------------------------------------------- */
 int  load_epochs(struct load *ld) must_use;
 int  load_take_epoch(struct load *ld, const struct batch_head *h) must_use;
@@ -87,6 +94,11 @@ int  load_producers(struct load *ld, int64_t to) must_use;
 int  load_replay(struct load *ld, int64_t to) must_use;         /* batches from that snapshot to `to` */
 /* s: its index of aborted transactions is made anew; NULL: it is right. */
 int  load_take_producer(struct load *ld, struct segment *s, const struct log_scan *sc) must_use;
+
+/* ---- plog_split.c -------------------------------------------------------------------------------------------- */
+/* s, whose offsets reach too far, becomes several segments: the log is to be opened anew. ERR_CORRUPT, and said: it
+ * cannot be split. */
+int  load_split(struct load *ld, struct segment *s) must_use;
 
 /* ---- plog_recover.c ------------------------------------------------------------------------------------------ */
 int  load_open_end(struct load *ld, struct segment *s) must_use;        /* after a clean stop: where does s end? */

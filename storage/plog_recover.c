@@ -122,6 +122,16 @@ static int recover_segment(struct load *ld, struct segment *s, bool *whole)
     return rc;
 }
 
+/* What plog_roll() would have done; a full disk keeps nobody from opening. */
+static int leave_segment(struct plog *l, struct segment *s, int64_t next_base)
+{
+    int rc = segment_flush_indexes(s, true);
+
+    if (rc == OK)
+        rc = plog_write_snapshot(l, next_base);
+    return rc == ERR_NOSPACE ? OK : rc;
+}
+
 /* The recovery point lies behind the log end, so it is not known what was durable: what was taken on trust is checked
  * after all. */
 static int check_sums(struct load *ld, struct segment *s)
@@ -176,7 +186,7 @@ int load_recover(struct load *ld)
             break;
         }
         if (i + 1 < l->n)
-            TRY(segment_flush_indexes(l->segs[i], true));
+            TRY(leave_segment(l, l->segs[i], l->segs[i + 1]->base));
     }
     ld->out->recovered = true;
     return whole ? check_sums(ld, plog_active(l)) : OK;

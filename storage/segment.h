@@ -135,11 +135,11 @@ int segment_locate_time(struct segment *s, int64_t ts, int64_t offset, uint32_t 
  * that timestamp, and none from there to `upto` has a larger one; { -1 }: none has any. */
 int segment_check_last_time(struct segment *s, struct time_index_entry last, uint32_t end, uint32_t upto,
                             bool *right) must_use;
+/* [any] Whether a chunk that holds e.offset begins at e.pos; if not, the index is suspect from now on. */
+int segment_check_entry(struct segment *s, struct offset_index_entry e, bool *right) must_use;
 int segment_max(struct segment *s, struct time_index_entry *out) must_use;                              /* [any] */
 int segment_first_timestamp(struct segment *s, int64_t *out) must_use;  /* [log] max timestamp of the first batch; -1 */
 
-/* Whether an index entry of this offset can stand for the batch. */
-bool segment_entry_meets(const struct batch_head *h, int64_t offset);
 bool segment_wants_rebuild(struct segment *s);                          /* [any] an index of it is suspect */
 
 /* segment_rebuild.c. [log] Both indexes anew from all of .log, with the last time entry if final. *damage: the position
@@ -147,6 +147,17 @@ bool segment_wants_rebuild(struct segment *s);                          /* [any]
  * its base for an index. */
 int segment_rebuild_indexes(struct segment *s, int32_t interval_bytes, bool final, int64_t *damage) must_use;
 int segment_cut_index(struct segment *s, enum segment_file f, int64_t bytes) must_use;  /* made if it is not there */
+
+/* Whether the offset of an index entry is one of this batch, which follows one that ends with `before` (-1: unknown).
+ * After compaction it may be less than the batch's last. */
+static inline bool segment_holds(const struct batch_head *h, int64_t before, int64_t offset)
+{
+    if (offset > h->last_offset)
+        return false;
+    if (h->base_offset >= 0)
+        return h->base_offset <= offset;
+    return before >= 0 ? before < offset : h->last_offset == offset;
+}
 
 static inline bool segment_fits(const struct segment *s, const struct batch_head *h)
 {

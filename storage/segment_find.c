@@ -163,19 +163,27 @@ static int offset_floor(struct segment *s, int64_t offset, uint32_t end, struct 
     return OK;
 }
 
-bool segment_entry_meets(const struct batch_head *h, int64_t offset)
-{
-    return h->last_offset == offset || (h->base_offset >= 0 && h->base_offset <= offset && offset < h->last_offset);
-}
-
 #define LONG_BYTES   ((int64_t)16 << 20)
 #define LONG_BATCHES 256
+
+/* Whether h can follow a batch with this header (size 0: none). What a recovery by Apache Kafka leaves, a batch that
+ * stands in the file twice, can. */
+static bool can_follow(const struct batch_head *before, const struct batch_head *h)
+{
+    int64_t first = h->base_offset >= 0 ? h->base_offset : h->last_offset;
+
+    if (h->last_offset < first || (h->magic >= BATCH_MAGIC_NOW && h->count - 1 > h->last_offset_delta))
+        return false;
+    return before->size_bytes == 0 || first > before->last_offset ||
+           (h->base_offset == before->base_offset && h->last_offset == before->last_offset && h->crc == before->crc);
+}
 
 /* From an entry, or (its pos 0) from the beginning. ERR_CORRUPT also if the entry is wrong. *far: the walk was so long
  * that the index must lack entries. */
 static int scan_for(int fd, int64_t offset, const struct offset_index_entry *e, uint32_t end, uint32_t *pos,
                     struct batch_head *h, bool *far)
 {
+    struct batch_head before = { 0 };
     bool met = e->pos == 0;
     uint8_t buf[4096];
     struct log_scan sc;
@@ -184,11 +192,12 @@ static int scan_for(int fd, int64_t offset, const struct offset_index_entry *e, 
     log_scan_init(&sc, fd, e->pos, end, buf, sizeof buf);
     while (log_scan_next(&sc)) {
         n++;
-        met |= segment_entry_meets(&sc.head, e->offset);
-        if (!met && sc.head.last_offset > e->offset) {
+        met |= segment_holds(&sc.head, before.size_bytes > 0 ? before.last_offset : -1, e->offset);
+        if ((!met && sc.head.last_offset > e->offset) || !can_follow(&before, &sc.head)) {
             sc.rc = ERR_CORRUPT;
             break;
         }
+        before = sc.head;
         if (sc.head.last_offset < offset)
             continue;
         *pos = (uint32_t)sc.pos;
@@ -247,6 +256,31 @@ int segment_locate(struct segment *s, int64_t offset, uint32_t end, uint32_t *po
     return rc;
 }
 
+int segment_check_entry(struct segment *s, struct offset_index_entry e, bool *right)
+{
+    struct batch_head h;
+    struct file_ref *f;
+    uint32_t size, pos;
+    bool far;
+    int rc;
+
+    lock_take(s->view);
+    size = s->size;
+    lock_drop(s->view);
+    *right = !is_suspect(s, &offset_kind) && e.pos > 0 && e.pos < size && e.offset >= s->base;
+    if (!*right)
+        return OK;
+    TRY(segment_file(s, &f));
+    rc = scan_for(f->fd, e.offset, &e, size, &pos, &h, &far);
+    file_unref(&f);
+    if (rc != OK && rc != ERR_RANGE && !is_damage(rc))
+        return rc;
+    *right = rc == OK;
+    if (!*right)
+        suspect(s, &offset_kind, "an entry does not lead to its batch");
+    return OK;
+}
+
 /* ---- by time ------------------------------------------------------------------------------------------------- */
 
 /* Whether the batch that holds the entry's offset has its timestamp; *pos is where it begins. */
@@ -269,6 +303,7 @@ static int time_entry_leads(struct segment *s, struct time_index_entry e, uint32
 /* Where the walk for ts begins: nothing before has a timestamp of at least ts. */
 static int time_floor(struct segment *s, int64_t ts, uint32_t end, uint32_t *pos)
 {
+    struct time_index_entry at, before;
     struct hits hits;
     bool right;
 
@@ -276,7 +311,11 @@ static int time_floor(struct segment *s, int64_t ts, uint32_t end, uint32_t *pos
     TRY(search(s, &s->times, &time_kind, ts, &hits));
     if (hits.n < 2)
         return OK;
-    TRY(time_entry_leads(s, time_index_get(hits.e[1], s->base), end, pos, &right));
+    at = time_index_get(hits.e[0], s->base);
+    before = time_index_get(hits.e[1], s->base);
+    right = at.timestamp <= ts && before.timestamp < at.timestamp && before.offset <= at.offset;
+    if (right)
+        TRY(time_entry_leads(s, before, end, pos, &right));
     if (right)
         return OK;
     suspect(s, &time_kind, "an entry does not lead to a batch of its timestamp");

@@ -83,7 +83,7 @@ int segment_txn_open(struct segment *s, struct txn_sum *sum)
         return ERR_CORRUPT;
     TRY(rc);
     n = txn_index_valid(p, len, s->base);
-    if (n * TXN_INDEX_ENTRY == len) {
+    if (len > 0 && n * TXN_INDEX_ENTRY == len) { /* one without entries is not made: it lost them */
         s->aborts.on_file = (uint32_t)n;
         s->span = span_of(p, n);
         sum_add(sum, s->base, p, n);
@@ -345,7 +345,7 @@ int segment_upper_bound(struct segment *s, uint32_t end, int64_t *upper)
 {
     uint8_t e[OFFSET_INDEX_ENTRY];
     size_t on_file, lo = 0, hi;
-    bool found;
+    bool found, right = true;
     int rc = OK;
 
     lock_take(s->view);
@@ -366,7 +366,9 @@ int segment_upper_bound(struct segment *s, uint32_t end, int64_t *upper)
         rc = bound_in_file(s, on_file, end, e, &found);
     if (rc == ERR_SHORT)
         return OK;                      /* a damaged index: the answer is wider then */
-    if (rc == OK && found)
+    if (rc == OK && found && lo == 0)
+        rc = segment_check_entry(s, offset_index_get(e, s->base), &right);
+    if (rc == OK && found && right)
         *upper = offset_index_get(e, s->base).offset;
     return rc;
 }

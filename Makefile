@@ -39,7 +39,8 @@ MAY.storage  := base storage proto/records proto/compress
 MAY.broker   := base proto gen config metadata storage broker
 MAY.tools    := base proto gen config metadata tools
 MAY.tools/dump_log := $(MAY.tools) storage
-LAYER_EXTRAS := tools/dump_log
+MAY.tools/retention := $(MAY.tools) storage
+LAYER_EXTRAS := tools/dump_log tools/retention
 
 src       = $(sort $(shell find $(1) -name '*.c' 2>/dev/null))
 objs      = $(patsubst %.c,$(B)/obj/%.o,$(1))

@@ -18,6 +18,7 @@ static const struct command *const commands[] = {
     &command_delete_records,
     &command_broker_api_versions,
     &command_dump_log,
+    &command_retention,
     &command_server_start,
     &command_server_stop,
 };

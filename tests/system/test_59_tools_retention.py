@@ -34,7 +34,7 @@ def now_ms():
 
 def test_by_time(broker):
     now = now_ms()
-    broker.create_topic("t", segment_bytes="1200", retention_ms=str(10 * DAY_MS))
+    broker.create_topic("t", segment_bytes="1500", retention_ms=str(10 * DAY_MS))
     fill(broker, "t", [now - 20 * DAY_MS, now - 4 * DAY_MS, now - 30 * DAY_MS, now + 50 * DAY_MS, now])
     got = segments(explain(broker, "t-0").stdout)
     assert [base for base, _, _ in got] == [0, 5, 10, 15, 20] and [active for _, active, _ in got] == [False] * 4 + [True]
@@ -47,9 +47,9 @@ def test_by_time(broker):
 
 def test_by_size_and_never(broker):
     now = now_ms()
-    broker.create_topic("s", segment_bytes="1200", retention_ms="-1", retention_bytes="3000")
-    broker.create_topic("n", segment_bytes="1200", retention_ms="-1")
-    broker.create_topic("c", segment_bytes="1200", cleanup_policy="compact")
+    broker.create_topic("s", segment_bytes="1500", retention_ms="-1", retention_bytes="3000")
+    broker.create_topic("n", segment_bytes="1500", retention_ms="-1")
+    broker.create_topic("c", segment_bytes="1500", cleanup_policy="compact")
     fill(broker, "s", [now] * 4)
     fill(broker, "n", [now] * 2)
     verdicts = [v for _, _, v in segments(explain(broker, "s-0").stdout)]
@@ -63,7 +63,7 @@ def test_by_size_and_never(broker):
 def test_it_is_what_happens(brokers):
     broker = brokers({"log.retention.check.interval.ms": "500", "log.initial.task.delay.ms": "2000"}).start()
     now = now_ms()
-    broker.create_topic("t", segment_bytes="1200", retention_ms=str(DAY_MS))
+    broker.create_topic("t", segment_bytes="1500", retention_ms=str(DAY_MS))
     fill(broker, "t", [now - 3 * DAY_MS, now - 2 * DAY_MS, now])
 
     def first():

@@ -1,11 +1,11 @@
-/* tests/unit/storage/test_kill.c - a child loads two logs and dies at one named point after the other;
+/* tests/unit/storage/test_kill.c - a child loads three logs and dies at one named point after the other;
  * what it was told is in them must be there, once and at its offset, and opening twice must give the same bytes.
  *
  * Only sanitizer builds have the points; elsewhere the test has nothing to do and says so.
  */
 #include "storage/logmgr_impl.h"
 #include "storage/syncer.h"
-#include "tests/unit/storage/kit.h"
+#include "tests/unit/storage/kit_txn.h"
 
 #include <signal.h>
 #include <sys/mman.h>
@@ -72,19 +72,34 @@ static void put_and_cut(struct plog *l)
         _exit(10);
 }
 
+/* Transactions of three producers, some aborted. */
+static void txn_step(struct plog *l, int i, int32_t seq[4])
+{
+    int64_t pid = 1 + i % 3;
+
+    (void)data(l, (struct txn){ .pid = pid, .seq = seq[pid], .n = 1 + i % 2 });
+    seq[pid] += 1 + i % 2;
+    if (i % 4 == 3)
+        (void)end_txn(l, 1 + i / 4 % 3, i % 8 == 3 ? CONTROL_ABORT : CONTROL_COMMIT);
+    if (i % 20 == 19)
+        commit(l);
+}
+
 /* All that storage does, on one thread, so that the n-th pass of a point is always the same one. */
 static void load(void)
 {
     struct logmgr_create c = { .topic = STR_LIT("t"), .opts = &b.log, .topic_id = uuid_random() };
-    struct plog *l, *other;
-    int32_t seq = 0;
+    struct plog *l, *other, *txns;
+    int32_t seq = 0, txn_seq[4] = { 0 };
     size_t gone;
 
     if (box_try_open(&b) != OK || logmgr_create(b.m, &c, 1) != OK)
         _exit(5);
     l = c.log;
+    txns = box_log(&b, "txns");
     for (int i = 0; i < 90; i++) {
         put_acked(l, i, &seq);
+        txn_step(txns, i, txn_seq);
         if (i % 30 == 10)
             sync_all();
         if (i == 45) {
@@ -104,6 +119,9 @@ static void load(void)
             (void)logdir_empty_trash(box_dir(&b), true);
         }
     }
+    if (plog_truncate(txns, leo(txns) - 20) != OK)
+        _exit(11);
+    plog_unref(&txns);
     plog_unref(&l);
     if (logmgr_stop(b.m) != OK)
         _exit(8);
@@ -139,7 +157,8 @@ static void check_acked(struct plog *l)
 static void check_after_death(bool reboot)
 {
     struct plog *l;
-    uint32_t sum = 0;
+    static const char *const names[] = { "t-0", "txns-0" };
+    uint32_t sum[2] = { 0 };
 
     for (int i = 0; i < 2; i++) {
         if (reboot)
@@ -151,11 +170,17 @@ static void check_after_death(bool reboot)
         else
             check_acked(l);
         plog_unref(&l);
+        l = logmgr_get(b.m, STR_LIT("txns"), 0);
+        if (l != NULL)
+            kit_check_txns(l);
+        plog_unref(&l);
         box_crash(&b);
-        if (kit_exists(box_path(&b, "t-0"))) {
+        for (size_t k = 0; k < 2; k++) {
+            if (!kit_exists(box_path(&b, names[k])))
+                continue;
             if (i > 0)
-                ck_assert_uint_eq(kit_sum(box_path(&b, "t-0")), sum);
-            sum = kit_sum(box_path(&b, "t-0"));
+                ck_assert_uint_eq(kit_sum(box_path(&b, names[k])), sum[k]);
+            sum[k] = kit_sum(box_path(&b, names[k]));
         }
     }
     /* It goes on. */

@@ -1,8 +1,7 @@
 /* tests/unit/storage/test_txn.c - transactions in a log: who may write what, how far records are stable, which were
  * aborted, and what becomes of it all when a broker stops, dies, or finds its files damaged.
  */
-#include "storage/segment_txn.h"
-#include "tests/unit/storage/kit.h"
+#include "tests/unit/storage/kit_txn.h"
 
 #include <pthread.h>
 
@@ -23,116 +22,22 @@ static void done(struct plog *l)
     box_fini(&b);
 }
 
-/* ---- what is appended ---------------------------------------------------------------------------------------- */
-
-struct txn {
-    int64_t pid;
-    int16_t epoch;
-    int32_t seq;                        /* -1: none, as a coordinator's data has it */
-    int     n;                          /* records; 0: 1 */
-    bool    plain;                      /* not transactional */
-};
-
-/* malloc'ed */
-static uint8_t *data_batch(struct txn w, size_t *len)
-{
-    struct builder_opts o;
-    struct batch_head h;
-    struct builder bd;
-    struct arena a;
-    struct bytes out;
-    uint8_t *p;
-
-    builder_opts_init(&o);
-    o.txn = !w.plain;
-    o.producer_id = w.pid;
-    o.producer_epoch = w.epoch;
-    o.base_sequence = w.seq < 0 ? 0 : w.seq;
-    arena_init(&a, (size_t)1 << 20);
-    builder_init(&bd, &o, &a);
-    for (int i = 0; i < (w.n > 0 ? w.n : 1); i++) {
-        struct record r = { .offset = i, .timestamp = kit_clock_ms, .value = { (const uint8_t *)"value", 5 } };
-        builder_add(&bd, &r);
-    }
-    ok(builder_finish(&bd, &out));
-    p = malloc(out.len);
-    memcpy(p, out.p, out.len);
-    *len = out.len;
-    ok(batch_head_read(&h, p, out.len));
-    h.base_sequence = w.seq;
-    batch_head_write(&h, p);
-    builder_fini(&bd);
-    arena_fini(&a);
-    return p;
-}
-
-static uint8_t *marker_batch(int64_t pid, int16_t epoch, enum control_type type, int32_t coordinator_epoch, size_t *len)
-{
-    struct builder_opts o;
-    struct arena a;
-    struct bytes out;
-    uint8_t *p;
-
-    builder_opts_init(&o);
-    o.producer_id = pid;
-    o.producer_epoch = epoch;
-    o.txn = o.control = true;
-    arena_init(&a, (size_t)1 << 20);
-    ok(control_batch_build(&o, type, coordinator_epoch, kit_clock_ms, &a, &out));
-    p = malloc(out.len);
-    memcpy(p, out.p, out.len);
-    *len = out.len;
-    arena_fini(&a);
-    return p;
-}
-
-static int try_append(struct plog *l, uint8_t *p, size_t n, enum append_origin origin, int64_t *offset)
-{
-    struct plog_append in = { .p = p, .len = n, .origin = origin };
-    struct plog_appended out;
-    int rc = plog_append(l, &in, &out);
-
-    *offset = out.base_offset;
-    free(p);
-    return rc;
-}
-
 static int try_data(struct plog *l, struct txn w, enum append_origin origin)
 {
     int64_t offset;
     size_t n;
-    uint8_t *p = data_batch(w, &n);
+    uint8_t *p = kit_txn_data(w, &n);
 
-    return try_append(l, p, n, origin, &offset);
+    return kit_try_append(l, p, n, origin, &offset);
 }
 
 static int try_marker(struct plog *l, int64_t pid, int16_t epoch, enum control_type type, int32_t coordinator_epoch)
 {
     int64_t offset;
     size_t n;
-    uint8_t *p = marker_batch(pid, epoch, type, coordinator_epoch, &n);
+    uint8_t *p = kit_marker(pid, epoch, type, coordinator_epoch, &n);
 
-    return try_append(l, p, n, APPEND_COORDINATOR, &offset);
-}
-
-static int64_t data(struct plog *l, struct txn w)
-{
-    int64_t offset;
-    size_t n;
-    uint8_t *p = data_batch(w, &n);
-
-    ok(try_append(l, p, n, APPEND_CLIENT, &offset));
-    return offset;
-}
-
-static int64_t end_txn(struct plog *l, int64_t pid, enum control_type type)
-{
-    int64_t offset;
-    size_t n;
-    uint8_t *p = marker_batch(pid, 0, type, 0, &n);
-
-    ok(try_append(l, p, n, APPEND_COORDINATOR, &offset));
-    return offset;
+    return kit_try_append(l, p, n, APPEND_COORDINATOR, &offset);
 }
 
 static int64_t lso(const struct plog *l)
@@ -188,22 +93,22 @@ START_TEST(only_coordinators_write_markers_and_need_no_sequence)
     struct plog *l = fresh();
     int64_t offset;
     size_t n, m;
-    uint8_t *p = marker_batch(1, 0, CONTROL_ABORT, 0, &n), *q, *both;
+    uint8_t *p = kit_marker(1, 0, CONTROL_ABORT, 0, &n), *q, *both;
 
-    fails(try_append(l, p, n, APPEND_CLIENT, &offset), ERR_INVALID);
-    p = marker_batch(1, 0, CONTROL_ABORT, 0, &n);
-    q = data_batch((struct txn){ .pid = 1 }, &m);
+    fails(kit_try_append(l, p, n, APPEND_CLIENT, &offset), ERR_INVALID);
+    p = kit_marker(1, 0, CONTROL_ABORT, 0, &n);
+    q = kit_txn_data((struct txn){ .pid = 1 }, &m);
     both = malloc(n + m);
     memcpy(both, p, n);
     memcpy(both + n, q, m);
-    fails(try_append(l, both, n + m, APPEND_COORDINATOR, &offset), ERR_INVALID);
+    fails(kit_try_append(l, both, n + m, APPEND_COORDINATOR, &offset), ERR_INVALID);
     for (size_t cut = 1; cut < n; cut++) {
         both = malloc(n);
         memcpy(both, p, n);
-        fails(try_append(l, both, n - cut, APPEND_COORDINATOR, &offset), ERR_INVALID);
+        fails(kit_try_append(l, both, n - cut, APPEND_COORDINATOR, &offset), ERR_INVALID);
     }
     p[69] ^= 7;                         /* a KRaft type */
-    fails(try_append(l, p, n, APPEND_COORDINATOR, &offset), ERR_INVALID);
+    fails(kit_try_append(l, p, n, APPEND_COORDINATOR, &offset), ERR_INVALID);
     free(q);
     for (int i = 0; i < 3; i++)
         ok(try_data(l, (struct txn){ .pid = 5, .epoch = 1, .seq = -1 }, APPEND_COORDINATOR));
@@ -430,6 +335,7 @@ static void check_fetch(struct plog *l, int64_t offset, size_t max)
 static void check_all(struct plog *l)
 {
     check_lso(l);
+    kit_check_txns(l);
     for (int i = 0; i < 40; i++)
         check_fetch(l, random() % (leo(l) + 1), (size_t)(random() % 3000));
 }

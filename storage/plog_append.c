@@ -174,8 +174,8 @@ static int settle_producers(struct plog *l, struct segment *s, const struct chun
     while (batch_iter_next(&it)) {
         if (it.head.producer_id >= 0 && rc == OK)
             rc = plog_txn_take(l, s, &it.head, it.p);   /* room is there, and markers were read */
-        else if (it.head.producer_id >= 0)
-            producers_unreserve(&l->producers, it.head.producer_id);
+        if (it.head.producer_id >= 0 && (rc != OK || batch_is_control(&it.head)))
+            producers_unreserve(&l->producers, it.head.producer_id);    /* an emptied control batch tells nothing */
     }
     return rc;
 }

@@ -231,24 +231,11 @@ static bool ends_txn(const struct control_record *c)
     return c->type == CONTROL_ABORT || c->type == CONTROL_COMMIT;
 }
 
-void producers_apply(struct producers *ps, const struct batch_head *h, const struct control_record *marker,
-                     struct txn_done *done)
-{
-    struct producer *p = find(ps, h->producer_id);
-
-    done->producer_id = -1;
-    if (p == NULL)
-        return;
-    if (marker == NULL)
-        data_batch(ps, p, h);
-    else if (ends_txn(marker))
-        marker_batch(ps, p, h, marker, done);
-}
-
 int producers_replay(struct producers *ps, const struct batch_head *h, const uint8_t *bytes, struct txn_done *done)
 {
     struct control_record c;
     bool control = batch_is_control(h);
+    struct producer *p;
 
     done->producer_id = -1;
     if (h->producer_id < 0)
@@ -261,9 +248,12 @@ int producers_replay(struct producers *ps, const struct batch_head *h, const uin
         if (!ends_txn(&c))
             return OK;
     }
-    if (make(ps, h->producer_id) == NULL)
+    if ((p = make(ps, h->producer_id)) == NULL)
         return ERR_NOMEM;
-    producers_apply(ps, h, control ? &c : NULL, done);
+    if (control)
+        marker_batch(ps, p, h, &c, done);
+    else
+        data_batch(ps, p, h);
     return OK;
 }
 

@@ -59,16 +59,12 @@ int producers_check(const struct producers *ps, const struct batch_head *h, bool
 int producers_check_coordinator(const struct producers *ps, const struct batch_head *h,
                                 const struct control_record *marker) must_use;
 
-/* Makes room for what producers_apply() will record, so that it cannot fail once the bytes are in the log. */
+/* Makes room for what producers_replay() will record, so that it cannot fail once the bytes are in the log (and their
+ * markers were read). */
 int  producers_reserve(struct producers *ps, int64_t id) must_use;
 void producers_unreserve(struct producers *ps, int64_t id);     /* the append failed: undo it */
-/* A batch is in the log; offsets are final. It is not judged. marker: what a control batch says (only ABORT and COMMIT
- * count), NULL for data. */
-void producers_apply(struct producers *ps, const struct batch_head *h, const struct control_record *marker,
-                     struct txn_done *done);
-
-/* Recovery: the same for a batch found in the log, also without room made. bytes: the whole batch, or NULL if it is not
- * a control batch. */
+/* A batch is in the log; offsets are final. It is not judged. bytes: the whole batch, or NULL if it is not a control
+ * batch; of those only ABORT and COMMIT count. ERR_CORRUPT: what the control record says cannot be read. */
 int producers_replay(struct producers *ps, const struct batch_head *h, const uint8_t *bytes,
                      struct txn_done *done) must_use;
 

@@ -46,7 +46,8 @@ static inline uint8_t *kit_txn_data(struct txn w, size_t *len)
     return p;
 }
 
-static inline uint8_t *kit_marker(int64_t pid, int16_t epoch, enum control_type type, int32_t coordinator_epoch, size_t *len)
+static inline uint8_t *kit_marker(int64_t pid, int16_t epoch, enum control_type type, int32_t coordinator_epoch,
+                                  size_t *len)
 {
     struct builder_opts o;
     struct arena a;

@@ -232,7 +232,7 @@ static void note(struct producers *ps, int64_t id, int16_t epoch, int32_t seq, i
     struct txn_done done;
 
     ok(producers_reserve(ps, id));
-    producers_apply(ps, &h, NULL, &done);
+    ok(producers_replay(ps, &h, NULL, &done));
 }
 
 static int ask(struct producers *ps, int64_t id, int16_t epoch, int32_t seq, int32_t n, bool *dup)

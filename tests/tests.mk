@@ -32,4 +32,5 @@ system: test-programs
 interop: build-all
 	@tests/run $(B) --only interop
 
+include tests/fault/fault.mk
 include tests/bench/bench.mk

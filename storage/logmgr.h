@@ -111,9 +111,7 @@ struct logmgr_create {
 
 /* Makes each log, in the live directory with the fewest, or gives the one that exists already (its id checked: rc
  * ERR_EXISTS if it is another; ERR_BUSY, ERR_OFFLINE as logmgr_find()). Costs no
- * fsync: the syncer makes all of them durable together; only soon after a deletion or the start the checkpoints are
- * written first, since they may hold offsets of an older log of the same name. Returns the first failure; the others
- * are made all the same. */
+ * fsync: the syncer makes all of them durable together. Returns the first failure; the others are made all the same. */
 int logmgr_create(struct logmgr *m, struct logmgr_create *v, size_t n) must_use;
 
 /* The log is gone from the map and its directory renamed to <topic>-<partition>.<uuid>-delete at once; files go after

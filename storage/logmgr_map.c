@@ -170,7 +170,7 @@ static int create_one(struct logmgr *m, struct logmgr_create *c)
         return ERR_OFFLINE;
     e = log_entry_new(md, c->topic, c->partition);
     l = e != NULL ? plog_new(&md->d, c->topic, c->partition, c->opts) : NULL;
-    rc = l != NULL ? plog_create(l) : ERR_NOMEM;
+    rc = l != NULL ? plog_create(l, atomic_load(&md->deletions) != atomic_load(&md->refreshed)) : ERR_NOMEM;
     if (rc == OK)
         rc = set_id(l, c->topic_id);
     if (rc != OK) {
@@ -187,17 +187,12 @@ static int create_one(struct logmgr *m, struct logmgr_create *c)
 
 int logmgr_create(struct logmgr *m, struct logmgr_create *v, size_t n)
 {
-    int first = OK, refreshed = OK;
+    int first = OK;
 
-    for (size_t i = 0; i < m->dirs_n; i++) {
-        int rc = logdir_offline(&m->dirs[i].d) ? OK : mdir_refresh(&m->dirs[i]);
-        if (rc != OK && rc != ERR_OFFLINE)
-            refreshed = rc;
-    }
     lock_take(&m->lock);
     for (size_t i = 0; i < n; i++) {
         v[i].log = NULL;
-        v[i].rc = refreshed == OK ? create_one(m, &v[i]) : refreshed;
+        v[i].rc = create_one(m, &v[i]);
         if (v[i].rc != OK && first == OK)
             first = v[i].rc;
     }

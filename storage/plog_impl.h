@@ -34,6 +34,7 @@ struct plog {
     int64_t         flushed_base;       /* the segment whose directory entry plog_flush() made durable; -1 */
     int64_t         old_snapshot;       /* a snapshot that is no segment's and goes with the next sync; -1 */
     bool            epochs_dirty;       /* not yet in leader-epoch-checkpoint */
+    bool            unlisted;           /* LOG_UNLISTED is there, until the checkpoints have been written anew */
     bool            deleted;            /* its directory has another name now; this one may be a new log's */
     bool            files_dirty;        /* directory entries or partition.metadata not synced */
     bool            truncating;         /* the recovery point does not move */
@@ -144,7 +145,10 @@ struct load_result {
     int64_t read_bytes;
 };
 
-int plog_create(struct plog *l) must_use;                       /* [load] directory and first segment; the log is new */
+/* [load] Directory and first segment; the log is new. unlisted: the checkpoints may still name an older one. */
+int plog_create(struct plog *l, bool unlisted) must_use;
+/* An empty file in the log's directory: what the checkpoints say is not of this log. */
+#define LOG_UNLISTED ".klamm-new"
 /* [load] What is in the directory. ERR_CORRUPT: what is there cannot be taken as it is, and nothing of it was given
  * up; said with file and position. */
 int plog_load(struct plog *l, struct load_result *out) must_use;
@@ -160,6 +164,7 @@ struct sync_item {
     int64_t          snapshot;          /* offset of a snapshot to fsync, -1 none */
     bool             epochs;            /* leader-epoch-checkpoint.tmp was written: fsync, rename */
     bool             files;             /* fsync partition.metadata and the directories */
+    bool             unlisted;          /* LOG_UNLISTED goes when the checkpoints are written */
     int64_t          old_snapshot;      /* to be removed when the recovery point is checkpointed; -1 */
 };
 

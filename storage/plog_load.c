@@ -16,8 +16,32 @@
 #include "storage/killpoint.h"
 #include "storage/syncer.h"
 
+#include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
+
+/* After a clean stop the checkpoints are right, whatever a power cut has brought back. */
+static bool is_unlisted(const struct plog *l)
+{
+    char path[PATH_MAX];
+    int64_t size;
+
+    (void)snprintf(path, sizeof path, "%s/" LOG_UNLISTED, l->place.dir);
+    if (fio_size(l->place.dirfd, path, &size) != OK)
+        return false;
+    if (!l->dir->was_clean)
+        return true;
+    (void)!fio_unlink(l->place.dirfd, path);    /* should it stay: only the next crash would take it seriously */
+    return false;
+}
+
+/* The log's offset in a checkpoint; -1: it has none there. */
+static int64_t listed(const struct plog *l, const struct offset_checkpoint *c)
+{
+    return l->unlisted ? -1 : offset_checkpoint_find(c, plog_topic(l), l->partition);
+}
 
 /* Snapshots stay that begin a segment, and the newest of the others if it is above the last segment's base. */
 static int sort_snapshots(struct load *ld, int64_t leo)
@@ -89,9 +113,9 @@ static int settle(struct load *ld)
     start = l->segs[0]->base > ld->start ? l->segs[0]->base : ld->start;
     TRY(load_settle_epochs(ld, start, leo));
     TRY(sort_snapshots(ld, leo));
-    hw = offset_checkpoint_find(&d->high_watermarks, plog_topic(l), l->partition);
+    hw = listed(l, &d->high_watermarks);
     hw = hw < start ? start : hw > leo ? leo : hw;
-    l->cleaned_to = offset_checkpoint_find(&d->cleaner_points, plog_topic(l), l->partition);
+    l->cleaned_to = listed(l, &d->cleaner_points);
     l->recovery_point = d->was_clean || ld->recovery_point > leo ? leo : ld->recovery_point;
     for (size_t i = 0; i < l->n; i++)
         l->size_bytes += l->segs[i]->size;
@@ -151,9 +175,9 @@ static void begin(struct load *ld)
     l->epochs.n = 0;
     l->last_aborts = -1;
     producers_fini(&l->producers);
-    plog_txn_forget(l, offset_checkpoint_find(&d->high_watermarks, plog_topic(l), l->partition));
-    ld->checkpoint = ld->recovery_point = offset_checkpoint_find(&d->recovery_points, plog_topic(l), l->partition);
-    ld->start = offset_checkpoint_find(&d->starts, plog_topic(l), l->partition);
+    plog_txn_forget(l, listed(l, &d->high_watermarks));
+    ld->checkpoint = ld->recovery_point = listed(l, &d->recovery_points);
+    ld->start = listed(l, &d->starts);
     if (d->was_clean)
         ld->recovery_point = INT64_MAX;
     if (ld->recovery_point < 0)
@@ -199,11 +223,12 @@ int plog_load(struct plog *l, struct load_result *out)
     int rc;
 
     *out = (struct load_result){ 0 };
+    l->unlisted = is_unlisted(l);
     lock_take(&l->lock);
     rc = ld.buf != NULL ? load_all(&ld) : ERR_NOMEM;
     if (rc == OK)
         plog_flush_init(l);
-    if (rc == OK && (l->recovery_point < l->off.leo || l->epochs_dirty || l->files_dirty))
+    if (rc == OK && (l->recovery_point < l->off.leo || l->epochs_dirty || l->files_dirty || l->unlisted))
         plog_dirty(l);
     if (rc != OK)                       /* should it wait for the syncer already */
         l->deleted = true;
@@ -215,7 +240,20 @@ int plog_load(struct plog *l, struct load_result *out)
     return rc;
 }
 
-int plog_create(struct plog *l)
+static int mark_unlisted(struct plog *l)
+{
+    char path[PATH_MAX];
+    int fd;
+
+    (void)snprintf(path, sizeof path, "%s/" LOG_UNLISTED, l->place.dir);
+    TRY(fio_open(l->place.dirfd, path, O_WRONLY | O_CREAT, &fd));
+    fio_close(&fd);
+    KILL_POINT("create.unlisted");
+    l->unlisted = true;
+    return OK;
+}
+
+int plog_create(struct plog *l, bool unlisted)
 {
     int rc = fio_mkdir(l->place.dirfd, l->place.dir);
 
@@ -223,7 +261,9 @@ int plog_create(struct plog *l)
         return plog_check(l, rc, "creating the directory");
     KILL_POINT("create.mkdir");
     lock_take(&l->lock);
-    rc = plog_check(l, plog_roll(l, 0), "creating the first segment");
+    rc = unlisted ? plog_check(l, mark_unlisted(l), "creating " LOG_UNLISTED) : OK;
+    if (rc == OK)
+        rc = plog_check(l, plog_roll(l, 0), "creating the first segment");
     lock_drop(&l->lock);
     return rc;
 }

@@ -86,6 +86,7 @@ static int begin(struct plog *l, bool data, struct sync_item *it)
         l->epochs_dirty = false;
     }
     it->files = l->files_dirty;
+    it->unlisted = l->unlisted;
     l->files_dirty = false;
     if (data && l->recovery_point < plog_offsets(l).leo)
         TRY(freeze_active(l, it));
@@ -241,10 +242,28 @@ static void remove_old_snapshot(struct plog *l, int64_t offset)
     lock_drop(&l->lock);
 }
 
+/* The checkpoints have been written since the log was made. Until the directory is synced again a power cut may bring
+ * the file back: the log is young then. */
+static void listed_now(struct plog *l)
+{
+    char path[PATH_MAX];
+
+    path_in(l, LOG_UNLISTED, path);
+    lock_take(&l->lock);
+    if (!l->deleted && fio_unlink(l->place.dirfd, path) == OK) {
+        l->unlisted = false;
+        l->files_dirty = true;
+        plog_dirty(l);
+    }
+    lock_drop(&l->lock);
+}
+
 void plog_sync_end(struct sync_item *it, bool checkpointed)
 {
     if (checkpointed && it->old_snapshot >= 0)
         remove_old_snapshot(it->log, it->old_snapshot);
+    if (checkpointed && it->unlisted)
+        listed_now(it->log);
     if (it->epochs || it->files)
         undo(it);
     for (size_t i = 0; i < it->segs_n; i++)
@@ -258,7 +277,7 @@ bool plog_wants_sync(struct plog *l)
     bool yes;
 
     lock_take(&l->lock);
-    yes = !l->deleted && (l->recovery_point < plog_offsets(l).leo || l->epochs_dirty || l->files_dirty);
+    yes = !l->deleted && (l->recovery_point < plog_offsets(l).leo || l->epochs_dirty || l->files_dirty || l->unlisted);
     lock_drop(&l->lock);
     return yes;
 }

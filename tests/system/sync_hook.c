@@ -1,7 +1,8 @@
 /* tests/system/sync_hook.c - for LD_PRELOAD: syncs of chosen files wait or fail as long as a test wants.
  *
  * The file $SYNC_HOOK holds a word and a part of a path: "stall PART" (syncs of such files wait until that changes),
- * "fail PART" (they end with EIO) or "count PART". Each sync of such a file adds a line to $SYNC_HOOK.count.
+ * "fail PART" (they end with EIO) or "count PART". Files that also have the third word in their path, if there is one,
+ * are not meant. Each sync of a file that is meant adds a line to $SYNC_HOOK.count.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -16,10 +17,10 @@
 /* 's', 'f', 'c' if it is meant, else 0. */
 static char asked(int fd)
 {
-    char name[64], path[4096], order[4096], part[4096];
+    char name[64], path[4096], order[4096], part[4096], but[4096];
     const char *hook = getenv("SYNC_HOOK");
     ssize_t n;
-    int f;
+    int f, words;
 
     snprintf(name, sizeof name, "/proc/self/fd/%d", fd);
     n = readlink(name, path, sizeof path - 1);
@@ -30,7 +31,8 @@ static char asked(int fd)
     n = read(f, order, sizeof order - 1);
     close(f);
     order[n > 0 ? n : 0] = '\0';
-    return sscanf(order, "%*s %4095s", part) == 1 && strstr(path, part) != NULL ? order[0] : 0;
+    words = sscanf(order, "%*s %4095s %4095s", part, but);
+    return words >= 1 && strstr(path, part) != NULL && (words < 2 || strstr(path, but) == NULL) ? order[0] : 0;
 }
 
 static void count(void)

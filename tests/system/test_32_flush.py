@@ -184,3 +184,34 @@ def test_many_partitions_do_not_wait_for_each_other(brokers, hook):
         assert done == [NONE] * 150
         hook.order("count /t-0/")
         assert p.receive("Produce", 9)["Responses"][0]["PartitionResponses"][0]["ErrorCode"] == NONE
+
+
+def test_nobody_waits_for_a_slow_disk_who_need_not(brokers, hook):
+    """While every sync hangs: records are taken and read, topics are made, deleted, made again, and grow; the next broker
+    finds all of it."""
+    b = brokers(env=hook.env).start()
+    with Wire(b.port) as w:
+        for name in ("t", "gone"):
+            w.create(name)
+            assert w.produce(9, name, 0, batch([b"x"]))["ErrorCode"] == NONE
+        hook.order("stall %s .mdb" % b.data)      # what the controller decides is on the disk before it is done
+        for i in range(1, 30):
+            assert w.produce(9, "t", 0, batch([b"x"]), acks=-1)["BaseOffset"] == i
+        for i in range(5):
+            w.call("DeleteTopics", 3, TopicNames=["gone"], TimeoutMs=10000)
+            wait_for(lambda: w.call("CreateTopics", 5, TimeoutMs=5000, Topics=[
+                {"Name": "gone", "NumPartitions": 1, "ReplicationFactor": 1}])["Topics"][0]["ErrorCode"] == NONE,
+                     what="it is gone, and made again")
+            for k in range(i):
+                assert w.produce(9, "gone", 0, batch([b"x"]))["BaseOffset"] == k
+        w.create("fresh", 3)
+        assert w.produce(9, "fresh", 2, batch([b"x"]))["ErrorCode"] == NONE
+        assert hook.count() > 0
+        assert offsets_of(w.fetch(11, "t", 0, 0)["Responses"][0]["Partitions"][0]["Records"]) == list(range(30))
+    b.kill9()
+    hook.order("count nothing")
+    b.start()
+    with Wire(b.port) as w:
+        for name, n in (("t", 30), ("gone", 4)):
+            assert offsets_of(w.fetch(11, name, 0, 0)["Responses"][0]["Partitions"][0]["Records"]) == list(range(n))
+            assert hw(w, name) == n

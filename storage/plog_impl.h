@@ -130,9 +130,6 @@ void plog_txn_forget(struct plog *l, int64_t hw);
 void plog_txn_cut(struct plog *l, int64_t leo);                 /* [log] what ended at or above leo has not ended */
 /* [log and view] The producers were loaded or thrown away: to be called before offsets_move(). */
 void plog_txn_reloaded(struct plog *l);
-/* [log] The producers as they were before `offset`: from the newest usable snapshot, and the batches after it. ps is
- * empty before; not one is expired. */
-int  plog_producers_at(struct plog *l, int64_t start, int64_t offset, struct producers *ps) must_use;
 /* [log] Makes the index of aborted transactions of s anew from its batches. */
 int  plog_txn_rebuild(struct plog *l, int64_t start, struct segment *s) must_use;
 /* [load] Reads them all. Those that are not sound, and all if they are not those of the last stop, are made anew. */

@@ -197,7 +197,8 @@ static int replay_from(struct plog *l, int64_t from, int64_t offset, struct prod
     return OK;
 }
 
-int plog_producers_at(struct plog *l, int64_t start, int64_t offset, struct producers *ps)
+/* From the newest usable snapshot, and the batches after it. Not one is expired. */
+static int producers_at(struct plog *l, int64_t start, int64_t offset, struct producers *ps)
 {
     int64_t from;
     int rc = newest_snapshot(l, start, offset, ps, &from);
@@ -234,7 +235,7 @@ int plog_txn_rebuild(struct plog *l, int64_t start, struct segment *s)
     int rc = segment_txn_cut(s, s->base);
 
     if (rc == OK)
-        rc = plog_producers_at(l, start, s->base, &r.ps);
+        rc = producers_at(l, start, s->base, &r.ps);
     if (rc == OK)
         rc = each_batch(s, 0, INT64_MAX, index_batch, &r);
     producers_fini(&r.ps);

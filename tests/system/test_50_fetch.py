@@ -297,3 +297,21 @@ def test_waiting_costs_nothing(broker, wire):
     assert broker.cpu_seconds() - before < 0.1 * SLOW
     for f in fetches:
         f.wire.close()
+
+
+def test_none_aborted_is_not_the_same_as_not_looked_for(broker, wire):
+    wire.create("aborts", 2)
+    for p in (0, 1):
+        wire.produce(9, "aborts", p, batch([b"x" * 400]))
+
+    def aborted(offset=0, isolation=1, limit=1 << 20):
+        fetch = Parked(broker, {"aborts": [(0, offset), (1, 0)]}, wait_ms=0, IsolationLevel=isolation, MaxBytes=limit)
+        parts = fetch.back()
+        return [(len(parts["aborts", p]["Records"] or b"") > 0, parts["aborts", p]["AbortedTransactions"]) for p in (0, 1)]
+
+    assert aborted() == [(True, []), (True, [])]
+    assert aborted(isolation=0) == [(True, None), (True, None)]
+    assert aborted(offset=1) == [(False, []), (True, [])]
+    assert aborted(offset=9) == [(False, None), (True, [])]
+    assert aborted(limit=600) == [(True, []), (False, None)]       # a first batch that is too large was left out
+    assert aborted(limit=100) == [(True, []), (False, [])]         # nothing was to be read there

@@ -76,13 +76,20 @@ static int judge(struct cleaner_filter *f, const struct batch_head *h, const uin
 
 /* ---- records ------------------------------------------------------------------------------------------------- */
 
-static bool stays(const struct cleaner_filter *f, const struct batch_head *h, const struct record *r)
+/* What is to be known of a record when it is decided about. */
+struct seen {
+    struct map_hash hash;
+    int64_t         offset;
+    bool            keyed, tombstone, other_magic;
+};
+
+static bool stays(const struct cleaner_filter *f, const struct batch_head *h, const struct seen *r)
 {
     if (batch_is_control(h) || r->offset > f->map_to)
         return true;
-    if (r->key.p == NULL || r->offset < cleaner_map_get(f->map, r->key))
+    if (!r->keyed || r->offset < cleaner_map_get(f->map, r->hash))
         return false;
-    return r->value.p != NULL || (h->magic >= 2 ? !horizon_over(f, h) : f->old_tombstones_stay);
+    return !r->tombstone || (h->magic >= 2 ? !horizon_over(f, h) : f->old_tombstones_stay);
 }
 
 static int mark(struct cleaner_filter *f, size_t i, bool keep)
@@ -106,25 +113,45 @@ static bool is_marked(const struct cleaner_filter *f, size_t i)
     return (f->keep[i / 8] >> i % 8 & 1) != 0;
 }
 
+static int decide(struct cleaner_filter *f, const struct batch_head *h, const struct seen *v, size_t n,
+                  struct verdict *out)
+{
+    for (size_t i = 0; i < n; i++) {
+        bool keep = stays(f, h, &v[i]);
+        TRY(mark(f, (size_t)out->records++, keep));
+        if (!keep)
+            continue;
+        if (out->kept++ == 0)
+            out->first_kept = v[i].offset;
+        out->tombstone |= v[i].tombstone;
+        out->mixed |= v[i].other_magic;
+    }
+    return OK;
+}
+
 static int look_at_records(struct cleaner_filter *f, const struct batch_head *h, const uint8_t *p, struct verdict *v)
 {
+    struct seen ahead[CLEANER_MAP_AHEAD];
     struct record_iter it;
     struct record r;
+    size_t n = 0;
     int rc = OK;
 
     record_iter_init(&it, h, p, DECOMPRESSED_MAX);
     while (rc == OK && record_iter_next(&it, &r)) {
-        bool keep = stays(f, h, &r);
-        rc = mark(f, (size_t)v->records++, keep);
-        if (!keep)
-            continue;
-        if (v->kept++ == 0)
-            v->first_kept = r.offset;
-        v->tombstone |= r.value.p == NULL;
-        v->mixed |= r.magic != h->magic;
+        ahead[n] = (struct seen){ .offset = r.offset, .keyed = r.key.p != NULL, .tombstone = r.value.p == NULL,
+                                  .other_magic = r.magic != h->magic };
+        if (r.key.p != NULL)
+            ahead[n].hash = cleaner_map_hash(f->map, r.key);
+        if (++n == CLEANER_MAP_AHEAD) {
+            rc = decide(f, h, ahead, n, v);
+            n = 0;
+        }
     }
     if (rc == OK)
         rc = it.rc;
+    if (rc == OK)
+        rc = decide(f, h, ahead, n, v);
     record_iter_fini(&it);
     return rc;
 }

@@ -42,12 +42,28 @@ void cleaner_map_fini(struct cleaner_map *m)
     m->n = 0;
 }
 
-/* The slot of the key, or the free one where it belongs. There always is a free one. */
-static struct map_slot *find(const struct map_part *p, XXH128_hash_t h)
+static uint32_t home(const struct map_part *p, struct map_hash h)
 {
-    uint32_t i = (uint32_t)(((h.low64 >> 32) * p->cap) >> 32);
+    return (uint32_t)(((h.low >> 32) * p->cap) >> 32);
+}
 
-    while (p->v[i].offset != 0 && (p->v[i].low != h.low64 || p->v[i].high != h.high64))
+struct map_hash cleaner_map_hash(const struct cleaner_map *m, struct bytes key)
+{
+    XXH128_hash_t x = XXH3_128bits_withSeed(key.p, key.len, m->seed);
+    struct map_hash h = { x.low64, x.high64 };
+    const struct map_part *p = &m->parts[h.low % CLEANER_MAP_PARTS];
+
+    if (p->cap > 0)
+        __builtin_prefetch(&p->v[home(p, h)]);
+    return h;
+}
+
+/* The slot of the key, or the free one where it belongs. There always is a free one. */
+static struct map_slot *find(const struct map_part *p, struct map_hash h)
+{
+    uint32_t i = home(p, h);
+
+    while (p->v[i].offset != 0 && (p->v[i].low != h.low || p->v[i].high != h.high))
         i = i + 1 < p->cap ? i + 1 : 0;
     return &p->v[i];
 }
@@ -68,15 +84,14 @@ static void grow(const struct cleaner_map *m, struct map_part *p)
     bigger.cap = (uint32_t)cap;
     for (uint32_t i = 0; i < p->cap; i++)
         if (p->v[i].offset != 0)
-            *find(&bigger, (XXH128_hash_t){ p->v[i].low, p->v[i].high }) = p->v[i];
+            *find(&bigger, (struct map_hash){ p->v[i].low, p->v[i].high }) = p->v[i];
     free(p->v);
     *p = bigger;
 }
 
-int cleaner_map_put(struct cleaner_map *m, struct bytes key, int64_t offset)
+int cleaner_map_put(struct cleaner_map *m, struct map_hash h, int64_t offset)
 {
-    XXH128_hash_t h = XXH3_128bits_withSeed(key.p, key.len, m->seed);
-    struct map_part *p = &m->parts[h.low64 % CLEANER_MAP_PARTS];
+    struct map_part *p = &m->parts[h.low % CLEANER_MAP_PARTS];
     struct map_slot *s = p->cap > 0 ? find(p, h) : NULL;
 
     if (s != NULL && s->offset != 0) {
@@ -93,16 +108,15 @@ int cleaner_map_put(struct cleaner_map *m, struct bytes key, int64_t offset)
     }
     if (p->n + 1 >= p->cap)
         return ERR_LIMIT;               /* this part is full sooner than the others */
-    *s = (struct map_slot){ h.low64, h.high64, offset + 1 };
+    *s = (struct map_slot){ h.low, h.high, offset + 1 };
     p->n++;
     m->n++;
     return OK;
 }
 
-int64_t cleaner_map_get(const struct cleaner_map *m, struct bytes key)
+int64_t cleaner_map_get(const struct cleaner_map *m, struct map_hash h)
 {
-    XXH128_hash_t h = XXH3_128bits_withSeed(key.p, key.len, m->seed);
-    const struct map_part *p = &m->parts[h.low64 % CLEANER_MAP_PARTS];
+    const struct map_part *p = &m->parts[h.low % CLEANER_MAP_PARTS];
 
     return p->cap > 0 ? find(p, h)->offset - 1 : -1;
 }

@@ -37,8 +37,18 @@ struct cleaner_map {
 void cleaner_map_init(struct cleaner_map *m, int64_t bytes, double load);
 void cleaner_map_fini(struct cleaner_map *m);   /* may be called more than once */
 
+/* A look-up is a read of memory that is in no cache. So keys are hashed some time before they are looked up, which
+ * tells the processor to fetch what will be read. */
+#define CLEANER_MAP_AHEAD 32            /* keys hashed before the first of them is looked up */
+
+struct map_hash {
+    uint64_t low, high;
+};
+
+struct map_hash cleaner_map_hash(const struct cleaner_map *m, struct bytes key);
+
 /* Later offsets replace earlier ones. ERR_LIMIT: it is full, nothing was changed. ERR_NOMEM. */
-int cleaner_map_put(struct cleaner_map *m, struct bytes key, int64_t offset) must_use;
-int64_t cleaner_map_get(const struct cleaner_map *m, struct bytes key);         /* -1: not there */
+int cleaner_map_put(struct cleaner_map *m, struct map_hash h, int64_t offset) must_use;
+int64_t cleaner_map_get(const struct cleaner_map *m, struct map_hash h);        /* -1: not there */
 
 #endif

@@ -116,8 +116,33 @@ static int find_txns(struct pass *p, int64_t from, int64_t upper)
 
 /* ---- the first pass ------------------------------------------------------------------------------------------ */
 
+/* Records that were read, whose keys go into the map next. */
+struct ahead {
+    struct {
+        struct map_hash hash;
+        int64_t         offset;
+        bool            keyed;
+    } v[CLEANER_MAP_AHEAD];
+    size_t n;
+};
+
+static int put_ahead(struct pass *p, struct ahead *a)
+{
+    int rc = OK;
+
+    for (size_t i = 0; i < a->n && rc == OK; i++) {
+        if (a->v[i].keyed)
+            rc = cleaner_map_put(&p->map, a->v[i].hash, a->v[i].offset);
+        if (rc == OK)
+            p->map_to = a->v[i].offset;
+    }
+    a->n = 0;
+    return rc;
+}
+
 static int map_records(struct pass *p, const struct batch_head *h, const uint8_t *bytes)
 {
+    struct ahead a = { .n = 0 };
     struct record_iter it;
     struct record r;
     int rc = OK;
@@ -126,13 +151,17 @@ static int map_records(struct pass *p, const struct batch_head *h, const uint8_t
     while (rc == OK && record_iter_next(&it, &r)) {
         if (r.offset < p->job->from)
             continue;
+        a.v[a.n].offset = r.offset;
+        a.v[a.n].keyed = r.key.p != NULL;
         if (r.key.p != NULL)
-            rc = cleaner_map_put(&p->map, r.key, r.offset);
-        if (rc == OK)
-            p->map_to = r.offset;
+            a.v[a.n].hash = cleaner_map_hash(&p->map, r.key);
+        if (++a.n == CLEANER_MAP_AHEAD)
+            rc = put_ahead(p, &a);
     }
     if (rc == OK)
         rc = it.rc;
+    if (rc == OK)
+        rc = put_ahead(p, &a);
     record_iter_fini(&it);
     return rc;
 }

@@ -5,26 +5,29 @@
 
 /* ---- the map ------------------------------------------------------------------------------------------------- */
 
-static struct bytes key_no(uint8_t b[8], uint64_t i)
+static struct map_hash key_no(const struct cleaner_map *m, uint64_t i)
 {
+    uint8_t b[8];
+
     be_put64(b, i);
-    return (struct bytes){ b, 8 };
+    return cleaner_map_hash(m, (struct bytes){ b, 8 });
 }
 
 START_TEST(the_map_knows_the_last_offset_of_each_key)
 {
     struct cleaner_map m;
-    uint8_t b[8];
+    struct map_hash empty;
 
     cleaner_map_init(&m, 64 << 20, 0.9);
     for (int64_t i = 0; i < 300000; i++)
-        ok(cleaner_map_put(&m, key_no(b, (uint64_t)i % 100000), i));
+        ok(cleaner_map_put(&m, key_no(&m, (uint64_t)i % 100000), i));
     ck_assert_uint_eq(m.n, 100000);
     for (int64_t i = 0; i < 100000; i++)
-        ck_assert_int_eq(cleaner_map_get(&m, key_no(b, (uint64_t)i)), 200000 + i);
-    ck_assert_int_eq(cleaner_map_get(&m, key_no(b, 100000)), -1);
-    ok(cleaner_map_put(&m, (struct bytes){ b, 0 }, 7));          /* an empty key is one too */
-    ck_assert_int_eq(cleaner_map_get(&m, (struct bytes){ b, 0 }), 7);
+        ck_assert_int_eq(cleaner_map_get(&m, key_no(&m, (uint64_t)i)), 200000 + i);
+    ck_assert_int_eq(cleaner_map_get(&m, key_no(&m, 100000)), -1);
+    empty = cleaner_map_hash(&m, (struct bytes){ (const uint8_t *)"", 0 });
+    ok(cleaner_map_put(&m, empty, 7));  /* an empty key is one too */
+    ck_assert_int_eq(cleaner_map_get(&m, empty), 7);
     cleaner_map_fini(&m);
 }
 END_TEST
@@ -32,24 +35,23 @@ END_TEST
 START_TEST(a_full_map_takes_no_new_key_but_later_offsets_of_old_ones)
 {
     struct cleaner_map m;
-    uint8_t b[8];
     uint64_t n = 0;
     int rc;
 
     cleaner_map_init(&m, 1 << 20, 0.9);
-    while ((rc = cleaner_map_put(&m, key_no(b, n), (int64_t)n)) == OK)
+    while ((rc = cleaner_map_put(&m, key_no(&m, n), (int64_t)n)) == OK)
         n++;
     fails(rc, ERR_LIMIT);
     ck_assert_uint_ge(n, (size_t)(0.6 * (1 << 20) / CLEANER_MAP_SLOT));
     ck_assert_uint_le(n, (size_t)(0.9 * (1 << 20) / CLEANER_MAP_SLOT));
     for (uint64_t i = 0; i < n; i++)
-        ck_assert_int_eq(cleaner_map_get(&m, key_no(b, i)), (int64_t)i);
-    ok(cleaner_map_put(&m, key_no(b, 5), 1000000));
-    ck_assert_int_eq(cleaner_map_get(&m, key_no(b, 5)), 1000000);
+        ck_assert_int_eq(cleaner_map_get(&m, key_no(&m, i)), (int64_t)i);
+    ok(cleaner_map_put(&m, key_no(&m, 5), 1000000));
+    ck_assert_int_eq(cleaner_map_get(&m, key_no(&m, 5)), 1000000);
     cleaner_map_fini(&m);
 
     cleaner_map_init(&m, 0, 0.9);               /* the least there is still holds something */
-    ok(cleaner_map_put(&m, key_no(b, 1), 1));
+    ok(cleaner_map_put(&m, key_no(&m, 1), 1));
     cleaner_map_fini(&m);
 }
 END_TEST

@@ -118,7 +118,8 @@ static void compare(const char *name, const struct recs *was, const struct recs 
 /* All of it but what is behind an open transaction; true if something was there to be compacted. */
 static bool clean_log(struct plog *l)
 {
-    struct cleaner_job job = { .from = plog_offsets(l).start, .map_bytes = 1 << 22, .map_load = 0.9, .io_bytes = 65536 };
+    struct cleaner_job job = { .from = plog_offsets(l).start, .map_bytes = 1 << 22, .map_load = 0.9,
+                               .io_bytes = 65536 };
     struct cleaner_result r;
     struct recs was, is, again;
     int64_t limit;

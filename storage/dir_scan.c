@@ -10,7 +10,6 @@
 #include "storage/log_scan.h"
 #include "storage/meta_file.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -97,14 +96,14 @@ static int32_t epoch_of_file(int dirfd, const char *name)
 /* The name of the last segment's .log, in `last`; "": there is none. */
 static void last_segment(int dirfd, const char *name, char last[LOG_NAME_LEN + 1])
 {
-    const struct dirent *e;
+    struct dirent *e;
     int rc;
     DIR *dir = open_dir(dirfd, name, &rc);
 
     last[0] = '\0';
     if (dir == NULL)
         return;
-    while ((e = readdir(dir)) != NULL)
+    while (fio_next_entry(dir, &e) == OK && e != NULL)
         if (strlen(e->d_name) == LOG_NAME_LEN && ends_with(e->d_name, ".log") && strcmp(e->d_name, last) > 0)
             memcpy(last, e->d_name, LOG_NAME_LEN + 1);
     (void)closedir(dir);
@@ -152,13 +151,13 @@ static int one_entry(int fd, const char *name, dir_scan_fn *fn, void *arg, struc
 
 int dir_scan(const char *path, dir_scan_fn *fn, void *arg, struct dir_scan_rest *rest)
 {
-    const struct dirent *e;
+    struct dirent *e;
     int rc;
     DIR *dir = open_dir(AT_FDCWD, path, &rc);
 
     if (dir == NULL)
         return rc;
-    while (rc == OK && (e = readdir(dir)) != NULL)
+    while (rc == OK && (rc = fio_next_entry(dir, &e)) == OK && e != NULL)
         if (is_directory(dirfd(dir), e))
             rc = one_entry(dirfd(dir), e->d_name, fn, arg, rest);
     (void)closedir(dir);

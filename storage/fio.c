@@ -304,6 +304,13 @@ int fio_size(int dirfd, const char *path, int64_t *size)
     return OK;
 }
 
+int fio_next_entry(DIR *dir, struct dirent **e)
+{
+    errno = 0;
+    *e = FAULT(FIO_READ) ? NULL : readdir(dir);
+    return *e == NULL && errno != 0 ? failed() : OK;
+}
+
 int fio_read_file(int dirfd, const char *path, size_t max, uint8_t **p, size_t *n)
 {
     struct stat st;

@@ -14,6 +14,7 @@
 
 #include "base/err.h"
 
+#include <dirent.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -55,6 +56,9 @@ int fio_space(int dirfd, int64_t *room, int64_t *total) must_use;           /* b
 /* Makes the file or lets it grow to n bytes that have their place on the disk; after a failure it is not there. */
 int fio_reserve(int dirfd, const char *path, int64_t n) must_use;
 int fio_size(int dirfd, const char *path, int64_t *size) must_use;
+
+/* The next entry of a directory; NULL: that was all. What fails must not look like the end of the list. */
+int fio_next_entry(DIR *dir, struct dirent **e) must_use;
 
 /* A whole small file, malloc'ed, NUL added; ERR_TOO_LARGE above max. */
 int fio_read_file(int dirfd, const char *path, size_t max, uint8_t **p, size_t *n) must_use;

@@ -283,7 +283,7 @@ static void remove_directory(struct logdir *d, const char *path)
         fio_close(&fd);
         return;
     }
-    while ((e = readdir(dir)) != NULL) {
+    while (fio_next_entry(dir, &e) == OK && e != NULL) {
         if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
             continue;
         if (snprintf(file, sizeof file, "%s/%s", path, e->d_name) < (int)sizeof file)

@@ -4,7 +4,6 @@
 #include "storage/fio.h"
 #include "storage/killpoint.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
@@ -114,7 +113,7 @@ static int each_name(struct load *ld, int (*fn)(struct load *ld, const char *nam
         fio_close(&fd);
         return ERR_NOMEM;
     }
-    while (rc == OK && (e = readdir(dir)) != NULL)
+    while (rc == OK && (rc = fio_next_entry(dir, &e)) == OK && e != NULL)
         rc = fn(ld, e->d_name);
     (void)closedir(dir);
     return rc;

@@ -102,6 +102,8 @@ static void load(void)
         txn_step(txns, i, txn_seq);
         if (i % 30 == 10)
             sync_all();
+        if (i % 20 == 13 && plog_flush(l) != OK)
+            _exit(12);
         if (i == 45) {
             commit(l);
             if (plog_retain(l, kit_now(), &gone) != OK)
@@ -117,6 +119,9 @@ static void load(void)
             if (logmgr_delete(b.m, STR_LIT("gone"), 0) != OK)
                 _exit(7);
             (void)logdir_empty_trash(box_dir(&b), true);
+            other = box_log(&b, "gone");        /* again, before the checkpoints know */
+            put(other, (struct put){ 0 });
+            plog_unref(&other);
         }
     }
     if (plog_truncate(txns, leo(txns) - 20) != OK)
@@ -130,6 +135,7 @@ static void load(void)
     if (unlink(box_path(&b, CLEAN_SHUTDOWN)) != 0 || unlink(box_path(&b, CHECKPOINT_RECOVERY_POINT)) != 0 ||
         box_try_open(&b) != OK)
         _exit(9);
+    logmgr_free(&b.m);
     atomic_store(&acked->finished, true);
     _exit(0);
 }
@@ -249,7 +255,7 @@ START_TEST(what_was_acknowledged_survives_a_death_anywhere)
         "replace.created", "replace.written", "replace.renamed", "sync.files_done", "sync.before_rename",
         "checkpoint.written", "stop.before_marker", "open.marker_removed", "recover.index_cut",
         "recover.segment_done", "truncate.checkpointed", "truncate.segment_gone", "truncate.index_cut",
-        "truncate.log_cut",
+        "truncate.log_cut", "flush.synced", "create.unlisted",
     };
     size_t deaths = 0;
 

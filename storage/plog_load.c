@@ -47,12 +47,14 @@ static int64_t listed(const struct plog *l, const struct offset_checkpoint *c)
 static int sort_snapshots(struct load *ld, int64_t leo)
 {
     struct plog *l = ld->l;
-    bool newest = true;
+    bool newest = ld->taken < 0;
 
+    if (ld->taken > plog_active(l)->base)
+        l->old_snapshot = ld->taken;
     for (size_t i = ld->snapshots.n; i-- > 0;) {
         int64_t o = ld->snapshots.v[i];
         char path[SEGMENT_PATH_MAX];
-        bool keep = false;
+        bool keep = o == ld->taken;
         for (size_t k = 0; k < l->n && !keep; k++)
             keep = l->segs[k]->base == o;
         if (!keep && newest && o <= leo && o > plog_active(l)->base) {
@@ -185,6 +187,7 @@ static void begin(struct load *ld)
     if (ld->start < 0)
         ld->start = 0;
     ld->expect = ld->snapshot = 0;
+    ld->taken = -1;
     ld->epochs_lost = false;
     ld->last = (struct batch_head){ 0 };
     ld->too_long = -1;

@@ -39,6 +39,7 @@ struct load {
     int64_t  start;                     /* log start by its checkpoint */
     int64_t  expect;                    /* the next batch's offset is at least this */
     struct batch_head last;             /* of the batch taken last */
+    int64_t  taken;                     /* the last snapshot that recovery wrote; -1 */
     int64_t  snapshot;                  /* state of the producers is that before this offset */
     int64_t  too_long;                  /* base of a segment whose offsets reach too far for an index; -1 */
     bool     as_they_are;               /* batches taken make no index entries */
@@ -92,6 +93,7 @@ int  load_settle_epochs(struct load *ld, int64_t start, int64_t leo) must_use;  
 /* The newest snapshot above the start, not above `to`. */
 int  load_producers(struct load *ld, int64_t to) must_use;
 int  load_replay(struct load *ld, int64_t to) must_use;         /* batches from that snapshot to `to` */
+void load_expire(struct load *ld);                      /* producers that Apache Kafka would not take from a snapshot */
 /* s: its index of aborted transactions is made anew; NULL: it is right. */
 int  load_take_producer(struct load *ld, struct segment *s, const struct log_scan *sc) must_use;
 

@@ -122,16 +122,6 @@ static int recover_segment(struct load *ld, struct segment *s, bool *whole)
     return rc;
 }
 
-/* What plog_roll() would have done; a full disk keeps nobody from opening. */
-static int leave_segment(struct plog *l, struct segment *s, int64_t next_base)
-{
-    int rc = segment_flush_indexes(s, true);
-
-    if (rc == OK)
-        rc = plog_write_snapshot(l, next_base);
-    return rc == ERR_NOSPACE ? OK : rc;
-}
-
 /* The recovery point lies behind the log end, so it is not known what was durable: what was taken on trust is checked
  * after all. */
 static int check_sums(struct load *ld, struct segment *s)
@@ -171,6 +161,29 @@ int load_drop_segments_from(struct load *ld, size_t k)
     return OK;
 }
 
+/* Of the state at ld->expect. What there is no room for is made again by the next recovery. */
+static void take_snapshot(struct load *ld)
+{
+    if (ld->taken != ld->expect && plog_write_snapshot(ld->l, ld->expect) == OK)
+        ld->taken = ld->expect;
+}
+
+/* What plog_roll() would have done. Apache Kafka recovers each segment from the snapshot that it took after the one
+ * before. A full disk keeps nobody from opening. */
+static int leave_segment(struct load *ld, struct segment *s, int64_t next_base)
+{
+    int rc = segment_flush_indexes(s, true);
+
+    if (ld->expect >= next_base)
+        take_snapshot(ld);
+    load_expire(ld);
+    if (ld->expect < next_base) {       /* a gap */
+        ld->expect = next_base;
+        take_snapshot(ld);
+    }
+    return rc == ERR_NOSPACE ? OK : rc;
+}
+
 int load_recover(struct load *ld)
 {
     struct plog *l = ld->l;
@@ -186,8 +199,11 @@ int load_recover(struct load *ld)
             break;
         }
         if (i + 1 < l->n)
-            TRY(leave_segment(l, l->segs[i], l->segs[i + 1]->base));
+            TRY(leave_segment(ld, l->segs[i], l->segs[i + 1]->base));
     }
     ld->out->recovered = true;
+    if (ld->expect > ld->recovery_point)
+        take_snapshot(ld);
+    producers_rest(&l->producers, l->dir->opts.now_ms(), l->dir->opts.producer_id_expiration_ms);
     return whole ? check_sums(ld, plog_active(l)) : OK;
 }

@@ -45,9 +45,13 @@ static int load_snapshot(struct load *ld, int64_t offset)
     TRY(rc);
     rc = producers_load(&ld->l->producers, v, n);
     free(v);
-    /* Only what comes from a snapshot: a batch that is read again may be sent again. */
-    producers_expire(&ld->l->producers, ld->l->dir->opts.now_ms(), ld->l->dir->opts.producer_id_expiration_ms);
+    load_expire(ld);
     return rc;
+}
+
+void load_expire(struct load *ld)
+{
+    producers_expire(&ld->l->producers, ld->l->dir->opts.now_ms(), ld->l->dir->opts.producer_id_expiration_ms);
 }
 
 int load_producers(struct load *ld, int64_t to)

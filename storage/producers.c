@@ -13,6 +13,7 @@ struct producer {
     int32_t coordinator_epoch;          /* -1: no marker seen */
     int16_t epoch;                      /* -1: nothing recorded yet */
     uint8_t n;                          /* batches in b */
+    bool    resting;
     struct producer_batch b[PRODUCER_WINDOW];       /* oldest first */
     struct producer *prev, *next;       /* in producers.open */
     UT_hash_handle hh;
@@ -196,6 +197,7 @@ static void data_batch(struct producers *ps, struct producer *p, const struct ba
         .offset_delta = h->last_offset_delta,
     };
     p->last_timestamp = h->max_timestamp;
+    p->resting = false;
     if (batch_is_txn(h) && p->txn_first_offset < 0)
         open_txn(ps, p, h->base_offset);
 }
@@ -224,6 +226,7 @@ static void marker_batch(struct producers *ps, struct producer *p, const struct 
     set_epoch(p, h->producer_epoch);
     p->coordinator_epoch = marker->coordinator_epoch;
     p->last_timestamp = marker->timestamp;
+    p->resting = false;
 }
 
 static bool ends_txn(const struct control_record *c)
@@ -271,6 +274,12 @@ void producers_expire(struct producers *ps, int64_t now_ms, int64_t expiration_m
             forget(ps, p);
 }
 
+void producers_rest(struct producers *ps, int64_t now_ms, int64_t expiration_ms)
+{
+    for (struct producer *p = ps->table; p != NULL; p = p->hh.next)
+        p->resting = expired(now_ms, p->last_timestamp, p->txn_first_offset, expiration_ms);
+}
+
 int producers_load(struct producers *ps, const struct snapshot_entry *v, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
@@ -308,23 +317,6 @@ static struct snapshot_entry entry_of(const struct producer *p)
     };
 }
 
-int producers_snapshot(const struct producers *ps, uint8_t **out, size_t *len)
-{
-    size_t n = HASH_COUNT(ps->table), i = 0;
-    uint8_t *b = malloc(SNAPSHOT_HEAD + n * SNAPSHOT_ENTRY);
-
-    if (b == NULL)
-        return ERR_NOMEM;
-    for (const struct producer *p = ps->table; p != NULL; p = p->hh.next, i++) {
-        struct snapshot_entry e = entry_of(p);
-        snapshot_put_entry(b, i, &e);
-    }
-    snapshot_put_head(b, n);
-    *out = b;
-    *len = SNAPSHOT_HEAD + n * SNAPSHOT_ENTRY;
-    return OK;
-}
-
 static int by_id(const void *a, const void *b)
 {
     const struct snapshot_entry *x = a, *y = b;
@@ -334,14 +326,33 @@ static int by_id(const void *a, const void *b)
 
 int producers_list(const struct producers *ps, struct snapshot_entry **v, size_t *n)
 {
-    size_t i = 0;
-
-    *n = HASH_COUNT(ps->table);
-    *v = calloc(*n + 1, sizeof **v);
+    *n = 0;
+    *v = calloc(HASH_COUNT(ps->table) + 1, sizeof **v);
     if (*v == NULL)
         return ERR_NOMEM;
     for (const struct producer *p = ps->table; p != NULL; p = p->hh.next)
-        (*v)[i++] = entry_of(p);
+        if (!p->resting)
+            (*v)[(*n)++] = entry_of(p);
     qsort(*v, *n, sizeof **v, by_id);
+    return OK;
+}
+
+/* In rising order of id, as Apache Kafka's hash table has them while they are few. */
+int producers_snapshot(const struct producers *ps, uint8_t **out, size_t *len)
+{
+    struct snapshot_entry *v;
+    uint8_t *b = NULL;
+    size_t n;
+
+    TRY(producers_list(ps, &v, &n));
+    b = malloc(SNAPSHOT_HEAD + n * SNAPSHOT_ENTRY);
+    for (size_t i = 0; i < n && b != NULL; i++)
+        snapshot_put_entry(b, i, &v[i]);
+    free(v);
+    if (b == NULL)
+        return ERR_NOMEM;
+    snapshot_put_head(b, n);
+    *out = b;
+    *len = SNAPSHOT_HEAD + n * SNAPSHOT_ENTRY;
     return OK;
 }

@@ -70,6 +70,9 @@ int producers_replay(struct producers *ps, const struct batch_head *h, const uin
 
 /* Forgets producers without activity for expiration_ms and without an open transaction. */
 void producers_expire(struct producers *ps, int64_t now_ms, int64_t expiration_ms);
+/* After a recovery, when Apache Kafka forgets them: such producers are not listed nor written to snapshots until they
+ * write again, but a batch that they send again is still known, up to the next producers_expire(). */
+void producers_rest(struct producers *ps, int64_t now_ms, int64_t expiration_ms);
 
 int producers_load(struct producers *ps, const struct snapshot_entry *v, size_t n) must_use;
 int producers_snapshot(const struct producers *ps, uint8_t **p, size_t *len) must_use;     /* malloc'ed file image */

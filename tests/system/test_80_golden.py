@@ -10,8 +10,10 @@ from harness import Broker
 
 STATES = golden.states()
 SHOWN = 60
-COORDINATOR = "a second start, which forgets more producers, and the transaction coordinator"
-LOAD = "opening leaves what is good as it is, and mends as Apache Kafka does"
+COORDINATOR = "the transaction coordinator, which aborts at its start what was being aborted"
+# Not as Apache Kafka mends it: the coordinators' own topics, written to at the start; a batch that stands there twice, of
+# which it keeps both.
+OWN_WAY = ["^__transaction_state", "^__consumer_offsets", "^d27-"]
 
 
 @pytest.fixture(scope="module", params=STATES or [None])
@@ -57,7 +59,7 @@ def test_producers(opened):
     if opened.version < "2.8":
         pytest.skip("DescribeProducers came with 2.8")
     none(golden.compare_producers(opened.broker, opened.partitions(), opened.expected("producers")), opened,
-         COORDINATOR if opened.kind != "clean" else None)
+         COORDINATOR if golden.written_at_start(opened) else None)
 
 
 def test_files_after_a_clean_stop(opened):
@@ -68,5 +70,4 @@ def test_files_after_a_clean_stop(opened):
     if opened.kind == "clean":
         none(golden.compare_files(opened.broker.data, opened.expected("files")), opened)
     elif opened.kind == "damaged":
-        none(golden.compare_files(opened.broker.data, opened.expected("after.files"), ["^__transaction_state", "^__consumer_offsets"]),
-             opened, LOAD)
+        none(golden.compare_files(opened.broker.data, opened.expected("after.files"), OWN_WAY), opened)

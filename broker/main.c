@@ -35,8 +35,8 @@ static const char usage[] =
     "Without a file every property has its default: a single node on port 9092 with an embedded metadata store.\n"
     "KAFKA_* variables of the environment win over the file, --override over both.\n"
     "A broker whose metadata store is still empty takes over the partitions that Apache Kafka left in log.dirs; with\n"
-    "--adopt also those of another broker or cluster. The settings that the topics had are taken from FILE, which\n"
-    "holds what kafka-topics.sh --describe printed there.\n"
+    "--adopt also those of another broker or cluster, and later those of topics that its store does not have. The\n"
+    "settings that the topics had are taken from FILE, which holds what kafka-topics.sh --describe printed there.\n"
     "With -daemon it leaves the terminal and logs to $LOG_DIR/server.log (logs/server.log).\n"
     "TERM, INT and QUIT stop the broker cleanly.\n";
 

@@ -152,22 +152,18 @@ static int identity_up(struct daemon *d)
     TRY(adopt_allowed(d->b.store, d->o.adopt, &d->adopts));
     if (d->o.adopt && d->adopts)
         logmgr_take_over(d->b.logs);
-    else if (d->o.adopt || d->o.adopt_configs != NULL)
-        log_warn("--adopt%s has no effect: the metadata store holds topics already", d->o.adopt ? "" : "-configs");
     return logmgr_identify(d->b.logs, d->b.id, d->b.cluster_id);
 }
 
 static int adoption_up(struct daemon *d)
 {
     struct adopt_opts o = { .store = d->b.store, .cfg = d->b.cfg, .broker_id = d->b.id,
-                            .configs_file = d->o.adopt_configs };
+                            .configs_file = d->o.adopt_configs, .all = d->adopts, .asked = d->o.adopt };
     size_t n = logmgr_dirs(d->b.logs);
     struct logmgr_dir dir;
     const char **paths;
     int rc;
 
-    if (!d->adopts)
-        return OK;
     paths = calloc(n, sizeof *paths);
     if (paths == NULL)
         return ERR_NOMEM;

@@ -131,9 +131,9 @@ static int32_t epoch_of_batches(int dirfd, const char *name)
 
 /* ---- */
 
-static int one_entry(int fd, const char *name, dir_scan_fn *fn, void *arg, struct dir_scan_rest *rest)
+static int one_entry(int fd, const char *name, bool names_only, dir_scan_fn *fn, void *arg, struct dir_scan_rest *rest)
 {
-    struct dir_scan_found f;
+    struct dir_scan_found f = { .epoch = -1 };
 
     rest->kraft |= strcmp(name, "__cluster_metadata-0") == 0;
     rest->deletions += ends_with(name, "-delete");
@@ -141,6 +141,8 @@ static int one_entry(int fd, const char *name, dir_scan_fn *fn, void *arg, struc
     rest->strays += ends_with(name, "-stray");
     if (strcmp(name, "__cluster_metadata-0") == 0 || !log_name_parse(name, &f.topic, &f.partition))
         return OK;
+    if (names_only)
+        return fn(arg, &f);
     if (partition_metadata_read(fd, name, &f.topic_id) != OK)
         f.topic_id = (struct uuid){ { 0 } };
     f.epoch = epoch_of_file(fd, name);
@@ -149,7 +151,7 @@ static int one_entry(int fd, const char *name, dir_scan_fn *fn, void *arg, struc
     return fn(arg, &f);
 }
 
-int dir_scan(const char *path, dir_scan_fn *fn, void *arg, struct dir_scan_rest *rest)
+int dir_scan(const char *path, bool names_only, dir_scan_fn *fn, void *arg, struct dir_scan_rest *rest)
 {
     struct dirent *e;
     int rc;
@@ -159,7 +161,7 @@ int dir_scan(const char *path, dir_scan_fn *fn, void *arg, struct dir_scan_rest 
         return rc;
     while (rc == OK && (rc = fio_next_entry(dir, &e)) == OK && e != NULL)
         if (is_directory(dirfd(dir), e))
-            rc = one_entry(dirfd(dir), e->d_name, fn, arg, rest);
+            rc = one_entry(dirfd(dir), e->d_name, names_only, fn, arg, rest);
     (void)closedir(dir);
     return rc;
 }

@@ -32,7 +32,7 @@ struct dir_scan_rest {
     bool   kraft;                       /* __cluster_metadata-0 */
 };
 
-/* Adds to *rest. */
-int dir_scan(const char *path, dir_scan_fn *fn, void *arg, struct dir_scan_rest *rest) must_use;
+/* Adds to *rest. names_only: reads no file; topic_id and epoch are "none". */
+int dir_scan(const char *path, bool names_only, dir_scan_fn *fn, void *arg, struct dir_scan_rest *rest) must_use;
 
 #endif

@@ -56,6 +56,8 @@ struct adoption {
     size_t               topics_n;
     int32_t              least_epoch;   /* for logs that have none */
     struct dir_scan_rest rest;
+    struct str          *known;         /* topics of the store, by name */
+    size_t               known_n;
     struct adopt_configs *configs;      /* NULL: no file */
     size_t               unknown;       /* topics whose settings are not known */
     bool                 held;          /* their retention was switched off */
@@ -81,6 +83,41 @@ int adopt_allowed(struct store *s, bool asked, bool *allowed)
     return rc;
 }
 
+static int by_text(struct str x, struct str y)
+{
+    int d = memcmp(x.p, y.p, x.len < y.len ? x.len : y.len);
+
+    return d != 0 ? d : (x.len > y.len) - (x.len < y.len);
+}
+
+static int by_name(const void *x, const void *y)
+{
+    return by_text(*(const struct str *)x, *(const struct str *)y);
+}
+
+static int read_known(struct adoption *a)
+{
+    struct store_call *call = store_call_new(NULL, NULL);
+    int rc = ERR_NOMEM;
+
+    if (call != NULL) {
+        store_children(call, ZK_BROKER_TOPICS, 0);
+        rc = store_run(a->o->store, call);
+    }
+    if (rc == OK) {
+        a->known = arena_array(&a->arena, call->ops[0].children_n + 1, sizeof *a->known);
+        rc = a->known != NULL ? OK : ERR_NOMEM;
+    }
+    for (size_t i = 0; rc == OK && i < call->ops[0].children_n; i++)
+        rc = arena_str(&a->arena, call->ops[0].children[i], &a->known[a->known_n++]);
+    if (rc == OK && a->known_n > 1)
+        qsort(a->known, a->known_n, sizeof *a->known, by_name);
+    if (rc != OK)
+        log_error("metadata store: " ZK_BROKER_TOPICS " cannot be read: %s", err_text(rc));
+    store_call_free(&call);
+    return rc;
+}
+
 /* ---- collect --------------------------------------------------------------------------------------------------- */
 
 static int take_part(void *arg, const struct dir_scan_found *f)
@@ -88,6 +125,8 @@ static int take_part(void *arg, const struct dir_scan_found *f)
     struct adoption *a = arg;
     struct part *p;
 
+    if (a->known_n > 0 && bsearch(&f->topic, a->known, a->known_n, sizeof f->topic, by_name) != NULL)
+        return OK;
     if (a->n == a->cap) {
         size_t cap = a->cap == 0 ? 64 : a->cap * 2;
         struct part *v = realloc(a->parts, cap * sizeof *v);
@@ -102,13 +141,6 @@ static int take_part(void *arg, const struct dir_scan_found *f)
     TRY(arena_str(&a->arena, f->topic, &p->topic));
     a->n++;
     return OK;
-}
-
-static int by_text(struct str x, struct str y)
-{
-    int d = memcmp(x.p, y.p, x.len < y.len ? x.len : y.len);
-
-    return d != 0 ? d : (x.len > y.len) - (x.len < y.len);
 }
 
 static int by_place(const void *x, const void *y)
@@ -132,10 +164,10 @@ static void settle_epochs(struct adoption *a)
             a->parts[i].epoch = a->least_epoch;
 }
 
-static int collect(struct adoption *a)
+static int collect(struct adoption *a, bool names_only)
 {
     for (size_t i = 0; i < a->o->dirs_n; i++) {
-        int rc = dir_scan(a->o->dirs[i], take_part, a, &a->rest);
+        int rc = dir_scan(a->o->dirs[i], names_only, take_part, a, &a->rest);
 
         if (rc != OK) {
             log_error("log directory %s: cannot be looked through for partitions to adopt: %s", a->o->dirs[i],
@@ -456,17 +488,31 @@ static void tell_rest(const struct adoption *a)
                  a->rest.futures + a->rest.strays, a->rest.futures, a->rest.strays);
 }
 
+static void tell_unknown(const struct adoption *a)
+{
+    if (a->topics_n > 0)
+        log_warn("the log directories hold %zu partitions of %zu topics that the metadata store does not have "
+                 "(%.*s%s): left as they are; if Apache Kafka has made them meanwhile, start once with --adopt to take "
+                 "them over", a->n, a->topics_n, STR_ARG(a->topics[0].name), a->topics_n > 1 ? ", ..." : "");
+}
+
 int adopt_partitions(const struct adopt_opts *o)
 {
     struct adoption a = { .o = o };
-    int rc;
+    int rc = OK;
 
     arena_init(&a.arena, ARENA_MAX);
-    rc = collect(&a);
+    if (!o->all)
+        rc = read_known(&a);
     if (rc == OK)
+        rc = collect(&a, !o->all && !o->asked);
+    if (rc == OK && (o->all || o->asked))
         tell_rest(&a);
-    if (rc == OK && a.n > 0) {
-        log_info("the log directories hold %zu partitions and the metadata store has no topic: taking them over", a.n);
+    else if (rc == OK)
+        tell_unknown(&a);
+    if (rc == OK && a.n > 0 && (o->all || o->asked)) {
+        log_info("the log directories hold %zu partitions of topics that the metadata store does not have: taking them "
+                 "over", a.n);
         if (o->configs_file != NULL)
             rc = adopt_configs_read(o->configs_file, o->cfg, &a.configs);
         if (rc == OK)

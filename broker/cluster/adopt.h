@@ -7,6 +7,9 @@
  * directories is said. All of it is one transaction of the store: a start that is killed has adopted everything or
  * nothing.
  *
+ * Later, topics that Apache Kafka made when it was on the directories again are left alone and said, until the user
+ * asks for them.
+ *
  * THREADS  These calls wait for the store; they are for the start of the daemon, before topics are read and logs
  *          loaded.
  * FAILURE  ERR_* of the store or of the directories, logged here.
@@ -22,8 +25,8 @@
 struct config;
 struct store;
 
-/* Whether partitions may be adopted: there is no topic, and (unless `asked`: the user says so) never was one. The top
- * of the tree must be there: cluster_open(). */
+/* Whether the store is empty: there is no topic, and (unless `asked`: the user says so) never was one. The top of the
+ * tree must be there: cluster_open(). */
 int adopt_allowed(struct store *s, bool asked, bool *allowed) must_use;
 
 struct adopt_opts {
@@ -33,6 +36,8 @@ struct adopt_opts {
     const char *const   *dirs;          /* those that work */
     size_t               dirs_n;
     const char          *configs_file;  /* adopt_configs.h; NULL: none */
+    bool                 all;           /* adopt_allowed(): everything is adopted */
+    bool                 asked;         /* else: the topics that the store does not have; said, if not asked */
 };
 
 int adopt_partitions(const struct adopt_opts *o) must_use;

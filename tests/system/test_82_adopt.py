@@ -109,7 +109,7 @@ def test_settings_from_a_file(left):
     assert configs(left, "a") == {"cleanup.policy": "compact,delete", "segment.bytes": "20000", "retention.ms": "-1"}
     assert configs(left, "b.c") == {}
     left.restart()
-    assert "--adopt-configs has no effect" in left.log(this_start=True)
+    assert "adopted" not in left.log(this_start=True)
     assert left.stop() == 0
     forget(left)
     for text, why in (("Topic: a\tConfigs: segment.bytes=many\n", "topics.txt:1: Invalid value many"), ("x\n", "there is no line"),
@@ -204,7 +204,7 @@ def test_of_another_broker_or_cluster_only_when_asked(left):
     assert sorted(describe(left)) == ["a", "b.c"] and value(left, "b.c")
     assert meta(left)["broker.id"] == "0" and meta(left)["cluster.id"] == "-5AsMXlFTgmRVUWpEE4U0A"
     left.restart()
-    assert "--adopt has no effect" in left.log(this_start=True)
+    assert "adopted" not in left.log(this_start=True)
 
 
 def test_broker_id_from_the_directory(left):
@@ -247,13 +247,33 @@ def test_a_store_that_had_topics_is_not_empty(left):
     left.start()
     for topic in ("a", "b.c"):
         left.tool("kafka-topics.sh", "--delete", "--topic", topic)
-    wait_for(lambda: describe(left) == {}, 10, "both are gone")
+    wait_for(lambda: left.log(this_start=True).count("has been deleted") == 2, 10, "both are gone")
     assert left.stop() == 0
     shutil.copytree(os.path.join(left.data, [n for n in os.listdir(left.data) if n.startswith("b.c-0.")][0]),
                     os.path.join(left.data, "b.c-0"))
     left.start()
-    assert describe(left) == {}
+    assert describe(left) == {} and "1 partitions of 1 topics that the metadata store does not have (b.c)" in left.log()
     assert left.stop() == 0
     left.args = ["--adopt"]
     left.start()
     assert sorted(describe(left)) == ["b.c"] and value(left, "b.c")
+
+
+def test_topics_that_apache_kafka_made_meanwhile(left):
+    """The directories went back to it and came again, with one topic more."""
+    left.start()
+    before = describe(left)
+    assert left.stop() == 0
+    shutil.copytree(os.path.join(left.data, "b.c-0"), os.path.join(left.data, "new-0"))
+    with open(os.path.join(left.data, "new-0", "partition.metadata"), "w", encoding="ascii") as f:
+        f.write("version: 0\ntopic_id: Qs09DABEStyWQoAiJGkoAA")
+    left.start()
+    assert "1 partitions of 1 topics that the metadata store does not have (new): left as they are" in left.log()
+    assert describe(left) == before
+    assert left.stop() == 0
+    left.args = ["--adopt"]
+    left.start()
+    now = describe(left)
+    assert sorted(now) == ["a", "b.c", "new"] and now["a"] == before["a"] and value(left, "new")
+    left.restart()
+    assert "does not have" not in left.log(this_start=True) and describe(left) == now

@@ -124,10 +124,47 @@ struct retain {
     int64_t          now_ms;
 };
 
+/* Retention goes by the records' timestamps, which producers choose: where they do not fit the time when the file was
+ * written, it would seem not to work, or to take away too much. That is said, once for each segment. */
+static void tell_odd_times(struct plog *l, struct segment *s, int64_t newest, int64_t now_ms, bool goes)
+{
+    int64_t mtime, age;
+
+    if (s->told_times || segment_mtime_ms(s, &mtime) != OK)
+        return;
+    age = now_ms - mtime;
+    if (goes ? age >= l->opts.retention_ms || age < 0 : newest <= now_ms || age <= l->opts.retention_ms)
+        return;
+    s->told_times = true;
+    if (goes)
+        log_warn("%s: segment %" PRId64 " was written %" PRId64 " s ago, which is less than retention.ms, but goes: "
+                 "the newest timestamp in it is %" PRId64 "; if that is no time in ms, mend the producer", l->name,
+                 s->base, age / 1000, newest);
+    else
+        log_warn("%s: segment %" PRId64 " was written %" PRId64 " s ago, which is more than retention.ms, but stays: "
+                 "the newest timestamp in it, %" PRId64 ", is in the future; mend the producer, and set "
+                 "message.timestamp.after.max.ms so that such records are refused", l->name, s->base, age / 1000,
+                 newest);
+}
+
+static bool is_too_old(struct plog *l, struct segment *s, int64_t now_ms)
+{
+    struct time_index_entry max;
+    bool goes;
+
+    if (segment_max(s, &max) != OK)
+        return false;
+    if (max.timestamp < 0)
+        return segment_mtime_ms(s, &max.timestamp) == OK && now_ms - max.timestamp > l->opts.retention_ms;
+    goes = now_ms - max.timestamp > l->opts.retention_ms;
+    if (goes || max.timestamp > now_ms)
+        tell_odd_times(l, s, max.timestamp, now_ms, goes);
+    return goes;
+}
+
 static bool may_go(struct plog *l, struct retain *r, size_t i)
 {
     struct segment *s = l->segs[i];
-    struct time_index_entry max;
 
     switch (r->rule) {
     case RETAIN_START:
@@ -138,9 +175,7 @@ static bool may_go(struct plog *l, struct retain *r, size_t i)
         r->excess_bytes -= s->size;
         return true;
     case RETAIN_TIME:
-        if (segment_max(s, &max) != OK || (max.timestamp < 0 && segment_mtime_ms(s, &max.timestamp) != OK))
-            return false;
-        return r->now_ms - max.timestamp > l->opts.retention_ms;
+        return is_too_old(l, s, r->now_ms);
     }
     return false;
 }

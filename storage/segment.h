@@ -88,6 +88,7 @@ struct segment {
     bool                first_known;
     int64_t             created_ms;
     int64_t             jitter_ms;
+    bool                told_times;     /* that its timestamps make no sense for retention */
     /* under `openfiles` */
     bool                listed;
     struct segment     *open_prev, *open_next;

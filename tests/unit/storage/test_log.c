@@ -307,6 +307,52 @@ START_TEST(retention_by_time_may_take_all_and_leaves_an_empty_segment)
 }
 END_TEST
 
+static void written_at(const struct segment *s, int64_t ms)
+{
+    char path[SEGMENT_PATH_MAX];
+    int fd;
+
+    segment_path(s->place, s->base, SEGMENT_LOG, "", path);
+    ok(fio_open(s->place->dirfd, path, O_WRONLY, &fd));
+    fio_set_mtime(fd, ms);
+    fio_close(&fd);
+}
+
+START_TEST(timestamps_that_are_no_times_are_obeyed_and_told)
+{
+    struct segment *past, *future, *fine;
+    struct plog *l = fresh();
+    size_t gone;
+
+    b.log.segment_bytes = 200;
+    b.log.retention_ms = 100000;
+    plog_set_opts(l, &b.log);
+    put(l, (struct put){ .value = 100, .ts = kit_clock_ms / 1000 });            /* seconds */
+    put(l, (struct put){ .value = 100, .ts = kit_clock_ms - 200000 });
+    put(l, (struct put){ .value = 100, .ts = kit_clock_ms * 1000 });            /* microseconds */
+    put(l, (struct put){ .value = 100 });
+    commit(l);
+    ck_assert_uint_eq(l->n, 4);
+    past = segment_ref(l->segs[0]);
+    fine = segment_ref(l->segs[1]);
+    future = segment_ref(l->segs[2]);
+    written_at(past, kit_clock_ms - 1000);
+    written_at(fine, kit_clock_ms - 200000);
+    written_at(future, kit_clock_ms - 1000);
+    ok(plog_retain(l, kit_now(), &gone));
+    ck_assert_uint_eq(gone, 2);
+    ck_assert(past->told_times && !fine->told_times && !future->told_times);
+    written_at(future, kit_clock_ms - 200000);
+    ok(plog_retain(l, kit_now(), &gone));
+    ck_assert_uint_eq(gone, 0);
+    ck_assert(future->told_times);
+    segment_unref(&past);
+    segment_unref(&fine);
+    segment_unref(&future);
+    done(l);
+}
+END_TEST
+
 START_TEST(a_compacted_log_is_kept_but_below_its_start)
 {
     size_t one, gone;
@@ -538,6 +584,7 @@ int main(void)
         { segments_roll_when_offsets_would_not_fit_an_index, 0 },
         { retention_by_size_keeps_at_least_that_much, 0 },
         { retention_by_time_may_take_all_and_leaves_an_empty_segment, 0 },
+        { timestamps_that_are_no_times_are_obeyed_and_told, 0 },
         { a_compacted_log_is_kept_but_below_its_start, 0 },
         { the_start_only_rises_and_not_above_the_high_watermark, 0 },
         { a_record_is_found_by_its_time, 0 },

@@ -65,6 +65,10 @@ struct config {
     int64_t                roll_ms;                 /* log.roll.ms, .hours */
     int64_t                roll_jitter_ms;          /* log.roll.jitter.ms, .hours */
     int64_t                flush_interval_ms;       /* log.flush.interval.ms, else log.flush.scheduler.interval.ms */
+    int64_t                timestamp_before_max_ms;     /* log.message.timestamp.before.max.ms, or .difference.max.ms */
+    int64_t                timestamp_after_max_ms;
+    const char            *message_format;          /* log.message.format.version in full; 3.0-IV1 where ignored */
+    bool                   message_formats_ignored; /* inter.broker.protocol.version is 3.0 or higher */
     const struct ip_limit *ip_limits;               /* max.connections.per.ip.overrides */
     size_t                 ip_limits_n;
 

@@ -1,6 +1,7 @@
 /* config/derive.c - values that follow from several properties, and the rules between properties that Kafka checks. */
 #include "config/jtext.h"
 #include "config/load.h"
+#include "config/version.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -24,6 +25,27 @@ static void derive_times(struct loader *l)
                                                                    : c->log_roll_jitter_hours * HOUR_MS;
     c->flush_interval_ms = c->log_flush_interval_ms != CONFIG_UNSET_LONG ? c->log_flush_interval_ms
                                                                          : c->log_flush_scheduler_interval_ms;
+    c->timestamp_before_max_ms = c->log_message_timestamp_before_max_ms != INT64_MAX
+                                     ? c->log_message_timestamp_before_max_ms
+                                     : c->log_message_timestamp_difference_max_ms;
+    c->timestamp_after_max_ms = c->log_message_timestamp_after_max_ms != INT64_MAX
+                                    ? c->log_message_timestamp_after_max_ms
+                                    : c->log_message_timestamp_difference_max_ms;
+}
+
+static void derive_format(struct loader *l)
+{
+    struct config *c = l->cfg;
+    struct str full = STR_LIT("3.0-IV1");
+
+    c->message_formats_ignored = version_find(c->inter_broker_protocol_version, NULL) >= version_find("3.0-IV1", NULL);
+    if (!c->message_formats_ignored)
+        (void)version_find(c->log_message_format_version, &full);
+    c->message_format = loader_text(l, "%.*s", STR_ARG(full));
+    if (c->message_formats_ignored && version_magic(c->log_message_format_version) < 2)
+        loader_problem(l, CONFIG_WARNING, loader_given(l, "log.message.format.version"), NULL,
+                       "is ignored because inter.broker.protocol.version is 3.0 or higher: batches are stored in "
+                       "format 2");
 }
 
 static void derive_log_dirs(struct loader *l)
@@ -114,6 +136,7 @@ void derived_set(struct loader *l)
 {
     derive_broker_id(l);
     derive_times(l);
+    derive_format(l);
     derive_log_dirs(l);
     if (!loader_is_bad(l, "max.connections.per.ip.overrides"))
         derive_ip_limits(l);
@@ -223,30 +246,14 @@ static void check_limits(struct loader *l)
         loader_refuse(l, "controller.listener.names", "must be empty: there is no KRaft controller");
 }
 
-/* Major and minor version of "2.7-IV2", 0.10.2 as 10; -1 where it cannot be read, which its own check has reported. */
-static int version_of(const char *s)
-{
-    char *end;
-    long major = strtol(s, &end, 10), minor = *end == '.' ? strtol(end + 1, NULL, 10) : -1;
-
-    return minor < 0 ? -1 : (int)(major * 1000 + minor);
-}
-
-static int record_format_of(const char *version)
-{
-    int v = version_of(version);
-
-    return v < 10 ? 0 : v < 11 ? 1 : 2;
-}
-
 static void check_versions(struct loader *l)
 {
     const struct config *c = l->cfg;
 
     if (loader_is_bad(l, "inter.broker.protocol.version") || loader_is_bad(l, "log.message.format.version") ||
-        version_of(c->inter_broker_protocol_version) >= 3000)
+        c->message_formats_ignored)
         return;
-    if (record_format_of(c->log_message_format_version) > record_format_of(c->inter_broker_protocol_version))
+    if (version_magic(c->log_message_format_version) > version_magic(c->inter_broker_protocol_version))
         loader_refuse(l, "inter.broker.protocol.version", "is too old for log.message.format.version=%s",
                       c->log_message_format_version);
 }

@@ -4,6 +4,7 @@
 #include "config/config.h"
 #include "config/jtext.h"
 #include "config/topic_config.h"
+#include "config/version.h"
 
 #include <ctype.h>
 #include <inttypes.h>
@@ -131,31 +132,9 @@ static int check_words(const struct param *p, const void *value, char *why, size
 }
 
 /* Every protocol version of 0.8 to 3.9 has a long name; all but the oldest have short ones too: 2.7 is 2.7-IV2. */
-#define VERSIONS                                                                                           \
-    "0.8.0,0.8.1,0.8.2,0.9.0,0.10.0-IV0,0.10.0-IV1,0.10.1-IV0,0.10.1-IV1,0.10.1-IV2,0.10.2-IV0,"           \
-    "0.11.0-IV0,0.11.0-IV1,0.11.0-IV2,1.0-IV0,1.1-IV0,2.0-IV0,2.0-IV1,2.1-IV0,2.1-IV1,2.1-IV2,2.2-IV0,"    \
-    "2.2-IV1,2.3-IV0,2.3-IV1,2.4-IV0,2.4-IV1,2.5-IV0,2.6-IV0,2.7-IV0,2.7-IV1,2.7-IV2,2.8-IV0,2.8-IV1,"     \
-    "3.0-IV0,3.0-IV1,3.1-IV0,3.2-IV0,3.3-IV0,3.3-IV1,3.3-IV2,3.3-IV3,3.4-IV0,3.5-IV0,3.5-IV1,3.5-IV2,"     \
-    "3.6-IV0,3.6-IV1,3.6-IV2,3.7-IV0,3.7-IV1,3.7-IV2,3.7-IV3,3.7-IV4,3.8-IV0,3.9-IV0,4.0-IV0,4.0-IV1"
-
-/* Kafka looks at the first two numbers only (three when the first is 0): 2.7.1 is 2.7. */
 static int check_version(const struct param *p, const void *value, char *why, size_t why_size)
 {
-    const char *s = string_at(value), *end = s;
-    int dots = strncmp(s, "0.", 2) == 0 ? 3 : 2;
-    size_t len;
-
-    for (; *end != '\0'; end++)
-        if (*end == '.' && --dots == 0)
-            break;
-    len = (size_t)(end - s);
-    for (const char *w = p->valid.words; len > 0 && w != NULL; w = strchr(w, ',') != NULL ? strchr(w, ',') + 1 : NULL) {
-        size_t full = strcspn(w, ","), brief = strcspn(w, ",-");
-
-        if ((full == len || brief == len) && strncmp(w, s, len) == 0)
-            return OK;
-    }
-    return refuse_word(p, why, why_size);
+    return version_find(string_at(value), NULL) >= 0 ? OK : refuse_word(p, why, why_size);
 }
 
 static int check_gzip_level(const struct param *p, const void *value, char *why, size_t why_size)
@@ -218,7 +197,8 @@ static int check_throttled(const struct param *p, const void *value, char *why, 
 #define WORD_OF(w)           { .check = check_word, .words = (w) }
 #define WORD_OF_ANY_CASE(w)  { .check = check_word_any_case, .words = (w) }
 #define WORDS_OF(w)          { .check = check_words, .words = (w) }
-#define VERSION              { .check = check_version, .words = VERSIONS, .text = "a version from 0.8.0 to 4.0-IV1" }
+#define VERSION              { .check = check_version, .words = config_versions, \
+                               .text = "a version from 0.8.0 to 4.0-IV1" }
 #define CHECKED(fn, allowed) { .check = (fn), .text = (allowed) }
 
 /* The check comes last: it is a braced list, with commas of its own by the time it gets here. */

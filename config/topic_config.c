@@ -1,6 +1,8 @@
 /* config/topic_config.c - a topic's properties over the server's: copied from there, then overridden. */
 #include "config/topic_config.h"
 
+#include "config/version.h"
+
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,7 +10,7 @@
 
 enum { TOPIC_LIMIT_BYTES = 1 << 20 };
 
-/* Topic properties whose server value is derived from several; all are LONG. */
+/* Topic properties whose server value is derived from several. */
 static const struct derived {
     const char *name;
     size_t      topic, server;
@@ -17,6 +19,12 @@ static const struct derived {
     { "segment.ms", offsetof(struct topic_config, segment_ms), offsetof(struct config, roll_ms) },
     { "segment.jitter.ms", offsetof(struct topic_config, segment_jitter_ms), offsetof(struct config, roll_jitter_ms) },
     { "flush.ms", offsetof(struct topic_config, flush_ms), offsetof(struct config, flush_interval_ms) },
+    { "message.timestamp.before.max.ms", offsetof(struct topic_config, message_timestamp_before_max_ms),
+      offsetof(struct config, timestamp_before_max_ms) },
+    { "message.timestamp.after.max.ms", offsetof(struct topic_config, message_timestamp_after_max_ms),
+      offsetof(struct config, timestamp_after_max_ms) },
+    { "message.format.version", offsetof(struct topic_config, message_format_version),
+      offsetof(struct config, message_format) },
 };
 
 static size_t size_of(enum config_type type)
@@ -39,7 +47,7 @@ static int set_default(struct topic_config *out, const struct param *p)
 
     for (size_t i = 0; i < sizeof derived / sizeof derived[0]; i++) {
         if (strcmp(derived[i].name, p->name) == 0) {
-            memcpy((char *)out + derived[i].topic, (const char *)out->server + derived[i].server, sizeof(int64_t));
+            memcpy((char *)out + derived[i].topic, (const char *)out->server + derived[i].server, size_of(p->type));
             return OK;
         }
     }
@@ -85,12 +93,26 @@ static void derive_codec(struct topic_config *tc)
                     : tc->codec == TOPIC_CODEC_ZSTD ? tc->compression_zstd_level : 0;
 }
 
+/* What a topic wants is ignored where the server's format is, and where it is above the protocol's version. */
+static void derive_magic(struct topic_config *tc)
+{
+    const struct config *server = tc->server;
+    int allowed = version_find(server->inter_broker_protocol_version, NULL);
+
+    tc->magic = 2;
+    if (server->message_formats_ignored)
+        return;
+    tc->magic = (int8_t)version_magic(version_find(tc->message_format_version, NULL) <= allowed
+                                          ? tc->message_format_version : server->message_format);
+}
+
 static void derive(struct topic_config *tc)
 {
     int64_t older = tc->message_timestamp_difference_max_ms;
 
     tc->cleanup = (has_word(tc->cleanup_policy, "delete") ? CLEANUP_DELETE : 0U) |
                   (has_word(tc->cleanup_policy, "compact") ? CLEANUP_COMPACT : 0U);
+    derive_magic(tc);
     derive_codec(tc);
     tc->log_append_time = strcmp(tc->message_timestamp_type, "LogAppendTime") == 0;
     tc->timestamp_before_max_ms = tc->message_timestamp_before_max_ms != INT64_MAX ? tc->message_timestamp_before_max_ms

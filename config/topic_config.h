@@ -40,6 +40,7 @@ struct topic_config {
     unsigned         cleanup;                   /* CLEANUP_* */
     enum topic_codec codec;
     int              codec_level;               /* for the codec above, where it has levels */
+    int8_t           magic;                     /* of the batches that are stored; message.format.version */
     bool             log_append_time;           /* message.timestamp.type=LogAppendTime */
     int64_t          timestamp_before_max_ms;   /* message.timestamp.before.max.ms, or the older difference.max.ms */
     int64_t          timestamp_after_max_ms;

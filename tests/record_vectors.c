@@ -218,7 +218,7 @@ static void same_batch(const json_t *t, const struct batch_head *h, const uint8_
 
 static void validate_opts_init(struct validate_opts *o)
 {
-    *o = (struct validate_opts){
+    *o = (struct validate_opts){ .magic = BATCH_MAGIC_NOW,
         .name = "t-0", .now_ms = VECTOR_NOW_MS, .before_max_ms = INT64_MAX, .after_max_ms = INT64_MAX,
         .max_message_bytes = MAX_MESSAGE_BYTES, .codec = CODEC_PRODUCER,
         .max_decompressed_bytes = records_decompressed_limit(MAX_MESSAGE_BYTES),

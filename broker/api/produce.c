@@ -63,6 +63,8 @@ struct produce {
     atomic_bool             closed;
 };
 
+enum { RACES_MAX = 10 };
+
 static const struct str admin_client = { "__admin_client", 14 };
 
 /* ---- one partition ----------------------------------------------------------------------------------------------- */
@@ -91,6 +93,7 @@ static void validate_opts_of(const struct partition *p, const struct partition_c
         .before_max_ms = conf->timestamp_before_max_ms,
         .after_max_ms = conf->timestamp_after_max_ms,
         .max_message_bytes = conf->max_message_bytes,
+        .magic = conf->magic,
         .codec = conf->codec == TOPIC_CODEC_PRODUCER ? CODEC_PRODUCER : conf->codec,
         .max_decompressed_bytes = records_decompressed_limit((size_t)conf->max_message_bytes),
     };
@@ -136,9 +139,10 @@ static bool error_tells_start(int16_t kerr)
     }
 }
 
-static int16_t append(struct produce *pr, struct partition *p, const struct validate_result *v, struct part_out *out)
+static int16_t append(struct produce *pr, struct partition *p, const struct validate_result *v, int64_t base_offset,
+                      struct part_out *out)
 {
-    struct plog_append in = { .p = v->p, .len = v->len };
+    struct plog_append in = { .p = v->p, .len = v->len, .fixed_base = v->fixed_base, .base_offset = base_offset };
     struct plog_appended done;
     int16_t kerr;
 
@@ -160,24 +164,44 @@ static int16_t append(struct produce *pr, struct partition *p, const struct vali
     return KERR_NONE;
 }
 
+/* What a wrapper of message format 0 holds tells its final offsets, so the log's end must not move between validation
+ * and append: such topics' appends wait for each other, and begin again where one that did not wait was faster. */
+static int validate_and_append(struct produce *pr, struct partition *p, const struct partition_conf *conf,
+                               struct bytes records, struct part_out *out, int16_t *kerr)
+{
+    struct validate_result v;
+    struct validate_opts opts;
+    int rc;
+
+    validate_opts_of(p, conf, pr->now_ms, &opts);
+    if (conf->magic == 0)
+        lock_take(&p->oldformat);
+    for (int races = 0;; races++) {
+        opts.base_offset = conf->magic == 0 ? plog_offsets(p->log).leo : 0;
+        rc = records_validate(&opts, records, &pr->r->arena, &v);
+        if (rc == OK && v.error == KERR_NONE && v.p != NULL)
+            *kerr = append(pr, p, &v, opts.base_offset, out);
+        if (*kerr != PARTITION_RACED)
+            break;
+        *kerr = races < RACES_MAX ? KERR_NONE : KERR_REQUEST_TIMED_OUT;
+        if (races == RACES_MAX)
+            break;
+    }
+    if (conf->magic == 0)
+        lock_drop(&p->oldformat);
+    return rc == OK && v.error != KERR_NONE ? explain(pr, &v, out) : rc;
+}
+
 /* Validates and appends. The request is done for with anything but OK. */
 static int put_records(struct produce *pr, struct partition *p, struct bytes records, struct part_out *out)
 {
     struct partition_conf conf = partition_conf(p);
-    struct validate_result v;
-    struct validate_opts opts;
     int16_t kerr = partition_check(p, -1, true);
 
     if (kerr == KERR_NONE && pr->in.acks == -1)
         kerr = partition_isr_short(p) ? KERR_NOT_ENOUGH_REPLICAS : KERR_NONE;
-    if (kerr == KERR_NONE) {
-        validate_opts_of(p, &conf, pr->now_ms, &opts);
-        TRY(records_validate(&opts, records, &pr->r->arena, &v));
-        if (v.error != KERR_NONE)
-            TRY(explain(pr, &v, out));
-        else if (v.p != NULL)
-            kerr = append(pr, p, &v, out);
-    }
+    if (kerr == KERR_NONE)
+        TRY(validate_and_append(pr, p, &conf, records, out, &kerr));
     if (kerr != KERR_NONE)
         fail(pr, out, kerr);
     if (out->error_code != KERR_NONE && error_tells_start(out->error_code))

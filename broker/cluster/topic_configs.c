@@ -6,6 +6,7 @@
 
 #include "base/lock.h"
 #include "base/log.h"
+#include "config/version.h"
 #include "metadata/store.h"
 #include "metadata/znodes.h"
 
@@ -150,6 +151,20 @@ void topic_configs_forget(struct topic_configs *tc, struct str topic)
 
 /* ---- loading ------------------------------------------------------------------------------------------ */
 
+/* A format that somebody wants and does not get. */
+static void warn_of_format(const struct topic_config *tc, struct str topic)
+{
+    const char *wanted = tc->message_format_version, *protocol = tc->server->inter_broker_protocol_version;
+    bool given = false;
+
+    for (size_t i = 0; i < tc->given_n; i++)
+        given |= str_is(tc->given[i].name, "message.format.version");
+    if (given && (tc->server->message_formats_ignored ? version_magic(wanted) < tc->magic
+                                                      : version_find(wanted, NULL) > version_find(protocol, NULL)))
+        log_warn("topic %.*s: message.format.version=%s is ignored because inter.broker.protocol.version is %s: "
+                 "batches are stored in format %d", STR_ARG(topic), wanted, protocol, tc->magic);
+}
+
 /* From the node as read. *out: a reference. */
 static int entry_of_node(struct topic_configs *tc, struct arena *a, const struct store_op *op, struct str topic,
                          struct topic_config_entry **out)
@@ -172,7 +187,9 @@ static int entry_of_node(struct topic_configs *tc, struct arena *a, const struct
     if (rc == OK) {
         topic_config_entry_put(out);
         rc = entry_new(out, tc->cfg, given, z.n, why, sizeof why);
-        if (rc != OK)
+        if (rc == OK)
+            warn_of_format(&(*out)->cfg, topic);
+        else
             *out = entry_ref(tc->defaults);
     }
     if (rc == ERR_NOMEM)

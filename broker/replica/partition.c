@@ -4,7 +4,7 @@
  *  1. `standing` changes only under `lock`; an append holds `lock`, so every append is done in the leader epoch that it
  *     writes into its batches.
  *  2. The high watermark is moved only here, under `lock`: by an append, or when the ISR changes. It is moved before
- *     anybody is woken, and nobody is woken with a lock held.
+ *     anybody is woken, and nobody is woken with a lock held (but `oldformat`).
  */
 #include "broker/replica/partition.h"
 
@@ -43,6 +43,7 @@ int partition_new(struct partition **out, struct replicas *home, struct plog *lo
     atomic_init(&p->standing, (uint64_t)UINT32_MAX << 32 | ROLE_NONE);     /* leader epoch -1 */
     lock_init(&p->lock, LOCK_partition);
     lock_init(&p->conf_lock, LOCK_partconf);
+    lock_init(&p->oldformat, LOCK_oldformat);
     *out = p;
     return OK;
 }
@@ -64,6 +65,7 @@ void partition_unref(struct partition **pp)
     assert(p->magic == PARTITION_MAGIC);
     p->magic = 0;
     plog_unref(&p->log);
+    lock_fini(&p->oldformat);
     lock_fini(&p->conf_lock);
     lock_fini(&p->lock);
     free(p->ids);
@@ -107,6 +109,7 @@ void partition_set_conf(struct partition *p, const struct topic_config *tc)
         .min_insync_replicas = tc->min_insync_replicas,
         .codec = (int32_t)tc->codec,
         .codec_level = tc->codec_level,
+        .magic = tc->magic,
         .log_append_time = tc->log_append_time,
         .delete_policy = (tc->cleanup & CLEANUP_DELETE) != 0,
         .compact_policy = (tc->cleanup & CLEANUP_COMPACT) != 0,
@@ -303,7 +306,7 @@ int16_t partition_append(struct partition *p, struct plog_append *in, int16_t ac
     lock_drop(&p->lock);
     if (moved)
         partition_wake(p);
-    return partition_log_error(rc);
+    return rc == ERR_BUSY && in->fixed_base ? (int16_t)PARTITION_RACED : partition_log_error(rc);
 }
 
 int16_t partition_safe(struct partition *p, int64_t offset, bool *done)
@@ -418,9 +421,13 @@ int16_t partition_offset_for(struct partition *p, int64_t ts, int32_t leader_epo
     case TS_LATEST_TIERED:
         return KERR_NONE;
     case TS_MAX:
+        if (partition_conf(p).magic == 0)
+            return KERR_UNSUPPORTED_FOR_MESSAGE_FORMAT;
         rc = plog_max_timestamp(p->log, &at);
         break;
     default:
+        if (partition_conf(p).magic == 0)
+            return KERR_UNSUPPORTED_FOR_MESSAGE_FORMAT;
         rc = plog_offset_for_time(p->log, ts, &at);
         break;
     }

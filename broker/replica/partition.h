@@ -34,6 +34,7 @@ struct partition_conf {
     int32_t min_insync_replicas;
     int32_t codec;                      /* enum topic_codec */
     int32_t codec_level;
+    int8_t  magic;                      /* of the batches that are stored */
     bool    log_append_time;
     bool    delete_policy, compact_policy;
     bool    downconversion;             /* message.downconversion.enable */
@@ -70,6 +71,8 @@ struct partition {
     int32_t           partition_epoch;  /* version of the state node */
     int64_t           uncommitted_bytes;
     int32_t          *ids;              /* replicas_n ids of replicas, then isr_n ids of the ISR */
+    /* no fields. Held by who validates and appends records of message format 0: see produce.c */
+    struct lock       oldformat;
     /* under `conf_lock` (class partconf) */
     struct lock           conf_lock;
     struct partition_conf conf;
@@ -111,7 +114,9 @@ int16_t partition_check(const struct partition *p, int32_t leader_epoch, bool le
 bool partition_isr_short(struct partition *p);
 
 /* Appends as leader. in->leader_epoch is filled in here. With acks -1 the ISR must be large enough
- * (NOT_ENOUGH_REPLICAS). Wakes the fetches that wait. */
+ * (NOT_ENOUGH_REPLICAS). Wakes the fetches that wait. PARTITION_RACED, which is no code of Kafka's: in->fixed_base, and
+ * another append came first. */
+enum { PARTITION_RACED = INT16_MIN };
 int16_t partition_append(struct partition *p, struct plog_append *in, int16_t acks, struct plog_appended *out);
 
 /* For an append that is held: may it be answered for, as far as the flush settings go? *done says whether the question

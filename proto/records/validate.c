@@ -25,6 +25,7 @@ struct pass {
     size_t                  n_batches;
     enum codec              source, target;
     bool                    all_v2;
+    int64_t                 base;               /* offset of the first record of a rebuilt batch */
     /* of the batch in work */
     const struct batch_head *batch;
     int64_t                 ts_min, ts_max;     /* within which CreateTime allows every timestamp */
@@ -172,6 +173,9 @@ static int check_head(struct pass *v, const struct batch_head *h)
     if (h->producer_id > -1 && h->base_sequence < 0)
         return FAIL(v, KERR_INVALID_RECORD, "%s: producer id %lld with sequence number %d", name,
                     (long long)h->producer_id, h->base_sequence);
+    if (v->o->magic < BATCH_MAGIC_NOW && (batch_is_txn(h) || h->producer_id > -1))
+        return FAIL(v, KERR_UNSUPPORTED_FOR_MESSAGE_FORMAT,
+                    "%s: transactional and idempotent records cannot be used with magic version %d", name, v->o->magic);
     return OK;
 }
 
@@ -321,7 +325,7 @@ static int rebuild_batch(struct pass *v, const struct batch_head *h, const uint8
         }
         if (refuse(v, index, r.timestamp, r.key.p != NULL) || v->out->n_record_errors > 0)
             continue;
-        r.offset = (*n_records)++;
+        r.offset = v->base + (*n_records)++;
         builder_add(b, &r);
     }
     rc = it.rc;
@@ -371,9 +375,20 @@ static int fail_builder(struct pass *v, int rc)
         return FAIL(v, KERR_MESSAGE_TOO_LARGE, "%s: rewritten, the batch has more than the %d bytes that are allowed",
                     v->o->name, v->o->max_message_bytes);
     if (rc == ERR_INVALID)
-        return FAIL(v, KERR_UNKNOWN_SERVER_ERROR,
-                    "%s: the batch cannot be rewritten: negative timestamp or producer epoch", v->o->name);
+        return FAIL(v, KERR_UNKNOWN_SERVER_ERROR, "%s: the batch cannot be rewritten: negative timestamp or producer "
+                    "epoch%s", v->o->name, v->o->magic < BATCH_MAGIC_NOW ? ", or headers" : "");
     return rc;
+}
+
+/* Magic 0 and 1: the log wants the messages' own offset fields to count from 0. Inside a wrapper of magic 0 they are
+ * final already; the wrapper has that of its last. */
+static void finish_messages(struct pass *v, const struct builder *b)
+{
+    struct validate_result *r = v->out;
+
+    r->fixed_base = v->o->magic == 0 && v->target != CODEC_NONE;
+    if (r->fixed_base && r->len > 0)
+        batch_set_base_offset(r->p, b->last_offset - v->o->base_offset);
 }
 
 static int rebuild_finish(struct pass *v, struct builder *b, int32_t n_records)
@@ -389,9 +404,11 @@ static int rebuild_finish(struct pass *v, struct builder *b, int32_t n_records)
     r->p = b->out->p + b->start;
     r->len = made.len;
     r->n_records = n_records;
-    r->max_timestamp = v->o->append_time ? v->o->now_ms : b->max_timestamp;
+    r->max_timestamp = v->o->append_time && v->o->magic > 0 ? v->o->now_ms : b->max_timestamp;
     r->rebuilt = true;
-    return batch_head_read(&r->head, made.p, made.len);
+    if (v->o->magic < BATCH_MAGIC_NOW)
+        finish_messages(v, b);
+    return batch_head_read(&r->head, r->p, r->len);
 }
 
 static int validate_rebuild(struct pass *v)
@@ -407,6 +424,8 @@ static int validate_rebuild(struct pass *v)
     if (v->out->error != KERR_NONE)
         return OK;
     builder_opts_init(&bo);
+    bo.magic = o->magic;
+    bo.base_offset = v->base;
     bo.codec = v->target;
     bo.level = o->level[v->target];
     bo.append_time = o->append_time;
@@ -441,7 +460,12 @@ int records_validate(const struct validate_opts *o, struct bytes in, struct aren
         return FAIL(&v, KERR_INVALID_RECORD, "%s: a set that is compressed or of magic 2 must be one batch, not %zu",
                     o->name, v.n_batches);
     }
-    if (v.first.magic >= 2 && v.source == v.target)
+    if (v.target == CODEC_ZSTD && o->magic < BATCH_MAGIC_NOW)
+        return FAIL(&v, KERR_UNSUPPORTED_COMPRESSION_TYPE, "%s: zstd cannot be used with magic version %d", o->name,
+                    o->magic);
+    if (v.first.magic >= 2 && v.source == v.target && o->magic == BATCH_MAGIC_NOW)
         return validate_in_place(&v);
+    if (o->magic == 0 && v.target != CODEC_NONE)
+        v.base = o->base_offset;
     return validate_rebuild(&v);
 }

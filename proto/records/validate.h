@@ -10,6 +10,10 @@
  * codec) is rebuilt as one v2 batch in the arena. Either way the result is exactly one v2 batch with base offset 0,
  * and the log has only to write base offset and leader epoch.
  *
+ * For a topic of an older message format (opts.magic 0 or 1) the result is a set of such messages, numbered from 0. It
+ * is always rebuilt. With a codec and magic 0 the messages inside the wrapper tell their final offsets: they count from
+ * opts.base_offset, and the append must be made at that offset, or the set validated again (result.fixed_base).
+ *
  * OWNER    `in` is the request's buffer: writable memory that is the caller's alone, though struct bytes says const.
  *          The result points into it or into the arena.
  * LOCKS    none. Any thread.
@@ -52,6 +56,8 @@ struct validate_opts {
     int64_t  before_max_ms;         /* message.timestamp.before.max.ms, .after.max.ms */
     int64_t  after_max_ms;
     int32_t  max_message_bytes;
+    int8_t   magic;                 /* of the result: message.format.version */
+    int64_t  base_offset;           /* where the log ends; means something for magic 0 with a codec only */
     int      codec;                 /* enum codec, or CODEC_PRODUCER */
     int      level[CODEC_N];        /* compression.<codec>.level: codec_default_level() unless configured */
     size_t   max_decompressed_bytes;
@@ -72,9 +78,10 @@ struct validate_result {
     size_t      n_record_errors;
 
     /* When error is 0: */
-    uint8_t    *p;                  /* one v2 batch, writable; NULL when there was no batch at all (Produce v0-v2): */
+    uint8_t    *p;                  /* the batch, writable; NULL when there was no batch at all (Produce v0-v2): */
     size_t      len;                /* then nothing is appended and the answer is success with base offset -1 */
-    struct batch_head head;         /* of that batch */
+    struct batch_head head;         /* of that batch, or of the first message */
+    bool        fixed_base;         /* good only at opts.base_offset */
     int32_t     n_records;
     int64_t     max_timestamp;      /* of all records, -1 none; the log time indexes it at the batch's last offset */
     int64_t     append_time_ms;     /* for the response: now_ms with LogAppendTime, else -1 */

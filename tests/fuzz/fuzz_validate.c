@@ -16,7 +16,7 @@ enum { OPTION_BYTES = 2, MAX_MESSAGE_BYTES = 32768 };
 
 static void set_opts(struct validate_opts *o, unsigned a, unsigned b)
 {
-    *o = (struct validate_opts){
+    *o = (struct validate_opts){ .magic = BATCH_MAGIC_NOW,
         .name = "fuzz-0", .now_ms = INT64_C(1700000000000), .append_time = a & 1, .compacted = a & 2,
         .before_max_ms = a & 4 ? 1000 : INT64_MAX, .after_max_ms = a & 8 ? 1000 : INT64_MAX,
         .max_message_bytes = MAX_MESSAGE_BYTES, .codec = (int)(b % 6) - 1, .max_decompressed_bytes = MAX_BYTES,

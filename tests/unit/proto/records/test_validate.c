@@ -15,7 +15,7 @@ static struct validate_result res;
 static void setup(void)
 {
     arena_init(&arena, SET_ARENA_BYTES);
-    opts = (struct validate_opts){
+    opts = (struct validate_opts){ .magic = BATCH_MAGIC_NOW,
         .name = "t-0", .now_ms = SET_TIME_MS, .before_max_ms = INT64_MAX, .after_max_ms = INT64_MAX,
         .max_message_bytes = 1048588, .codec = CODEC_PRODUCER,
         .max_decompressed_bytes = records_decompressed_limit(1048588),

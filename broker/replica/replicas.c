@@ -539,7 +539,7 @@ void replicas_dir_failed(struct replicas *rs, size_t dir_index)
 
 bool replicas_is_loading(struct replicas *rs, struct str topic, int32_t index)
 {
-    return absents_why(&rs->absents, topic, index, NULL) == ABSENT_LOADING;
+    return rs != NULL && absents_why(&rs->absents, topic, index, NULL) == ABSENT_LOADING;
 }
 
 /* ---- StopReplica ----------------------------------------------------------------------------------------------- */

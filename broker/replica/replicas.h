@@ -66,7 +66,7 @@ int  replicas_stop_replica(struct replicas *rs, const struct stop_replica_reques
 void replicas_log_ready(struct replicas *rs, struct str topic, int32_t partition, int rc);
 /* The log directory has failed: its partitions are offline. */
 void replicas_dir_failed(struct replicas *rs, size_t dir_index);
-/* We are to host it, and its log is still being loaded. */
+/* We are to host it, and its log is still being loaded. Not if there is no replica manager (yet). */
 bool replicas_is_loading(struct replicas *rs, struct str topic, int32_t index);
 /* The topic's settings (topic_configs_get()) are taken up by the partitions of it that are here. Any thread. */
 void replicas_configure(struct replicas *rs, struct str topic);

@@ -16,14 +16,21 @@ NONE, LEADER_NOT_AVAILABLE, STORAGE_ERROR = 0, 5, 56
 RECORDS = batch([b"x" * 50000])
 
 
-@pytest.fixture
-def small_disk(tmp_path):
+@pytest.fixture(params=["tmpfs", "ext4"])
+def small_disk(tmp_path, request):
     """A file system of 32 MB: the limit is 327 KB, the reserve 128 KB."""
     path = tmp_path / "small"
     path.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=32m", "tmpfs", str(path)], check=False,
-                      stderr=subprocess.DEVNULL).returncode != 0:
-        pytest.skip("mounting a small tmpfs is not permitted here")
+    mount = ["mount", "-t", "tmpfs", "-o", "size=32m", "tmpfs", str(path)]
+    if request.param == "ext4":
+        image = str(tmp_path / "image")
+        with open(image, "wb") as f:
+            f.truncate(40 << 20)
+        if subprocess.run(["mkfs.ext4", "-q", "-m", "0", image], check=False, stderr=subprocess.DEVNULL).returncode != 0:
+            pytest.skip("no mkfs.ext4 here")
+        mount = ["mount", "-o", "loop", image, str(path)]
+    if subprocess.run(mount, check=False, stderr=subprocess.DEVNULL).returncode != 0:
+        pytest.skip("mounting a small %s is not permitted here" % request.param)
     yield path
     subprocess.run(["umount", "-l", str(path)], check=True)
 

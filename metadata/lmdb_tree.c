@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 
 #define NODE_HEAD       60
 #define KEY_EPHEMERAL   0xfe
@@ -19,6 +20,7 @@
 #define COUNTERS_SIZE   24
 #define MAP_START_BYTES ((size_t)16 << 20)
 #define MAP_MAX_BYTES   ((size_t)1 << 40)
+#define ROOM_AHEAD      (512 << 10)
 
 struct key {
     uint8_t b[1 + STORE_PATH_MAX];
@@ -501,6 +503,21 @@ static int counters_put(struct tree_txn *x)
     return err_of(mdb_put(x->txn, x->tree->dbi, &key, &v, 0));
 }
 
+/* A write that takes new pages must find them on a full disk too: deleting topics is what makes room there. Done ahead,
+ * while there is room; where it cannot be, the store works without. */
+static void room_ahead(struct tree *t)
+{
+    struct stat st;
+    int fd;
+
+    if (mdb_env_get_fd(t->env, &fd) != MDB_SUCCESS || fstat(fd, &st) != 0 || t->room - st.st_size >= ROOM_AHEAD / 2)
+        return;
+    if (fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, st.st_size + ROOM_AHEAD) == 0)
+        t->room = st.st_size + ROOM_AHEAD;
+    else if (errno == EOPNOTSUPP || errno == ENOSYS)
+        t->room = INT64_MAX;
+}
+
 int tree_commit(struct tree_txn *x)
 {
     int rc = OK;
@@ -525,6 +542,7 @@ int tree_commit(struct tree_txn *x)
     x->tree->zxid = x->zxid;
     x->tree->sessions = x->sessions;
     x->tree->fresh = false;
+    room_ahead(x->tree);
     return OK;
 }
 
@@ -598,6 +616,8 @@ static int env_open(struct tree *t)
         map *= 2;
     if (map != info.me_mapsize)
         TRY(err_of(mdb_env_set_mapsize(t->env, map)));
+    t->room = 0;
+    room_ahead(t);
     TRY(err_of(mdb_txn_begin(t->env, NULL, MDB_RDONLY, &txn)));
     TRY(err_of(mdb_dbi_open(txn, NULL, 0, &t->dbi)));
     return err_of(mdb_txn_commit(txn));

@@ -38,6 +38,7 @@ struct tree {
     int64_t  sessions;
     bool     fresh;             /* nothing has been committed yet: not even the root is there */
     char    *file;              /* for messages */
+    int64_t  room;              /* bytes of the file, and behind its end, that have their place on the disk */
 };
 
 struct tree_txn {

@@ -149,14 +149,20 @@ def test_deleted_records_make_room(brokers, small_disk):
             {"Name": "t", "Partitions": [{"PartitionIndex": 0, "Timestamp": -2}]}])["Topics"][0]["Partitions"][0]["Offset"] == n
 
 
-def test_a_deleted_topic_makes_room(brokers, small_disk):
+def test_deleted_topics_make_room(brokers, small_disk):
+    """The metadata store has its place on the disk too."""
     b = brokers({"log.dirs": str(small_disk / "data")}).start()
     with Wire(b.port) as w:
         w.create("keep", configs={"retention.ms": "-1"})
+        for i in range(20):
+            w.create("small%d" % i)
         w.create("t", configs={"retention.ms": "-1"})
         until_refused(w, "t")
         wait_for(lambda: "no records and no new topics are taken" in b.log(), what="it is said")
-        w.call("DeleteTopics", 3, TopicNames=["t"], TimeoutMs=10000)
+        fill(str(small_disk / "filler"))
+        for name in ["small%d" % i for i in range(20)] + ["t"]:
+            out = w.call("DeleteTopics", 3, TopicNames=[name], TimeoutMs=10000)
+            assert out["Responses"][0]["ErrorCode"] == NONE
         wait_for(lambda: w.produce(9, "keep", 0, RECORDS)["ErrorCode"] == NONE, within=30, what="records are taken again")
 
 

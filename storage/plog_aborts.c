@@ -7,7 +7,8 @@
  * After a clean stop of ours a sum says it all (invariant 23). Without it an entry that is missing leaves no trace: a
  * .txnindex that was removed, or cut after a whole entry, while the broker was down goes unnoticed where nothing is
  * recovered (as by Apache Kafka); finding it would take reading every segment. Where there are so many entries that
- * reading the segment is as quick as looking at each, the file is made anew.
+ * reading the segment is as quick as looking at each, the file is made anew; or believed, if what was written is still
+ * in the page cache that it was written to.
  */
 #include "storage/plog_load_impl.h"
 
@@ -56,9 +57,7 @@ static int check_segment(const struct load *ld, const struct segment *s, bool *r
     size_t len;
     int rc = OK;
 
-    *right = s->aborts.on_file <= s->size / LOOK_BYTES + LOOKS_MIN;
-    if (!*right)
-        return OK;
+    *right = true;
     segment_path(s->place, s->base, SEGMENT_TXNINDEX, "", path);
     TRY(fio_read_file(s->place->dirfd, path, TXN_INDEX_BYTES, &p, &len));
     for (size_t i = 0; rc == OK && *right && i < s->aborts.on_file && (i + 1) * TXN_INDEX_ENTRY <= len; i++) {
@@ -80,15 +79,17 @@ int load_check_aborts(struct load *ld)
         return OK;
     for (size_t i = 0; i < l->n; i++) {
         struct segment *s = l->segs[i];
+        bool right = l->dir->same_boot, many = s->aborts.on_file > s->size / LOOK_BYTES + LOOKS_MIN;
         char path[SEGMENT_PATH_MAX];
-        bool right;
         if (s->aborts.on_file == 0)
             continue;
-        TRY(check_segment(ld, s, &right));
+        if (!many)
+            TRY(check_segment(ld, s, &right));
         if (right)
             continue;
         segment_path(s->place, s->base, SEGMENT_TXNINDEX, "", path);
-        log_info("%s/%s: is not known to be what the batches say; it is made anew from them", l->dir->path, path);
+        if (!many)
+            log_warn("%s/%s: is not what the batches say; it is made anew from them", l->dir->path, path);
         TRY(plog_txn_rebuild(l, ld->start, s));
     }
     return OK;

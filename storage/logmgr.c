@@ -254,10 +254,10 @@ void logmgr_on_ready(struct logmgr *m, logmgr_ready_fn *fn, void *arg)
 
 bool logmgr_has_room(const struct logmgr *m)
 {
-    for (size_t i = 0; i < m->dirs_n; i++)
+    for (size_t i = 0; m != NULL && i < m->dirs_n; i++)
         if (!logdir_offline(&m->dirs[i].d) && !space_full(&m->dirs[i].d))
             return true;
-    return false;
+    return m == NULL;
 }
 
 /* ---- directories --------------------------------------------------------------------------------------------- */

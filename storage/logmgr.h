@@ -129,7 +129,8 @@ struct logmgr_dir {
     int64_t total_bytes, usable_bytes;          /* of the volume; -1 unknown */
 };
 
-/* False: every directory that works is full (storage/space.h); new topics are to be refused. */
+/* False: every directory that works is full (storage/space.h); new topics are to be refused. m NULL: no
+ * logs, no limit. */
 bool   logmgr_has_room(const struct logmgr *m);
 size_t logmgr_dirs(const struct logmgr *m);
 int    logmgr_dir(struct logmgr *m, size_t i, struct logmgr_dir *out) must_use;

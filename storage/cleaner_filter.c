@@ -139,11 +139,13 @@ static int look_at_records(struct cleaner_filter *f, const struct batch_head *h,
 
     record_iter_init(&it, h, p, DECOMPRESSED_MAX);
     while (rc == OK && record_iter_next(&it, &r)) {
+        if (r.offset < f->first || r.offset > h->last_offset)
+            rc = ERR_CORRUPT;
         ahead[n] = (struct seen){ .offset = r.offset, .keyed = r.key.p != NULL, .tombstone = r.value.p == NULL,
                                   .other_magic = r.magic != h->magic };
         if (r.key.p != NULL)
             ahead[n].hash = cleaner_map_hash(f->map, r.key);
-        if (++n == CLEANER_MAP_AHEAD) {
+        if (++n == CLEANER_MAP_AHEAD && rc == OK) {
             rc = decide(f, h, ahead, n, v);
             n = 0;
         }

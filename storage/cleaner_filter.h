@@ -18,7 +18,8 @@
  * OWNER    the cleaner's thread; borrows map, transactions and producers.
  * LOCKS    none.
  * UNITS    ms, bytes, record offsets.
- * FAILURE  ERR_NOMEM; what record_iter and builder give for records that do not parse.
+ * FAILURE  ERR_NOMEM; ERR_CORRUPT: a record's offset is none that its batch may have; what record_iter and builder
+ *          give for records that do not parse.
  */
 #ifndef STORAGE_CLEANER_FILTER_H
 #define STORAGE_CLEANER_FILTER_H
@@ -39,6 +40,7 @@ struct cleaner_filter {
     int64_t                   now_ms;
     int64_t                   delete_retention_ms;
     bool                      old_tombstones_stay;      /* magic 0 and 1, in this segment */
+    int64_t                   first;            /* no record of the next batch may have a lower offset */
     int                       codec, codec_level;       /* level of batches that are written anew with this codec */
     /* counted here */
     int64_t                   records_in, records_out;

@@ -149,7 +149,9 @@ static int map_records(struct pass *p, const struct batch_head *h, const uint8_t
 
     record_iter_init(&it, h, bytes, DECOMPRESSED_MAX);
     while (rc == OK && record_iter_next(&it, &r)) {
-        if (r.offset < p->job->from)
+        if (r.offset < p->reader.first || r.offset > h->last_offset)
+            rc = ERR_CORRUPT;
+        if (rc != OK || r.offset < p->job->from)
             continue;
         a.v[a.n].offset = r.offset;
         a.v[a.n].keyed = r.key.p != NULL;
@@ -183,9 +185,10 @@ static int map_batch(struct pass *p, const struct batch_head *h, const uint8_t *
 }
 
 /* ERR_LIMIT: the map is full, map_to says how far it reaches. */
-static int map_segment(struct pass *p, struct segment *s)
+static int map_segment(struct pass *p, size_t i)
 {
-    int rc = batch_reader_open(&p->reader, s);
+    struct segment *s = p->v[i];
+    int rc = batch_reader_open(&p->reader, s, p->v[i + 1]->base);
 
     while (rc == OK && batch_reader_next(&p->reader))
         if (p->reader.head.last_offset >= p->job->from)
@@ -204,7 +207,7 @@ static int fill_map(struct pass *p)
     for (size_t i = 0; i + 1 < p->n && rc == OK && p->v[i]->base < p->job->uncleanable; i++) {
         if (p->v[i + 1]->base <= p->job->from)
             continue;
-        rc = map_segment(p, p->v[i]);
+        rc = map_segment(p, i);
         if (rc == OK)
             p->map_to = p->v[i + 1]->base - 1;  /* whatever is missing at its end */
     }
@@ -243,6 +246,7 @@ static int put_batch(struct pass *p, struct segment_writer *w)
 {
     struct filtered left;
 
+    p->filter.first = p->reader.first;
     TRY(cleaner_filter_batch(&p->filter, &p->reader.head, p->reader.p, &left));
     if (left.aborted != NULL)
         TRY(segment_writer_aborted(w, left.aborted));
@@ -253,14 +257,15 @@ static int put_batch(struct pass *p, struct segment_writer *w)
     return segment_writer_batch(w, &left.head, left.p);
 }
 
-static int copy_segment(struct pass *p, struct segment *s, int64_t old_limit_ms, struct segment_writer *w)
+static int copy_segment(struct pass *p, size_t i, int64_t old_limit_ms, struct segment_writer *w)
 {
+    struct segment *s = p->v[i];
     int64_t mtime = 0;
     int rc;
 
     TRY(segment_mtime_ms(s, &mtime));
     p->filter.old_tombstones_stay = mtime > old_limit_ms;
-    rc = batch_reader_open(&p->reader, s);
+    rc = batch_reader_open(&p->reader, s, p->v[i + 1]->base);
     while (rc == OK && batch_reader_next(&p->reader))
         rc = put_batch(p, w);
     return failed_in(p, s, rc == OK ? p->reader.rc : rc);
@@ -275,7 +280,7 @@ static int clean_group(struct pass *p, size_t i, size_t n, int64_t old_limit_ms)
     rc = segment_writer_init(&w, p->dirfd, &p->l->place, &p->l->view, p->v[i]->base, p->opts.index_interval_bytes,
                              p->job->io_bytes);
     for (size_t k = 0; k < n && rc == OK; k++)
-        rc = copy_segment(p, p->v[i + k], old_limit_ms, &w);
+        rc = copy_segment(p, i + k, old_limit_ms, &w);
     if (rc == OK)
         rc = segment_mtime_ms(p->v[i + n - 1], &mtime);
     if (rc == OK)

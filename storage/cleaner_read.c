@@ -11,13 +11,15 @@ int batch_reader_init(struct batch_reader *r, size_t buffer_bytes)
     return r->buf != NULL ? OK : ERR_NOMEM;
 }
 
-int batch_reader_open(struct batch_reader *r, struct segment *s)
+int batch_reader_open(struct batch_reader *r, struct segment *s, int64_t next_base)
 {
     file_unref(&r->file);
     r->pos = 0;
     r->at = r->n = 0;
     r->head = (struct batch_head){ 0 };
     r->size = s->size;
+    r->low = s->base;
+    r->end = next_base;
     r->rc = segment_file(s, &r->file);
     return r->rc;
 }
@@ -68,6 +70,18 @@ static int fill(struct batch_reader *r, size_t want)
     return OK;
 }
 
+static int check_offsets(struct batch_reader *r)
+{
+    const struct batch_head *h = &r->head;
+
+    if ((h->base_offset >= 0 ? h->base_offset : h->last_offset) < r->low || h->last_offset < r->low ||
+        h->last_offset >= r->end)
+        return ERR_CORRUPT;
+    r->first = h->base_offset >= 0 ? h->base_offset : r->low;
+    r->low = h->last_offset + 1;
+    return OK;
+}
+
 static int next(struct batch_reader *r)
 {
     TRY(fill(r, BATCH_HEAD_BYTES));
@@ -76,7 +90,8 @@ static int next(struct batch_reader *r)
         return ERR_SHORT;
     TRY(fill(r, r->head.size_bytes));
     r->p = r->buf + r->at;
-    return batch_check(&r->head, r->p);
+    TRY(batch_check(&r->head, r->p));
+    return check_offsets(r);
 }
 
 bool batch_reader_next(struct batch_reader *r)

@@ -60,7 +60,7 @@ static void read_records(struct plog *l, struct recs *out)
     for (size_t i = 0; i < l->n; i++) {
         struct batch_reader r;
         ok(batch_reader_init(&r, 1 << 16));
-        ok(batch_reader_open(&r, l->segs[i]));
+        ok(batch_reader_open(&r, l->segs[i], i + 1 < l->n ? l->segs[i + 1]->base : leo(l)));
         while (batch_reader_next(&r)) {
             struct record_iter it;
             struct record rec;

@@ -50,18 +50,15 @@ static int check_range(const struct param *p, const void *value, char *why, size
 
 static int check_double_range(const struct param *p, const void *value, char *why, size_t why_size)
 {
-    char text[JDOUBLE_TEXT];
     double d;
 
     memcpy(&d, value, sizeof d);
     if (d < p->valid.fmin) {
-        jdouble_text(p->valid.fmin, text);
-        snprintf(why, why_size, "Value must be at least %s", text);
+        snprintf(why, why_size, "Value must be at least %g", p->valid.fmin);
         return ERR_RANGE;
     }
     if (d > p->valid.fmax) {
-        jdouble_text(p->valid.fmax, text);
-        snprintf(why, why_size, "Value must be no more than %s", text);
+        snprintf(why, why_size, "Value must be no more than %g", p->valid.fmax);
         return ERR_RANGE;
     }
     return OK;
@@ -134,7 +131,11 @@ static int check_words(const struct param *p, const void *value, char *why, size
 /* Every protocol version of 0.8 to 3.9 has a long name; all but the oldest have short ones too: 2.7 is 2.7-IV2. */
 static int check_version(const struct param *p, const void *value, char *why, size_t why_size)
 {
-    return version_find(string_at(value), NULL) >= 0 ? OK : refuse_word(p, why, why_size);
+    (void)p;
+    if (version_find(string_at(value), NULL) >= 0)
+        return OK;
+    snprintf(why, why_size, "Version %s is not a valid version", string_at(value));
+    return ERR_RANGE;
 }
 
 static int check_gzip_level(const struct param *p, const void *value, char *why, size_t why_size)

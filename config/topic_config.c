@@ -58,6 +58,11 @@ static int set_default(struct topic_config *out, const struct param *p)
     return OK;
 }
 
+bool topic_config_fault_is_of_value(const char *why)
+{
+    return strncmp(why, "Invalid value ", 14) == 0 || strncmp(why, "Tiered Storage ", 15) == 0;
+}
+
 const char *topic_config_server_name(const char *topic_property)
 {
     const struct param *p = param_find(&topic_params, str_of(topic_property));
@@ -150,7 +155,12 @@ static int override(struct topic_config *tc, enum topic_config_mode mode, const 
     TRY(param_text(p, tc, &tc->arena, &found));
     if (found != NULL && p->dflt != NULL && strcmp(found, p->dflt) == 0)
         return OK;
-    snprintf(why, why_size, "Invalid value %s for configuration %s: not supported by this broker yet", text, p->name);
+    if (p->offset == offsetof(struct topic_config, remote_storage_enable))
+        snprintf(why, why_size, "Tiered Storage functionality is disabled in the broker. Topic cannot be configured "
+                 "with remote log storage.");
+    else
+        snprintf(why, why_size, "Invalid value %s for configuration %s: not supported by this broker yet", text,
+                 p->name);
     return ERR_INVALID;
 }
 
@@ -200,6 +210,11 @@ static int build(struct topic_config *tc, enum topic_config_mode mode, const str
         snprintf(why, why_size,
                  "conflict topic config setting min.compaction.lag.ms (%lld) > max.compaction.lag.ms (%lld)",
                  (long long)tc->min_compaction_lag_ms, (long long)tc->max_compaction_lag_ms);
+        return ERR_INVALID;
+    }
+    if (mode == TOPIC_CONFIG_ASKED && (tc->remote_log_copy_disable || tc->remote_log_delete_on_disable)) {
+        snprintf(why, why_size, "It is invalid to set `remote.log.delete.on.disable` or `remote.log.copy.disable` "
+                 "under Zookeeper's mode.");
         return ERR_INVALID;
     }
     derive(tc);

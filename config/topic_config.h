@@ -63,6 +63,10 @@ int  topic_config_build(struct topic_config *out, const struct config *server, e
                         const struct topic_property *given, size_t given_n, char *why, size_t why_size) must_use;
 void topic_config_fini(struct topic_config *tc);
 
+/* `why` of ERR_INVALID: is it about one value? Where settings are changed, Apache Kafka then begins its sentence with
+ * the resource. */
+bool topic_config_fault_is_of_value(const char *why);
+
 /* The server property that a topic property falls back to; NULL where there is none. */
 const char *topic_config_server_name(const char *topic_property);
 

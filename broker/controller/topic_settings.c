@@ -238,7 +238,7 @@ static void check_values(struct op_topic *ot)
     rc = topic_config_build(&built, ot->s->c->opts.cfg, TOPIC_CONFIG_ASKED, given, ot->settings.n, why, sizeof why);
     if (rc == OK)
         topic_config_fini(&built);
-    else if (rc == ERR_INVALID && strncmp(why, "Invalid value", 13) == 0)
+    else if (rc == ERR_INVALID && topic_config_fault_is_of_value(why))
         op_failf(ot, KERR_INVALID_CONFIG,
                  "Invalid config value for resource ConfigResource(type=TOPIC, name='%.*s'): %s",
                  STR_ARG(ot->t->name), why);

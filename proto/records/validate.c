@@ -391,13 +391,25 @@ static void finish_messages(struct pass *v, const struct builder *b)
         batch_set_base_offset(r->p, b->last_offset - v->o->base_offset);
 }
 
+/* Of a plain set of the old formats each message counts by itself. */
+static bool has_too_large(const struct pass *v, struct bytes made)
+{
+    struct batch_iter it;
+    bool yes = false;
+
+    batch_iter_init(&it, made);
+    while (batch_iter_next(&it))
+        yes |= it.head.size_bytes > (uint32_t)v->o->max_message_bytes;
+    return yes;
+}
+
 static int rebuild_finish(struct pass *v, struct builder *b, int32_t n_records)
 {
     struct validate_result *r = v->out;
     struct bytes made;
     int rc = builder_finish(b, &made);
 
-    if (rc == OK && made.len > (size_t)v->o->max_message_bytes)
+    if (rc == OK && has_too_large(v, made))
         rc = ERR_TOO_LARGE;
     if (rc != OK)
         return fail_builder(v, rc);
@@ -436,6 +448,8 @@ static int validate_rebuild(struct pass *v)
     bo.txn = batch_is_txn(&v->first);
     bo.size_hint = v->in.len + v->in.len / 8;
     bo.max_bytes = (size_t)o->max_message_bytes + REBUILD_SLACK_BYTES;
+    if (o->magic < BATCH_MAGIC_NOW && v->target == CODEC_NONE)
+        bo.max_bytes = o->max_decompressed_bytes < INT32_MAX ? o->max_decompressed_bytes : INT32_MAX;
     builder_init(&b, &bo, v->arena);
     rc = rebuild_all(v, &b, &n_records);
     if (rc == OK && v->out->error == KERR_NONE)

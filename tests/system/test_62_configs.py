@@ -46,6 +46,16 @@ OUTCOMES = [
     ([(0, None)], dict(POLICY, **{"leader.replication.throttled.replicas": ""})),
     ([(UNKNOWN, None)], POLICY),
     ([(INVALID_CONFIG, LAG)], POLICY), ([(INVALID_CONFIG, LAG)], POLICY),
+    ([(INVALID_CONFIG, "Invalid config value for resource ConfigResource(type=TOPIC, name='t'): Tiered Storage functionality is "
+                       "disabled in the broker. Topic cannot be configured with remote log storage.")], POLICY),
+    ([(INVALID_CONFIG, "It is invalid to set `remote.log.delete.on.disable` or `remote.log.copy.disable` under Zookeeper's "
+                       "mode.")], POLICY),
+    ([(INVALID_CONFIG, BAD % ("9.9", "message.format.version", "Version 9.9 is not a valid version"))], POLICY),
+    ([(INVALID_CONFIG, BAD % ("1.5", "min.cleanable.dirty.ratio", "Value must be no more than 1"))], POLICY),
+    ([(0, None)], dict(POLICY, **{"retention.ms": "5"})),
+    ([(INVALID_CONFIG, BAD % ("", "retention.ms", "Not a number of type LONG"))], POLICY),
+    ([(INVALID_CONFIG, BAD % ("COMPACT", "cleanup.policy", "String must be one of: compact, delete"))], POLICY),
+    ([(INVALID_CONFIG, BAD % ("3000000000", "segment.bytes", "Not a number of type INT"))], POLICY),
     ([(INVALID_REQUEST, "Unknown resource type 3")], POLICY), ([(INVALID_REQUEST, "Unknown resource type 0")], POLICY),
     ([(INVALID_REQUEST, "Unknown resource type -7")], POLICY),
     ([(INVALID_REQUEST, "AlterConfigs is only supported for topics and brokers, but resource type is CLIENT_METRICS")], POLICY),

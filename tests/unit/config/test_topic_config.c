@@ -88,11 +88,17 @@ START_TEST(refusals_in_kafkas_words)
         { "cleanup.policy", "x", "Invalid value x for configuration cleanup.policy: String must be one of: "
                                  "compact, delete" },
         { "min.cleanable.dirty.ratio", "2", "Invalid value 2 for configuration min.cleanable.dirty.ratio: "
-                                            "Value must be no more than 1.0" },
+                                            "Value must be no more than 1" },
         { "preallocate", "x", "Invalid value x for configuration preallocate: Expected value to be either true or "
                               "false" },
-        { "remote.storage.enable", "true", "Invalid value true for configuration remote.storage.enable: not supported "
-                                           "by this broker yet" },
+        { "remote.storage.enable", "true", "Tiered Storage functionality is disabled in the broker. Topic cannot be "
+                                           "configured with remote log storage." },
+        { "remote.log.copy.disable", "true", "It is invalid to set `remote.log.delete.on.disable` or "
+                                             "`remote.log.copy.disable` under Zookeeper's mode." },
+        { "cleanup.policy", "compact, keep,x", "Invalid value keep for configuration cleanup.policy: String must be "
+                                               "one of: compact, delete" },
+        { "message.format.version", "9.9", "Invalid value 9.9 for configuration message.format.version: Version 9.9 is "
+                                           "not a valid version" },
         { "leader.replication.throttled.replicas", "1", NULL },
     };
 
@@ -114,6 +120,62 @@ START_TEST(refusals_in_kafkas_words)
     ck_assert_int_eq(build(TOPIC_CONFIG_STORED, "remote.storage.enable", "true"), OK);
     topic_config_fini(&tc);
     ck_assert_int_eq(build(TOPIC_CONFIG_STORED, "retention.ms", "x"), ERR_INVALID);
+    fx_fini();
+}
+END_TEST
+
+/* Settings of the server, the topic's own, and the magic of what is stored. */
+START_TEST(message_formats)
+{
+    static const struct {
+        const char *server, *topic;
+        int         magic;
+        const char *shown;
+    } cases[] = {
+        { "", NULL, 2, "3.0-IV1" },
+        { "", "0.9.0", 2, "0.9.0" },
+        { "log.message.format.version=0.10.0\n", NULL, 2, "3.0-IV1" },
+        { "inter.broker.protocol.version=2.7\n", NULL, 2, "3.0-IV1" },
+        { "inter.broker.protocol.version=2.7\n", "0.9.0", 0, "0.9.0" },
+        { "inter.broker.protocol.version=2.7\n", "0.10.0", 1, "0.10.0" },
+        { "inter.broker.protocol.version=2.7\n", "0.10.2-IV0", 1, "0.10.2-IV0" },
+        { "inter.broker.protocol.version=2.7\n", "0.11.0", 2, "0.11.0" },
+        { "inter.broker.protocol.version=3.0-IV0\n", "0.9.0", 0, "0.9.0" },
+        { "inter.broker.protocol.version=3.0\n", "0.9.0", 2, "0.9.0" },
+        { "inter.broker.protocol.version=2.7\nlog.message.format.version=0.10.2\n", NULL, 1, "0.10.2-IV0" },
+        { "inter.broker.protocol.version=2.7\nlog.message.format.version=0.10.2\n", "2.0", 2, "2.0" },
+        { "inter.broker.protocol.version=1.0\nlog.message.format.version=0.10.2\n", "2.0", 1, "2.0" },
+    };
+
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct topic_property p = { STR_LIT("message.format.version"), str_of(cases[i].topic) };
+
+        fx_accepted(cases[i].server);
+        ck_assert_int_eq(topic_config_build(&tc, cfg, TOPIC_CONFIG_ASKED, &p, 1, why, sizeof why), OK);
+        ck_assert_msg(tc.magic == cases[i].magic, "%zu: %d", i, tc.magic);
+        ck_assert_str_eq(tc.message_format_version, cases[i].shown);
+        topic_config_fini(&tc);
+        fx_fini();
+    }
+}
+END_TEST
+
+START_TEST(limits_of_timestamps)
+{
+    fx_accepted("log.message.timestamp.difference.max.ms=7\nlog.message.timestamp.after.max.ms=9\n");
+    ck_assert_int_eq(build(TOPIC_CONFIG_ASKED, "message.timestamp.difference.max.ms", "5"), OK);
+    ck_assert_int_eq(tc.timestamp_before_max_ms, 7);        /* the server's has become the topic's before.max.ms */
+    ck_assert_int_eq(tc.timestamp_after_max_ms, 9);
+    topic_config_fini(&tc);
+    ck_assert_int_eq(build(TOPIC_CONFIG_ASKED, "message.timestamp.before.max.ms", "11"), OK);
+    ck_assert_int_eq(tc.timestamp_before_max_ms, 11);
+    topic_config_fini(&tc);
+    fx_fini();
+    fx_accepted("");
+    ck_assert_int_eq(build(TOPIC_CONFIG_ASKED, "message.timestamp.difference.max.ms", "5"), OK);
+    ck_assert_int_eq(tc.timestamp_before_max_ms, 5);
+    ck_assert_int_eq(tc.timestamp_after_max_ms, 5);
+    topic_config_fini(&tc);
     fx_fini();
 }
 END_TEST
@@ -225,6 +287,8 @@ int main(void)
     tcase_add_test(t, every_default_without_server_properties);
     tcase_add_test(t, own_properties);
     tcase_add_test(t, refusals_in_kafkas_words);
+    tcase_add_test(t, message_formats);
+    tcase_add_test(t, limits_of_timestamps);
     tcase_add_test(t, describe_a_broker);
     tcase_add_test(t, describe_a_topic);
     suite_add_tcase(s, t);

@@ -15,8 +15,9 @@ static struct validate_result res;
 static void setup(void)
 {
     arena_init(&arena, SET_ARENA_BYTES);
-    opts = (struct validate_opts){ .magic = BATCH_MAGIC_NOW,
-        .name = "t-0", .now_ms = SET_TIME_MS, .before_max_ms = INT64_MAX, .after_max_ms = INT64_MAX,
+    opts = (struct validate_opts){
+        .magic = BATCH_MAGIC_NOW, .name = "t-0",
+        .now_ms = SET_TIME_MS, .before_max_ms = INT64_MAX, .after_max_ms = INT64_MAX,
         .max_message_bytes = 1048588, .codec = CODEC_PRODUCER,
         .max_decompressed_bytes = records_decompressed_limit(1048588),
     };
@@ -169,6 +170,76 @@ START_TEST(old_sets_become_one_batch)
         s.v[i].offset = (int64_t)i;
     set_compare(result(), &s, -2);
     ck_assert_int_eq(res.max_timestamp, res.head.max_timestamp);
+}
+END_TEST
+
+/* Any set, for a topic of an old format: messages that say the same, numbered from 0, or inside a wrapper of magic 0
+ * from base_offset. */
+START_TEST(a_topic_of_an_old_format_gets_messages)
+{
+    static const enum codec codecs[] = { CODEC_NONE, CODEC_GZIP, CODEC_SNAPPY, CODEC_LZ4 };
+    int8_t to = (int8_t)(_i % 2), from = (int8_t)(_i / 2 % 3);
+    enum codec source = codecs[_i / 6 % 4], target = codecs[_i / 24];
+    struct set s = set_make(&arena, from, 9, 0, 50);
+    int64_t base = to == 0 && target != CODEC_NONE ? 1000 : 0;
+
+    opts.magic = to;
+    opts.base_offset = 1000;
+    opts.codec = (int)target;
+    for (size_t i = 0; i < s.n; i++) {
+        s.v[i].headers = (struct bytes){ NULL, 0 };
+        s.v[i].n_headers = 0;
+    }
+    ck_assert_int_eq(validate(build(&s, from, source)), E_NONE);
+    for (size_t i = 0; i < s.n; i++)
+        s.v[i].offset = base + (int64_t)i;
+    ck_assert_int_eq(res.n_records, 9);
+    ck_assert_int_eq(res.fixed_base, base > 0);
+    ck_assert_int_eq(res.head.magic, to);
+    ck_assert_int_eq(res.head.last_offset, target == CODEC_NONE ? 0 : 8);
+    ck_assert_int_eq(batch_codec(&res.head), target);
+    ck_assert_int_eq(res.max_timestamp == NO_TIMESTAMP, to == 0 || from == 0);
+    if (base > 0)
+        batch_set_base_offset(res.p, base + 8);         /* as the log does */
+    set_compare(result(), &s, to == 0 || from == 0 ? NO_TIMESTAMP : -2);
+}
+END_TEST
+
+START_TEST(what_an_old_format_cannot_carry)
+{
+    struct set s = set_make(&arena, 1, 3, 0, 50);
+    struct builder_opts o = set_opts(2, CODEC_NONE, 0);
+
+    opts.magic = (int8_t)_i;
+    ck_assert_int_eq(validate(build(&s, 2, CODEC_ZSTD)), E_COMPRESSION);
+    opts.codec = CODEC_ZSTD;
+    ck_assert_int_eq(validate(build(&s, 2, CODEC_NONE)), E_COMPRESSION);
+    opts.codec = CODEC_PRODUCER;
+    o.producer_id = 5;
+    o.producer_epoch = 0;
+    o.base_sequence = 0;
+    ck_assert_int_eq(validate(set_build(&arena, &s, &o)), 43);
+    s.v[1].headers = (struct bytes){ (const uint8_t *)"\2k\2v", 4 };
+    s.v[1].n_headers = 1;
+    ck_assert_int_eq(validate(build(&s, 2, CODEC_NONE)), E_UNKNOWN);
+}
+END_TEST
+
+/* Each message is a batch of its own: only its own size counts. */
+START_TEST(sizes_of_old_messages)
+{
+    struct set s = set_make(&arena, 1, 100, 0, 50);
+
+    opts.magic = 1;
+    opts.max_message_bytes = 30000;
+    ck_assert_int_eq(validate(build(&s, 2, CODEC_GZIP)), E_NONE);
+    opts.max_message_bytes = (int32_t)build(&s, 2, CODEC_GZIP).len;
+    opts.codec = CODEC_NONE;
+    ck_assert_int_eq(validate(build(&s, 2, CODEC_GZIP)), E_NONE);
+    ck_assert_uint_gt(res.len, (size_t)opts.max_message_bytes);
+    s.n = 1;
+    s.v[0].value = (struct bytes){ arena_zalloc(&arena, 1 << 20), 1 << 20 };
+    ck_assert_int_eq(validate(build(&s, 2, CODEC_GZIP)), E_TOO_LARGE);
 }
 END_TEST
 
@@ -491,6 +562,9 @@ int main(void)
     tcase_add_loop_test(t, append_time_is_stamped, 0, CODEC_N);
     tcase_add_loop_test(t, the_topics_codec_wins, 0, CODEC_N * CODEC_N);
     tcase_add_loop_test(t, old_sets_become_one_batch, 0, 8 * CODEC_N);
+    tcase_add_loop_test(t, a_topic_of_an_old_format_gets_messages, 0, 96);
+    tcase_add_loop_test(t, what_an_old_format_cannot_carry, 0, 2);
+    tcase_add_test(t, sizes_of_old_messages);
     tcase_add_test(t, nothing_is_appended_of_nothing);
     tcase_add_test(t, a_cut_second_batch_is_left_out);
     tcase_add_test(t, each_header_fault_has_its_code);

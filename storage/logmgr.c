@@ -104,6 +104,7 @@ int logmgr_open(const struct logmgr_opts *o, struct logmgr **out)
         return ERR_NOMEM;
     lock_init(&m->lock, LOCK_logmgr);
     cond_init(&m->changed);
+    cond_init(&m->mover_wake);
     m->opts = *o;
     m->opts.dirs = NULL;
     m->dirs = calloc(o->dirs_n, sizeof *m->dirs);
@@ -140,6 +141,8 @@ void logmgr_free(struct logmgr **mp)
         return;
     cleaner_free(&m->cleaner);
     logmgr_stop_loading(m);
+    mover_stop(m);
+    moves_free(m);
     for (size_t i = 0; i < m->dirs_n; i++)
         free_dir(&m->dirs[i]);
     HASH_ITER(hh, m->logs, e, tmp) {
@@ -151,6 +154,7 @@ void logmgr_free(struct logmgr **mp)
         logdir_close(&m->dirs[i].d);
     free(m->dirs);
     open_files_free(&m->files);
+    cond_fini(&m->mover_wake);
     cond_fini(&m->changed);
     lock_fini(&m->lock);
     free(m);

@@ -122,6 +122,27 @@ int logmgr_delete(struct logmgr *m, struct str topic, int32_t partition) must_us
 int  logmgr_list(struct logmgr *m, struct plog ***v, size_t *n) must_use;
 void logmgr_list_free(struct plog ***v, size_t n);
 
+/* ---- moves between directories (AlterReplicaLogDirs) --------------------------------------------------------- */
+
+/* The log shall lie in the directory with this index: a copy is made there in the background ("future") and takes the
+ * log's place when it has caught up; that goes on after a restart. A move that is under way to another directory is
+ * given up; with the directory that the log is in, that is all. ERR_NOENT, ERR_BUSY, ERR_OFFLINE as logmgr_find(), and
+ * ERR_OFFLINE while any directory is; ERR_TOO_LARGE: the name is too long for a copy. */
+int logmgr_move(struct logmgr *m, struct str topic, int32_t partition, size_t dir) must_use;
+/* A log that is not here shall be made there, should it be made. Forgotten with the process. */
+void logmgr_prefer(struct logmgr *m, struct str topic, int32_t partition, size_t dir);
+
+/* References of the copies that are being made, in no order; free v with logmgr_list_free(). */
+int logmgr_list_futures(struct logmgr *m, struct plog ***v, size_t *n) must_use;
+
+/* Called by the moving thread, with no storage lock held, when a copy has all but caught up: keep everybody from
+ * appending to the log, call logmgr_swap(), put what it gives in the place of the log (a new reference). Anything but
+ * OK: not now, or not any more. Without a function nobody else is asked. Set before start. */
+struct log_move;
+typedef int logmgr_swap_fn(void *arg, struct log_move *mv, struct str topic, int32_t partition);
+void logmgr_on_swap(struct logmgr *m, logmgr_swap_fn *fn, void *arg);
+int  logmgr_swap(struct log_move *mv, const struct plog *old, struct plog **now) must_use;
+
 /* ---- directories (DescribeLogDirs) --------------------------------------------------------------------------- */
 struct logmgr_dir {
     const char *path;                           /* lives as long as the manager */

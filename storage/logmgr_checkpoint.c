@@ -60,12 +60,16 @@ struct row {
 static int collect(struct mdir *md, enum checkpoint c, struct arena *a, struct row **out, size_t *n)
 {
     struct log_entry *e;
+    struct log_move *mv;
     struct row *v;
+    size_t moves = 0;
     int rc = OK;
 
     *n = 0;
     lock_take(&md->m->lock);
-    v = *out = arena_array(a, md->logs_n + 1, sizeof *v);
+    DL_FOREACH(md->m->moves, mv)
+        moves++;
+    v = *out = arena_array(a, md->logs_n + moves + 1, sizeof *v);
     if (v == NULL)
         rc = ERR_NOMEM;
     DL_FOREACH(md->logs, e) {
@@ -82,6 +86,9 @@ static int collect(struct mdir *md, enum checkpoint c, struct arena *a, struct r
             ++*n;
         }
     }
+    DL_FOREACH(md->m->moves, mv)
+        if (rc == OK && mv->to == md && mv->log != NULL && atomic_load(&mv->log->future))
+            v[(*n)++].log = plog_ref(mv->log);
     lock_drop(&md->m->lock);
     return rc;
 }

@@ -27,15 +27,42 @@ enum log_state { LOG_QUEUED, LOG_OPENING, LOG_READY, LOG_FAILED, LOG_GONE };
 
 struct log_entry {
     /* fixed */
-    struct mdir   *dir;
+    struct mdir   *rest;                /* has what a move has left over of it; NULL */
     int64_t        found[CHECKPOINTS_N];/* what the checkpoints said at start; -1: nothing */
     /* under `lock` */
+    struct mdir   *dir;
+    struct log_move *move;              /* NULL: none */
     enum log_state state;
     struct plog   *log;                 /* OPENING, READY: a reference */
     struct log_entry *prev, *next;      /* in dir->logs */
     UT_hash_handle hh;
     size_t         topic_len;
     char           name[];              /* "topic-partition" */
+};
+
+/* A log on its way to another directory; logmgr_move.c. */
+struct log_move {
+    /* fixed */
+    struct logmgr    *m;
+    struct mdir      *to;
+    /* under `lock`; only the mover's thread frees it */
+    struct log_entry *e;                /* NULL: over, or given up */
+    struct plog      *log;              /* the copy: a reference; NULL: not made or opened yet */
+    struct mdir      *retire;           /* swapped: the old log's directory is to go from here */
+    struct log_move  *prev, *next;
+    /* the mover's thread */
+    char             *dir_name;         /* found at the start: of the copy */
+    struct plog      *from;             /* while it is worked at: a reference */
+    uint32_t          cuts;             /* of `from`, when they last were seen to agree */
+    bool              agreed, marked, anew;
+    int64_t           due_ns;
+};
+
+/* Where a log shall be made. */
+struct log_wish {
+    UT_hash_handle hh;
+    struct mdir   *dir;
+    char           name[];
 };
 
 /* One log directory, with what the manager keeps about it. */
@@ -74,14 +101,20 @@ struct logmgr {
     size_t                 dirs_n;
     logmgr_offline_fn     *offline_fn;
     void                  *offline_arg;
+    logmgr_swap_fn        *swap_fn;
+    void                  *swap_arg;
     logmgr_ready_fn       *ready_fn;
     void                  *ready_arg;
     logmgr_opts_fn        *opts_fn;     /* set by logmgr_load() */
     void                  *opts_arg;
     int64_t                load_ms;     /* when it began */
     /* the thread of the LIFE calls */
+    bool                   rests;       /* of moves were found */
+    size_t                 moves_found; /* copies that are to go on */
     bool                   take_over;   /* directories of another broker or cluster, too */
     struct scheduler      *sched;
+    pthread_t              mover;
+    bool                   mover_runs;
     struct job            *jobs[LOGMGR_JOBS_N];
     struct cleaner        *cleaner;     /* NULL: there is none */
     /* any thread */
@@ -89,7 +122,11 @@ struct logmgr {
     atomic_size_t          saying_dirs; /* whose logs are not all done; the last one says so */
     /* under `lock` (class logmgr) */
     struct lock            lock;
-    struct cond            changed;     /* a log has left OPENING, or all logs of a directory are done */
+    struct log_move       *moves;       /* DL; the mover takes them in turn */
+    struct log_wish       *wishes;      /* uthash by name */
+    struct cond            mover_wake;
+    bool                   mover_stop;
+    struct cond            changed;     /* a move is over, a log has left OPENING, a directory is done */
     size_t                 loading_dirs;
     int64_t                loaded_ms;   /* how long it took; valid when loading_dirs is 0 */
     struct log_entry      *logs;        /* uthash by name */
@@ -104,6 +141,23 @@ struct log_entry *log_entry_new(struct mdir *md, struct str topic, int32_t parti
 struct log_entry *logmgr_lookup(struct logmgr *m, struct str topic, int32_t partition);         /* under the lock */
 void logmgr_enter(struct logmgr *m, struct log_entry *e);       /* under the lock */
 void logmgr_leave(struct logmgr *m, struct log_entry *e);       /* under the lock; does not free it */
+
+void log_delete_name(const char *name, size_t topic_len, char out[LOG_NAME_MAX]);
+
+/* logmgr_move.c */
+#define MOVED_MARK ".klamm-moved"       /* in the directory of a log that is about to be swapped: where the copy is */
+int  mover_start(struct logmgr *m) must_use;
+void mover_stop(struct logmgr *m);
+void moves_free(struct logmgr *m);
+void move_found(struct mdir *md, const char *name);     /* under the lock, as all of these: a -future directory */
+void moves_resume(struct logmgr *m);                    /* all directories have been looked through */
+void move_cancel(struct log_move *mv);                  /* its log is deleted, or shall stay */
+struct mdir *wish_take(struct logmgr *m, const char *name);     /* NULL: none */
+/* Which of two directories that have a log of this name has the rest of a move to the other? NULL: none. */
+struct mdir *move_rest(struct mdir *a, struct mdir *b, const char *name);
+void move_take_rest(struct mdir *rest, struct plog *l); /* not under the lock: l has been opened, its rest goes */
+/* Before a log is opened: a mark of a swap that did not come to be goes. ERR_OFFLINE: nobody can tell. */
+int  move_check_mark(struct mdir *md, const char *name) must_use;
 
 /* logmgr_load.c: the threads are told to stop and waited for */
 void logmgr_stop_loading(struct logmgr *m);

@@ -143,6 +143,7 @@ int logmgr_start(struct logmgr *m, struct scheduler *s)
     };
 
     m->sched = s;
+    TRY(mover_start(m));
     for (size_t i = 0; i < m->dirs_n; i++)
         if (m->dirs[i].d.syncer != NULL)
             TRY(syncer_start(m->dirs[i].d.syncer));
@@ -155,19 +156,26 @@ int logmgr_start(struct logmgr *m, struct scheduler *s)
 
 /* ---- stop ---------------------------------------------------------------------------------------------------- */
 
-/* References of the logs of one directory. */
+/* References of the logs of one directory, and of the copies that are being made in it. */
 static int list_of(struct mdir *md, struct plog ***out, size_t *n)
 {
     struct log_entry *e;
+    struct log_move *mv;
     struct plog **v;
+    size_t moves = 0;
 
     *n = 0;
     lock_take(&md->m->lock);
-    v = *out = calloc(md->logs_n + 1, sizeof(struct plog *));
+    DL_FOREACH(md->m->moves, mv)
+        moves++;
+    v = *out = calloc(md->logs_n + moves + 1, sizeof(struct plog *));
     if (v != NULL)
         DL_FOREACH(md->logs, e)
             if (e->state == LOG_READY)
                 v[(*n)++] = plog_ref(e->log);
+    DL_FOREACH(md->m->moves, mv)
+        if (v != NULL && mv->to == md && mv->log != NULL && mv->e != NULL && atomic_load(&mv->log->future))
+            v[(*n)++] = plog_ref(mv->log);
     lock_drop(&md->m->lock);
     return v != NULL ? OK : ERR_NOMEM;
 }
@@ -227,6 +235,7 @@ int logmgr_stop(struct logmgr *m)
 
     cleaner_stop(m->cleaner);
     logmgr_stop_loading(m);
+    mover_stop(m);
     for (int i = LOGMGR_JOBS_N; i-- > 0;)       /* free-space, the last, calls for retention */
         job_cancel(m->sched, &m->jobs[i]);
     for (size_t i = 0; i < m->dirs_n; i++)

@@ -48,7 +48,18 @@ static int found_one(struct mdir *md, struct str topic, int32_t partition)
         [CHECKPOINT_OF_CLEANER] = &md->d.cleaner_points,
     };
     struct log_entry *e = logmgr_lookup(md->m, topic, partition);
+    struct mdir *rest = NULL;
 
+    if (e != NULL && e->rest == NULL && (rest = move_rest(e->dir, md, e->name)) != NULL) {
+        md->m->rests = true;
+        if (rest == md) {
+            e->rest = md;
+            return OK;
+        }
+        logmgr_leave(md->m, e);
+        e->state = LOG_GONE;            /* whose turn it is frees it */
+        e = NULL;
+    }
     if (e != NULL) {
         log_error("%s is in two log directories, %s and %s; look which one has what is wanted (the other is the rest "
                   "of a move between directories, or of a disk that was away), move the other one away, and start "
@@ -58,6 +69,7 @@ static int found_one(struct mdir *md, struct str topic, int32_t partition)
     e = log_entry_new(md, topic, partition);
     if (e == NULL)
         return ERR_NOMEM;
+    e->rest = rest;
     for (size_t i = 0; i < CHECKPOINTS_N; i++)
         e->found[i] = offset_checkpoint_find(from[i], topic, partition);
     md->found[md->found_n++] = e;
@@ -93,10 +105,12 @@ static int one_entry(struct mdir *md, const char *name, size_t *cap)
         logdir_trash(&md->d, name, true, LEFTOVER_DELAY_MS);
         return OK;
     }
-    if (ends_with(name, "-stray") || ends_with(name, "-future")) {
-        log_warn("%s/%s: not opened: %s; it is left as it is", md->d.path, name,
-                 ends_with(name, "-stray") ? "a partition that was not assigned here"
-                                           : "the unfinished copy of a partition that was being moved here");
+    if (ends_with(name, "-future")) {
+        move_found(md, name);
+        return OK;
+    }
+    if (ends_with(name, "-stray")) {
+        log_warn("%s/%s: not opened: a partition that was not assigned here; it is left as it is", md->d.path, name);
         return OK;
     }
     if (!log_name_parse(name, &topic, &partition)) {
@@ -155,6 +169,8 @@ static int find_logs(struct logmgr *m)
     for (size_t i = 0; i < m->dirs_n && rc == OK; i++)
         if (!logdir_offline(&m->dirs[i].d))
             rc = survives(&m->dirs[i], list_directory(&m->dirs[i]));
+    if (rc == OK)
+        moves_resume(m);
     lock_drop(&m->lock);
     return rc;
 }
@@ -197,10 +213,15 @@ static void put_down(struct mdir *md, struct log_entry *e, int rc)
     plog_unref(&failed);
 }
 
-static int open_log(struct mdir *md, struct plog *l)
+static int open_log(struct mdir *md, struct plog *l, struct mdir *rest)
 {
     struct load_result r = { 0 };
-    int rc = logdir_offline(&md->d) ? ERR_OFFLINE : plog_load(l, &r);
+    int rc = logdir_offline(&md->d) ? ERR_OFFLINE : move_check_mark(md, plog_name(l));
+
+    if (rc == OK)
+        rc = plog_load(l, &r);
+    if (rc == OK && rest != NULL)
+        move_take_rest(rest, l);
 
     rc = logdir_check(&md->d, rc, "opening", plog_name(l));
     if (rc != OK && rc != ERR_OFFLINE && rc != ERR_CLOSED) {
@@ -232,7 +253,7 @@ static void load_one(struct mdir *md, struct log_entry *e)
         plog_unref(&l);
         return;
     }
-    rc = open_log(md, l);
+    rc = open_log(md, l, e->rest);
     atomic_fetch_add(rc == OK ? &md->ready : &md->failed, 1);
     put_down(md, e, rc);
     if (m->ready_fn != NULL)
@@ -303,11 +324,13 @@ static void dir_done(struct mdir *md)
     struct logdir *d = &md->d;
     bool through = !logdir_stopping(d), all = through && atomic_load(&md->failed) == 0 && !logdir_offline(d);
 
-    offset_checkpoint_free(&d->recovery_points);
-    offset_checkpoint_free(&d->starts);
-    offset_checkpoint_free(&d->high_watermarks);
-    offset_checkpoint_free(&d->txn_sums);
-    offset_checkpoint_free(&d->cleaner_points);
+    if (!m->rests && m->moves_found == 0) {     /* else others ask for them; they go with the directory */
+        offset_checkpoint_free(&d->recovery_points);
+        offset_checkpoint_free(&d->starts);
+        offset_checkpoint_free(&d->high_watermarks);
+        offset_checkpoint_free(&d->txn_sums);
+        offset_checkpoint_free(&d->cleaner_points);
+    }
     if (through)
         write_boot_mark(md, all);
     atomic_store(&md->loaded, all);

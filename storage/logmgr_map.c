@@ -133,19 +133,25 @@ static int set_id(struct plog *l, struct uuid id)
     return uuid_is_zero(id) ? OK : plog_set_topic_id(l, id);
 }
 
-/* The live directory with the fewest logs, of those that are not full if there is one; *lost: some directory is
- * offline. Under the lock. */
-static struct mdir *place(struct logmgr *m, bool *lost)
+static bool is_better(const struct mdir *a, const struct mdir *b)
 {
-    struct mdir *best = NULL;
+    if (space_full(&a->d) != space_full(&b->d))
+        return !space_full(&a->d);
+    return a->logs_n < b->logs_n;
+}
+
+/* Where somebody has wished it; else the live directory with the fewest logs, of those that are not full if there is one; *lost: some directory is
+ * offline. Under the lock. */
+static struct mdir *place(struct logmgr *m, const char *name, bool *lost)
+{
+    struct mdir *wish = wish_take(m, name), *best = NULL;
 
     *lost = false;
     for (size_t i = 0; i < m->dirs_n; i++) {
         struct mdir *md = &m->dirs[i];
         if (logdir_offline(&md->d))
             *lost = true;
-        else if (best == NULL || space_full(&best->d) > space_full(&md->d) ||
-                 (space_full(&best->d) == space_full(&md->d) && md->logs_n < best->logs_n))
+        else if (md == wish || best == NULL || (best != wish && is_better(md, best)))
             best = md;
     }
     return best;
@@ -154,9 +160,11 @@ static struct mdir *place(struct logmgr *m, bool *lost)
 static int create_one(struct logmgr *m, struct logmgr_create *c)
 {
     struct log_entry *e = logmgr_lookup(m, c->topic, c->partition);
+    char key[LOG_NAME_MAX];
     struct mdir *md;
     struct plog *l;
-    bool lost;
+    bool lost = false;
+    size_t n;
     int rc;
 
     if (e != NULL) {
@@ -165,7 +173,7 @@ static int create_one(struct logmgr *m, struct logmgr_create *c)
         c->log = plog_ref(e->log);
         return OK;
     }
-    md = place(m, &lost);
+    md = key_of(c->topic, c->partition, key, &n) ? place(m, key, &lost) : NULL;
     if (md == NULL || (lost && !c->is_new))
         return ERR_OFFLINE;
     e = log_entry_new(md, c->topic, c->partition);
@@ -203,7 +211,7 @@ int logmgr_create(struct logmgr *m, struct logmgr_create *v, size_t n)
 /* ---- delete -------------------------------------------------------------------------------------------------- */
 
 /* "<topic>-<partition>.<32 hex>-delete", the topic cut so that it is a possible file name. */
-static void delete_name(const struct log_entry *e, char out[LOG_NAME_MAX])
+void log_delete_name(const char *name, size_t topic_len, char out[LOG_NAME_MAX])
 {
     struct uuid id = uuid_random();
     char hex[2 * sizeof id.b + 1], tail[64];
@@ -212,9 +220,9 @@ static void delete_name(const struct log_entry *e, char out[LOG_NAME_MAX])
 
     for (size_t i = 0; i < sizeof id.b; i++)
         (void)snprintf(hex + 2 * i, 3, "%02x", id.b[i]);
-    n = snprintf(tail, sizeof tail, "%s.%s-delete", e->name + e->topic_len, hex);
+    n = snprintf(tail, sizeof tail, "%s.%s-delete", name + topic_len, hex);
     room = FILE_NAME_MAX - (size_t)n;
-    (void)snprintf(out, LOG_NAME_MAX, "%.*s%s", (int)(e->topic_len < room ? e->topic_len : room), e->name, tail);
+    (void)snprintf(out, LOG_NAME_MAX, "%.*s%s", (int)(topic_len < room ? topic_len : room), name, tail);
 }
 
 /* Nobody appends from here on; the files go later. */
@@ -225,7 +233,7 @@ static int rename_away(struct log_entry *e)
     char to[LOG_NAME_MAX];
     int rc;
 
-    delete_name(e, to);
+    log_delete_name(e->name, e->topic_len, to);
     if (e->log != NULL) {
         lock_take(&e->log->lock);
         atomic_store_explicit(&e->log->closed, true, memory_order_release);
@@ -271,6 +279,8 @@ int logmgr_delete(struct logmgr *m, struct str topic, int32_t partition)
         lock_drop(&m->lock);
         return e == NULL ? ERR_NOENT : ERR_OFFLINE;
     }
+    if (e->move != NULL)
+        move_cancel(e->move);
     rc = rename_away(e);
     if (rc == ERR_OFFLINE) {
         lock_drop(&m->lock);

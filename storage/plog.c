@@ -20,6 +20,7 @@ struct plog *plog_new(struct logdir *d, struct str topic, int32_t partition, con
     l->magic = PLOG_MAGIC;
     atomic_init(&l->refs, 1);
     atomic_init(&l->closed, false);
+    atomic_init(&l->future, false);
     atomic_init(&l->sync_due_ns, 0);
     atomic_init(&l->flush_due_ns, 0);
     l->dir = d;
@@ -34,6 +35,23 @@ struct plog *plog_new(struct logdir *d, struct str topic, int32_t partition, con
     unstable_init(&l->unstable);
     lock_init(&l->lock, LOCK_plog);
     lock_init(&l->view, LOCK_plogview);
+    return l;
+}
+
+struct plog *plog_new_future(struct logdir *d, struct str topic, int32_t partition, const struct log_opts *o,
+                             const char *dir_name)
+{
+    struct plog *l = plog_new(d, topic, partition, o);
+
+    if (l == NULL)
+        return NULL;
+    l->dir_name = strdup(dir_name);
+    if (l->dir_name == NULL) {
+        plog_unref(&l);
+        return NULL;
+    }
+    l->place.dir = l->dir_name;
+    atomic_store(&l->future, true);
     return l;
 }
 
@@ -63,6 +81,7 @@ void plog_unref(struct plog **lp)
     cond_fini(&l->swapped);
     lock_fini(&l->view);
     lock_fini(&l->lock);
+    free(l->dir_name);
     free(l->name);
     l->magic = 0;
     free(l);
@@ -86,6 +105,11 @@ int32_t plog_partition(const struct plog *l)
 size_t plog_dir_index(const struct plog *l)
 {
     return l->dir->index;
+}
+
+bool plog_is_future(const struct plog *l)
+{
+    return atomic_load_explicit(&l->future, memory_order_relaxed);
 }
 
 int plog_usable(const struct plog *l)

@@ -34,6 +34,7 @@ const char *plog_name(const struct plog *l);            /* "topic-partition", fo
 struct str  plog_topic(const struct plog *l);
 int32_t     plog_partition(const struct plog *l);
 size_t      plog_dir_index(const struct plog *l);       /* in logmgr_opts.dirs */
+bool        plog_is_future(const struct plog *l);       /* a copy that is being made (logmgr_move()); then it is not */
 
 /* ---- offsets ------------------------------------------------------------------------------------------------- */
 

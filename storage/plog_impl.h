@@ -23,7 +23,8 @@ struct plog {
     char           *name;               /* "topic-partition" */
     size_t          topic_len;
     int32_t         partition;
-    struct place    place;
+    struct place    place;              /* changes once for a future copy, when nobody else has it yet */
+    char           *dir_name;           /* of a future copy: where it was made; else NULL */
 
     /* under `lock` (class plog): writing */
     struct lock     lock;
@@ -60,6 +61,7 @@ struct plog {
     struct uuid     topic_id;
 
     /* any thread */
+    atomic_bool     future;             /* a copy being made: the syncer leaves it to the mover */
     atomic_bool     closed;             /* deleted, or the manager stops: no more appends and reads */
     /* under the syncer's lock, but for due_ns, which may be read without it */
     _Atomic int64_t sync_due_ns;        /* 0: not waiting */
@@ -75,6 +77,9 @@ struct plog {
 
 /* ---- plog.c -------------------------------------------------------------------------------------------------- */
 struct plog *plog_new(struct logdir *d, struct str topic, int32_t partition, const struct log_opts *o) must_use;
+/* The copy of a log that is to move to d; its files are in `dir_name` for now. */
+struct plog *plog_new_future(struct logdir *d, struct str topic, int32_t partition, const struct log_opts *o,
+                             const char *dir_name) must_use;
 int  plog_usable(const struct plog *l) must_use;                /* ERR_CLOSED, ERR_OFFLINE */
 int  plog_check(struct plog *l, int rc, const char *what) must_use;     /* logdir_check() with the log's name */
 /* [log] The one place where offsets change: those that are >= 0 in `to` are set, and the order is asserted. The LSO is

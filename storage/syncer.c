@@ -44,7 +44,7 @@ void syncer_note(struct syncer *s, struct plog *l, int64_t delay_ms, bool data)
 {
     int64_t due = mono_ns() + delay_ms * 1000000, old;
 
-    if (s == NULL)
+    if (s == NULL || atomic_load_explicit(&l->future, memory_order_relaxed))
         return;
     old = atomic_load_explicit(&l->sync_due_ns, memory_order_relaxed);
     if (old != 0 && old <= due)
@@ -78,12 +78,14 @@ void syncer_note_dir(struct syncer *s)
 
 void syncer_flush(struct syncer *s, struct plog *l)
 {
-    flusher_want(s != NULL ? s->flusher : NULL, l);
+    if (!atomic_load_explicit(&l->future, memory_order_relaxed))
+        flusher_want(s != NULL ? s->flusher : NULL, l);
 }
 
 void syncer_flush_by(struct syncer *s, struct plog *l, int64_t delay_ms)
 {
-    flusher_note(s != NULL ? s->flusher : NULL, l, delay_ms);
+    if (!atomic_load_explicit(&l->future, memory_order_relaxed))
+        flusher_note(s != NULL ? s->flusher : NULL, l, delay_ms);
 }
 
 void syncer_on_flushed(struct syncer *s, flush_done_fn *fn, void *arg)

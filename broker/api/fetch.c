@@ -222,7 +222,7 @@ static bool cut_by_us(const struct fetch *f, const struct part *pt)
 /* The error of the aborted transactions of what was read. KERR_NONE and *again: others are there now than were read. */
 static int16_t find_aborted(struct fetch *f, struct part *pt, bool *again)
 {
-    int rc = plog_aborted(pt->p->log, pt->item->offset, &pt->io.read, &f->r->arena, &pt->aborted, &pt->aborted_n);
+    int rc = partition_aborted(pt->p, &pt->io, &f->r->arena, &pt->aborted, &pt->aborted_n);
 
     *again = rc == ERR_BUSY;
     if (rc == OK)
@@ -252,7 +252,7 @@ static int16_t read_whole(struct fetch *f, struct part *pt)
 static int16_t read_part(struct fetch *f, struct part *pt, int64_t limit, bool at_least_one)
 {
     const struct fetch_item *it = pt->item;
-    struct uuid known = plog_topic_id(pt->p->log);
+    struct uuid known = partition_topic_id(pt->p);
     int16_t kerr;
 
     if (!uuid_is_zero(it->topic_id) && !uuid_is_zero(known) && !uuid_eq(it->topic_id, known))
@@ -589,7 +589,7 @@ static int64_t part_available(struct fetch *f, struct part *pt)
 
     if (partition_check(pt->p, it->leader_epoch, f->leader_only) != KERR_NONE)
         return -1;
-    now = plog_offsets(pt->p->log);
+    now = partition_offsets(pt->p);
     bound = offsets_bound(&now, f->isolation);
     if (it->offset == bound)
         return 0;

@@ -191,8 +191,10 @@ static void epoch_partition(struct broker *b, struct str topic, const struct le_
         return;
     out->error_code = partition_check(p, in->current_leader_epoch, true);
     if (out->error_code == KERR_NONE) {
-        struct plog_epoch_end end = plog_epoch_end(p->log, in->leader_epoch);
+        struct plog *l = partition_log(p);
+        struct plog_epoch_end end = plog_epoch_end(l, in->leader_epoch);
 
+        plog_unref(&l);
         out->leader_epoch = end.epoch;
         out->end_offset = end.end_offset;
     }

@@ -86,7 +86,7 @@ static void validate_opts_of(const struct partition *p, const struct partition_c
                              struct validate_opts *o)
 {
     *o = (struct validate_opts){
-        .name = plog_name(p->log),
+        .name = p->name,
         .now_ms = now_ms,
         .append_time = conf->log_append_time,
         .compacted = conf->compact_policy,
@@ -205,7 +205,7 @@ static int put_records(struct produce *pr, struct partition *p, struct bytes rec
     if (kerr != KERR_NONE)
         fail(pr, out, kerr);
     if (out->error_code != KERR_NONE && error_tells_start(out->error_code))
-        out->log_start_offset = plog_offsets(p->log).start;
+        out->log_start_offset = partition_offsets(p).start;
     return OK;
 }
 

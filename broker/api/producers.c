@@ -93,8 +93,10 @@ static int16_t list_producers(struct partition *p, struct arena *a, struct part_
 {
     struct plog_producer *v;
     size_t n;
-    int rc = plog_producers(p->log, a, &v, &n);
+    struct plog *l = partition_log(p);
+    int rc = plog_producers(l, a, &v, &n);
 
+    plog_unref(&l);
     if (rc != OK)
         return partition_log_error(rc);
     out->active_producers = arena_array(a, n + 1, sizeof *out->active_producers);

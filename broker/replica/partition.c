@@ -13,6 +13,7 @@
 #include "config/topic_config.h"
 #include "proto/gen/leader_and_isr_request.h"
 #include "proto/kerr.h"
+#include "storage/logmgr.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -25,7 +26,8 @@ int partition_new(struct partition **out, struct replicas *home, struct plog *lo
 {
     struct str topic = plog_topic(log);
     int32_t index = plog_partition(log);
-    struct partition *p = calloc(1, sizeof *p + sizeof index + topic.len + 1);
+    size_t name_len = strlen(plog_name(log));
+    struct partition *p = calloc(1, sizeof *p + sizeof index + topic.len + 1 + name_len + 1);
 
     if (p == NULL)
         return ERR_NOMEM;
@@ -37,6 +39,7 @@ int partition_new(struct partition **out, struct replicas *home, struct plog *lo
     memcpy(p->key, &index, sizeof index);
     memcpy(p->key + sizeof index, topic.p, topic.len);
     p->topic = (struct str){ p->key + sizeof index, topic.len };
+    p->name = memcpy(p->key + sizeof index + topic.len + 1, plog_name(log), name_len);
     p->leader_id = -1;
     atomic_init(&p->refs, 1);
     atomic_init(&p->epoch_start, -1);
@@ -72,6 +75,72 @@ void partition_unref(struct partition **pp)
     free(p);
 }
 
+/* ---- the log --------------------------------------------------------------------------------------------------- */
+
+struct plog *partition_log(struct partition *p)
+{
+    struct plog *l;
+
+    lock_take(&p->conf_lock);
+    l = plog_ref(p->log);
+    lock_drop(&p->conf_lock);
+    return l;
+}
+
+/* Has the log moved since the caller asked for it? Then what it did not do is to be asked of the other one. */
+static bool has_moved(struct partition *p, const struct plog *l)
+{
+    bool yes;
+
+    lock_take(&p->conf_lock);
+    yes = p->log != l;
+    lock_drop(&p->conf_lock);
+    return yes;
+}
+
+struct plog_offsets partition_offsets(struct partition *p)
+{
+    struct plog_offsets o;
+
+    lock_take(&p->conf_lock);
+    o = plog_offsets(p->log);
+    lock_drop(&p->conf_lock);
+    return o;
+}
+
+struct uuid partition_topic_id(struct partition *p)
+{
+    struct uuid id;
+
+    lock_take(&p->conf_lock);
+    id = plog_topic_id(p->log);
+    lock_drop(&p->conf_lock);
+    return id;
+}
+
+int partition_swap_log(struct partition *p, struct log_move *mv)
+{
+    struct plog *now = NULL, *old;
+    int rc;
+
+    lock_take(&p->lock);
+    old = p->log;
+    rc = logmgr_swap(mv, old, &now);
+    if (rc == OK) {
+        lock_take(&p->conf_lock);
+        p->log = now;
+        p->moves++;
+        lock_drop(&p->conf_lock);
+        atomic_fetch_add_explicit(&p->rolls, 1, memory_order_relaxed);  /* who waits looks again */
+    }
+    lock_drop(&p->lock);
+    if (rc == OK) {
+        plog_unref(&old);
+        partition_wake(p);
+    }
+    return rc;
+}
+
 /* ---- the topic's settings -------------------------------------------------------------------------------------- */
 
 void partition_log_opts(const struct topic_config *tc, struct log_opts *out)
@@ -102,6 +171,7 @@ void partition_log_opts(const struct topic_config *tc, struct log_opts *out)
 void partition_set_conf(struct partition *p, const struct topic_config *tc)
 {
     struct log_opts lo;
+    bool moved;
     struct partition_conf conf = {
         .timestamp_before_max_ms = tc->timestamp_before_max_ms,
         .timestamp_after_max_ms = tc->timestamp_after_max_ms,
@@ -117,7 +187,13 @@ void partition_set_conf(struct partition *p, const struct topic_config *tc)
     };
 
     partition_log_opts(tc, &lo);
-    plog_set_opts(p->log, &lo);
+    do {
+        struct plog *l = partition_log(p);
+
+        plog_set_opts(l, &lo);
+        moved = has_moved(p, l);        /* it takes the options along, but perhaps those of before */
+        plog_unref(&l);
+    } while (moved);
     lock_take(&p->conf_lock);
     p->conf = conf;
     lock_drop(&p->conf_lock);
@@ -311,13 +387,20 @@ int16_t partition_append(struct partition *p, struct plog_append *in, int16_t ac
 
 int16_t partition_safe(struct partition *p, int64_t offset, bool *done)
 {
+    struct plog *l;
     int rc;
 
     if (partition_standing(p).role != ROLE_LEADER) {
         *done = true;
         return KERR_NOT_LEADER_OR_FOLLOWER;
     }
-    rc = plog_is_safe(p->log, offset, done);
+    l = partition_log(p);
+    rc = plog_is_safe(l, offset, done);
+    if (rc != OK && has_moved(p, l)) {  /* its copy says it, when it has been flushed */
+        *done = false;
+        rc = OK;
+    }
+    plog_unref(&l);
     *done |= rc != OK;
     return partition_log_error(rc);
 }
@@ -344,9 +427,9 @@ int16_t partition_committed(struct partition *p, int64_t offset, bool *done)
 /* ---- read ------------------------------------------------------------------------------------------------------ */
 
 /* Has the client's log parted from ours? Then it is told where, and gets no records. */
-static int16_t look_for_divergence(struct partition *p, struct partition_read *io, const struct plog_offsets *now)
+static int16_t look_for_divergence(struct plog *l, struct partition_read *io, const struct plog_offsets *now)
 {
-    struct plog_epoch_end end = plog_epoch_end(p->log, io->last_epoch);
+    struct plog_epoch_end end = plog_epoch_end(l, io->last_epoch);
 
     if (end.epoch < 0 || end.end_offset < 0 || io->offset < now->start)
         return KERR_OFFSET_OUT_OF_RANGE;
@@ -355,7 +438,7 @@ static int16_t look_for_divergence(struct partition *p, struct partition_read *i
     return KERR_NONE;
 }
 
-int16_t partition_read(struct partition *p, struct partition_read *io)
+static int16_t read_log(struct partition *p, struct plog *l, struct partition_read *io)
 {
     struct plog_offsets now;
     int16_t kerr = partition_check(p, io->leader_epoch, io->leader_only);
@@ -367,9 +450,9 @@ int16_t partition_read(struct partition *p, struct partition_read *io)
     io->diverging = (struct plog_epoch_end){ -1, -1 };
     if (kerr != KERR_NONE)
         return kerr;
-    now = plog_offsets(p->log);
+    now = plog_offsets(l);
     if (io->last_epoch >= 0) {
-        kerr = look_for_divergence(p, io, &now);
+        kerr = look_for_divergence(l, io, &now);
         io->read.offsets = now;
         if (kerr != KERR_NONE || io->diverging.end_offset >= 0)
             return kerr;
@@ -377,7 +460,7 @@ int16_t partition_read(struct partition *p, struct partition_read *io)
     upper = offsets_bound(&now, io->isolation);
     if (io->max_bytes < 0 && io->offset >= now.start && io->offset < upper)
         return KERR_UNKNOWN_SERVER_ERROR;       /* as Apache Kafka; no client sends it */
-    rc = plog_read(p->log, io->offset, upper, io->max_bytes < 0 ? 0 : (size_t)io->max_bytes, io->at_least_one,
+    rc = plog_read(l, io->offset, upper, io->max_bytes < 0 ? 0 : (size_t)io->max_bytes, io->at_least_one,
                    &io->read);
     if (rc == OK && io->whole_first && io->read.records.len < io->read.first_batch_bytes) {
         struct plog_offsets seen = io->read.offsets;
@@ -389,23 +472,56 @@ int16_t partition_read(struct partition *p, struct partition_read *io)
     return partition_log_error(rc);
 }
 
+int16_t partition_read(struct partition *p, struct partition_read *io)
+{
+    struct plog *l;
+    int16_t kerr;
+    bool again;
+
+    do {
+        lock_take(&p->conf_lock);
+        l = plog_ref(p->log);
+        io->moves = p->moves;
+        lock_drop(&p->conf_lock);
+        kerr = read_log(p, l, io);
+        again = kerr == KERR_NOT_LEADER_OR_FOLLOWER && has_moved(p, l);
+        plog_unref(&l);
+    } while (again);
+    return kerr;
+}
+
+int partition_aborted(struct partition *p, const struct partition_read *io, struct arena *a, struct plog_aborted **out,
+                      size_t *n)
+{
+    struct plog *l;
+    bool same;
+    int rc;
+
+    lock_take(&p->conf_lock);
+    l = plog_ref(p->log);
+    same = io->moves == p->moves;
+    lock_drop(&p->conf_lock);
+    rc = same ? plog_aborted(l, io->offset, &io->read, a, out, n) : ERR_BUSY;
+    if (rc == ERR_CLOSED && has_moved(p, l))
+        rc = ERR_BUSY;
+    plog_unref(&l);
+    return rc;
+}
+
 /* ---- look-ups -------------------------------------------------------------------------------------------------- */
 
 enum { TS_LATEST = -1, TS_EARLIEST = -2, TS_MAX = -3, TS_EARLIEST_LOCAL = -4, TS_LATEST_TIERED = -5 };
 
-int16_t partition_offset_for(struct partition *p, int64_t ts, int32_t leader_epoch, enum isolation isolation,
-                             bool leader_only, struct partition_offset *out)
+static int16_t offset_in(struct partition *p, struct plog *l, int64_t ts, enum isolation isolation,
+                         struct partition_offset *out)
 {
-    int16_t kerr = partition_check(p, leader_epoch, leader_only);
     struct plog_offsets now;
     struct plog_at at = { -1, -1, -1 };
     bool lagging;
     int rc;
 
     *out = (struct partition_offset){ -1, -1, -1 };
-    if (kerr != KERR_NONE)
-        return kerr;
-    now = plog_offsets(p->log);
+    now = plog_offsets(l);
     /* A new leader that cannot tell yet how far the old one had come. */
     lagging = isolation != ISOLATION_LEO && now.hw < atomic_load_explicit(&p->epoch_start, memory_order_relaxed);
     switch (ts) {
@@ -416,19 +532,19 @@ int16_t partition_offset_for(struct partition *p, int64_t ts, int32_t leader_epo
         return KERR_NONE;
     case TS_EARLIEST:
     case TS_EARLIEST_LOCAL:
-        *out = (struct partition_offset){ now.start, -1, plog_earliest_epoch(p->log) };
+        *out = (struct partition_offset){ now.start, -1, plog_earliest_epoch(l) };
         return KERR_NONE;
     case TS_LATEST_TIERED:
         return KERR_NONE;
     case TS_MAX:
         if (partition_conf(p).magic == 0)
             return KERR_UNSUPPORTED_FOR_MESSAGE_FORMAT;
-        rc = plog_max_timestamp(p->log, &at);
+        rc = plog_max_timestamp(l, &at);
         break;
     default:
         if (partition_conf(p).magic == 0)
             return KERR_UNSUPPORTED_FOR_MESSAGE_FORMAT;
-        rc = plog_offset_for_time(p->log, ts, &at);
+        rc = plog_offset_for_time(l, ts, &at);
         break;
     }
     if (rc != OK)
@@ -440,22 +556,48 @@ int16_t partition_offset_for(struct partition *p, int64_t ts, int32_t leader_epo
     return KERR_NONE;
 }
 
+int16_t partition_offset_for(struct partition *p, int64_t ts, int32_t leader_epoch, enum isolation isolation,
+                             bool leader_only, struct partition_offset *out)
+{
+    int16_t kerr = partition_check(p, leader_epoch, leader_only);
+    struct plog *l;
+    bool again;
+
+    *out = (struct partition_offset){ -1, -1, -1 };
+    if (kerr != KERR_NONE)
+        return kerr;
+    do {
+        l = partition_log(p);
+        kerr = offset_in(p, l, ts, isolation, out);
+        again = kerr == KERR_NOT_LEADER_OR_FOLLOWER && has_moved(p, l);
+        plog_unref(&l);
+    } while (again);
+    return kerr;
+}
+
 int16_t partition_offsets_before(struct partition *p, int64_t ts, bool leader_only, bool consumer, int64_t *out,
                                  size_t max, size_t *n)
 {
     int16_t kerr = partition_check(p, -1, leader_only);
+    struct plog *l;
     int64_t hw;
     size_t above = 0;
+    bool again;
     int rc;
 
     *n = 0;
     if (kerr != KERR_NONE)
         return kerr;
-    rc = plog_segments_before(p->log, ts, out, max, n);
+    do {
+        l = partition_log(p);
+        rc = plog_segments_before(l, ts, out, max, n);
+        again = rc == ERR_CLOSED && has_moved(p, l);
+        plog_unref(&l);
+    } while (again);
     if (rc != OK || !consumer)
         return partition_log_error(rc);
     /* Descending: those that a consumer may not see yet become the high watermark. */
-    hw = plog_offsets(p->log).hw;
+    hw = partition_offsets(p).hw;
     while (above < *n && out[above] > hw)
         above++;
     if (above > 0) {
@@ -477,11 +619,13 @@ int16_t partition_delete_before(struct partition *p, int64_t offset, int64_t *lo
     if (!partition_conf(p).delete_policy)
         return KERR_POLICY_VIOLATION;
     if (offset == -1)
-        offset = plog_offsets(p->log).hw;
+        offset = partition_offsets(p).hw;
     if (offset < 0)
         return KERR_OFFSET_OUT_OF_RANGE;
+    lock_take(&p->lock);                /* the log does not move meanwhile */
     rc = plog_set_start(p->log, offset);
     if (rc == OK)
         *low = plog_offsets(p->log).start;
+    lock_drop(&p->lock);
     return partition_log_error(rc);
 }

@@ -24,6 +24,7 @@
 #include <uthash.h>
 
 struct leader_and_isr_request_leader_and_isr_partition_state;
+struct log_move;
 struct replicas;
 struct topic_config;
 
@@ -53,8 +54,11 @@ struct partition {
     uint32_t          magic;
     int32_t           index;
     struct str        topic;            /* in key[] */
+    const char       *name;             /* "topic-partition", for messages */
     struct replicas  *home;
+    /* under `lock` and `conf_lock`, read under either: changes when the log moves to another directory */
     struct plog      *log;              /* holds a reference */
+    uint32_t          moves;            /* so far */
     /* any thread */
     atomic_int        refs;
     _Atomic uint64_t  standing;         /* role and leader epoch; written under `lock` */
@@ -79,7 +83,7 @@ struct partition {
     /* under the map shard's lock (class replicas) */
     UT_hash_handle    hh;
     uint32_t          key_len;
-    char              key[];            /* index, then the topic's name and a NUL */
+    char              key[];            /* index, then the topic's name and a NUL; then `name` */
 };
 
 /* ---- life; replicas.c ---- */
@@ -96,7 +100,13 @@ int  partition_become(struct partition *p, int32_t self, int32_t controller_epoc
 void partition_go(struct partition *p);         /* StopReplica: GONE for good */
 void partition_wake(struct partition *p);       /* who waits looks again; no lock may be held */
 
+/* The log has moved: its copy takes its place; logmgr_swap_fn for this partition. */
+int  partition_swap_log(struct partition *p, struct log_move *mv) must_use;
+
 /* ---- requests; any thread ---- */
+struct plog *partition_log(struct partition *p) must_use;               /* a new reference */
+struct plog_offsets partition_offsets(struct partition *p);
+struct uuid partition_topic_id(struct partition *p);
 static inline struct partition_standing partition_standing(const struct partition *p)
 {
     uint64_t v = atomic_load_explicit(&p->standing, memory_order_acquire);
@@ -150,10 +160,14 @@ struct partition_read {
     /* out */
     struct plog_read read;              /* offsets are set when the result is 0; plog_read_done() */
     bool           left_out;            /* there are records, but whole_first kept them back */
+    uint32_t moves;                     /* for partition_aborted() */
     struct plog_epoch_end diverging;    /* end_offset -1: not */
 };
 
 int16_t partition_read(struct partition *p, struct partition_read *io);
+/* plog_aborted() for what was just read; ERR_BUSY also when the log has moved since. */
+int     partition_aborted(struct partition *p, const struct partition_read *io, struct arena *a,
+                          struct plog_aborted **out, size_t *n) must_use;
 
 struct partition_offset {
     int64_t offset, timestamp;          /* -1: none */

@@ -151,7 +151,7 @@ static void on_flushed(void *arg, struct plog *log)
 {
     struct partition *p = map_get(arg, plog_topic(log), plog_partition(log));
 
-    if (p != NULL && p->log == log)
+    if (p != NULL)
         partition_flushed(p);
     partition_unref(&p);
 }
@@ -240,7 +240,7 @@ static int16_t judge_state(struct replicas *rs, struct partition *p, const struc
 {
     int32_t current = -1;
     enum absence why = absents_why(&rs->absents, t->topic_name, st->partition_index, &current);
-    struct uuid known = p != NULL ? plog_topic_id(p->log) : t->topic_id;
+    struct uuid known = p != NULL ? partition_topic_id(p) : t->topic_id;
 
     if (why == ABSENT_OFFLINE)
         return KERR_KAFKA_STORAGE_ERROR;
@@ -262,12 +262,21 @@ static int16_t judge_state(struct replicas *rs, struct partition *p, const struc
     return KERR_STALE_CONTROLLER_EPOCH;
 }
 
+static int set_topic_id(struct partition *p, struct uuid id)
+{
+    struct plog *l = partition_log(p);
+    int rc = plog_set_topic_id(l, id);
+
+    plog_unref(&l);
+    return rc;
+}
+
 static int16_t settle_same_epoch(struct partition *p, const struct lai_topic *t, const struct lai_state *st)
 {
     if (p == NULL || st->leader_epoch != partition_standing(p).leader_epoch || uuid_is_zero(t->topic_id) ||
-        !uuid_is_zero(plog_topic_id(p->log)))
+        !uuid_is_zero(partition_topic_id(p)))
         return KERR_STALE_CONTROLLER_EPOCH;
-    return partition_log_error(plog_set_topic_id(p->log, t->topic_id));
+    return partition_log_error(set_topic_id(p, t->topic_id));
 }
 
 /* Lays out the answer and gives the number of partitions, or -1. */
@@ -380,8 +389,8 @@ static void lai_apply(struct replicas *rs, int32_t controller_epoch, struct beco
     }
     if (b->create != NULL)
         kerr = host_new(rs, b);
-    else if (!uuid_is_zero(b->topic->topic_id) && uuid_is_zero(plog_topic_id(b->p->log)))
-        rc = plog_set_topic_id(b->p->log, b->topic->topic_id);
+    else if (!uuid_is_zero(b->topic->topic_id) && uuid_is_zero(partition_topic_id(b->p)))
+        rc = set_topic_id(b->p, b->topic->topic_id);
     if (kerr == KERR_NONE && rc == OK)
         rc = partition_become(b->p, rs->opts.broker_id, controller_epoch, b->state);
     if (kerr == KERR_NONE && rc == OK && b->create != NULL)
@@ -501,13 +510,32 @@ void replicas_log_ready(struct replicas *rs, struct str topic, int32_t partition
 /* Out of the map, and among the absent ones. Under `becoming`. */
 static void go_offline(struct replicas *rs, struct partition *p)
 {
-    const struct lai_topic t = { .topic_name = p->topic, .topic_id = plog_topic_id(p->log) };
+    const struct lai_topic t = { .topic_name = p->topic, .topic_id = partition_topic_id(p) };
     const struct lai_state st = { .partition_index = p->index, .leader_epoch = partition_standing(p).leader_epoch };
 
     if (absents_put(&rs->absents, ABSENT_OFFLINE, p->controller_epoch, &t, &st) != OK)
         log_error("%.*s-%d: offline, and out of memory to remember it", STR_ARG(p->topic), (int)p->index);
     map_remove(rs, p);
     partition_go(p);
+}
+
+static size_t dir_of(struct partition *p)
+{
+    struct plog *l = partition_log(p);
+    size_t index = plog_dir_index(l);
+
+    plog_unref(&l);
+    return index;
+}
+
+/* logmgr_swap_fn */
+static int swap_log(void *arg, struct log_move *mv, struct str topic, int32_t partition)
+{
+    struct partition *p = map_get(arg, topic, partition);
+    int rc = p != NULL ? partition_swap_log(p, mv) : ERR_AGAIN;
+
+    partition_unref(&p);
+    return rc;
 }
 
 void replicas_dir_failed(struct replicas *rs, size_t dir_index)
@@ -520,7 +548,7 @@ void replicas_dir_failed(struct replicas *rs, size_t dir_index)
     for (int i = 0; i < MAP_SHARDS && v != NULL; i++) {
         lock_take(&rs->shard[i].lock);
         HASH_ITER(hh, rs->shard[i].map, p, next)
-            if (n < total && plog_dir_index(p->log) == dir_index)
+            if (n < total && dir_of(p) == dir_index)
                 v[n++] = partition_ref(p);
         lock_drop(&rs->shard[i].lock);
     }
@@ -643,10 +671,12 @@ int replicas_new(struct replicas **out, const struct replicas_opts *opts)
         rc = purgatory_new(&rs->produces, opts->timer);
     if (rc == OK)
         rc = fetch_sessions_new(&rs->sessions, opts->cfg->max_incremental_fetch_session_cache_slots);
-    if (rc == OK)
+    if (rc == OK) {
         logmgr_on_flushed(opts->logs, on_flushed, rs);
-    else
+        logmgr_on_swap(opts->logs, swap_log, rs);
+    } else {
         replicas_free(&rs);
+    }
     *out = rs;
     return rc;
 }

@@ -1,0 +1,449 @@
+/* tests/unit/storage/test_moves.c - logs that move between directories: under appends, cuts and deaths. */
+#include "storage/syncer.h"
+#include "tests/unit/storage/kit.h"
+
+#include <errno.h>
+
+static struct box  b;
+static char        path[2][300];
+static const char *dirs[2];
+
+static void begin(void)
+{
+    box_init(&b);
+    for (int i = 0; i < 2; i++) {
+        snprintf(path[i], sizeof path[i], "%.250s/%c", b.path, 'a' + i);
+        dirs[i] = path[i];
+    }
+}
+
+static void open_dirs(void)
+{
+    b.o.dirs = dirs;
+    b.o.dirs_n = 2;
+    ok(logmgr_open(&b.o, &b.m));
+    ok(logmgr_identify(b.m, 1, CLUSTER));
+    ok(kit_load(b.m, box_opts, &b, &b.loaded));
+}
+
+static void start(void)
+{
+    ok(scheduler_new(&b.sched, 2));
+    ok(logmgr_start(b.m, b.sched));
+}
+
+static const char *in(int dir, const char *rest)
+{
+    static char p[2][600];
+    static unsigned at;
+
+    snprintf(p[++at % 2], sizeof p[0], "%.299s/%.250s", path[dir], rest);
+    return p[at % 2];
+}
+
+static struct plog *log_in(size_t dir)
+{
+    struct plog *l = logmgr_get(b.m, STR_LIT("t"), 0);
+
+    ck_assert_ptr_nonnull(l);
+    ck_assert_uint_eq(plog_dir_index(l), dir);
+    return l;
+}
+
+/* Is there a directory whose name ends so? Its name. */
+static const char *find(int dir, const char *end)
+{
+    static char name[300];
+    struct dirent *e;
+    DIR *d = opendir(path[dir]);
+
+    name[0] = '\0';
+    while (d != NULL && (e = readdir(d)) != NULL) {
+        size_t n = strlen(e->d_name), k = strlen(end);
+        if (n > k && strcmp(e->d_name + n - k, end) == 0)
+            snprintf(name, sizeof name, "%.250s", e->d_name);
+    }
+    closedir(d);
+    return name[0] != '\0' ? name : NULL;
+}
+
+static void wait_moved(size_t dir)
+{
+    for (;;) {
+        struct plog *l = logmgr_get(b.m, STR_LIT("t"), 0);
+        bool there = plog_dir_index(l) == dir, over;
+        plog_unref(&l);
+        lock_take(&b.m->lock);
+        over = b.m->moves == NULL;
+        lock_drop(&b.m->lock);
+        if (there && over)
+            return;
+        sched_yield();
+    }
+}
+
+static int32_t seq;
+
+/* With a producer that counts. */
+static void put_some(struct plog *l, int n, int32_t leader_epoch)
+{
+    for (int i = 0; i < n; i++) {
+        put(l, (struct put){ .n = 2, .value = 60, .pid = 7, .seq = seq, .leader_epoch = leader_epoch });
+        seq += 2;
+    }
+}
+
+START_TEST(a_log_moves_with_all_it_has)
+{
+    struct plog_appended out;
+    struct plog *l, *old;
+    struct uuid id = uuid_random();
+    uint8_t *before, *after;
+    size_t n, k;
+
+    begin();
+    b.log.segment_bytes = 5000;
+    b.log.file_delete_delay_ms = 0;
+    open_dirs();
+    seq = 0;
+    l = box_log(&b, "t");
+    ok(plog_set_topic_id(l, id));
+    put_some(l, 100, 3);
+    put_some(l, 50, 5);
+    commit(l);
+    ok(plog_set_start(l, 21));          /* in the midst of a batch */
+    before = kit_read_all(l, 21, &n);
+    start();
+    ok(logmgr_move(b.m, STR_LIT("t"), 0, 1));
+    wait_moved(1);
+    fails(try_put(l, (struct put){ 0 }, &out), ERR_CLOSED);
+    old = l;
+    l = log_in(1);
+    ck_assert_int_eq(plog_offsets(l).start, 21);
+    ck_assert_int_eq(plog_offsets(l).hw, 300);
+    ck_assert_int_eq(leo(l), 300);
+    ck_assert_int_eq(plog_latest_epoch(l), 5);
+    ck_assert_int_eq(plog_epoch_start(l, 5), 200);
+    ck_assert(uuid_eq(plog_topic_id(l), id));
+    after = kit_read_all(l, 21, &k);
+    ck_assert_uint_eq(n, k);
+    ck_assert_int_eq(memcmp(before, after, n), 0);
+    ok(try_put(l, (struct put){ .n = 2, .value = 60, .pid = 7, .seq = seq - 2, .leader_epoch = 5 }, &out));
+    ck_assert(out.duplicate);
+    put_some(l, 10, 5);
+    plog_unref(&l);
+    plog_unref(&old);
+    ck_assert(!kit_exists(in(0, "t-0")));
+    while (find(0, "-delete") != NULL)
+        sched_yield();
+    box_stop(&b);
+    open_dirs();
+    ck_assert_uint_eq(b.loaded.recovered, 0);
+    l = log_in(1);
+    ck_assert_int_eq(leo(l), 320);
+    ck_assert_int_eq(plog_offsets(l).start, 21);
+    kit_check_whole(l);
+    plog_unref(&l);
+    free(before);
+    free(after);
+    box_fini(&b);
+}
+END_TEST
+
+static atomic_bool writer_stop;
+
+static pthread_mutex_t gate = PTHREAD_MUTEX_INITIALIZER;        /* as a partition's lock: held by who appends */
+
+static void *gated_writer(void *arg)
+{
+    int64_t *next = arg;
+
+    while (!atomic_load(&writer_stop)) {
+        struct plog_appended out;
+        struct plog *l;
+        pthread_mutex_lock(&gate);
+        l = logmgr_get(b.m, STR_LIT("t"), 0);
+        ok(try_put(l, (struct put){ .value = 200 }, &out));
+        ck_assert_int_eq(out.base_offset, *next);
+        ++*next;
+        plog_set_hw(l, *next, NULL);
+        plog_unref(&l);
+        pthread_mutex_unlock(&gate);
+    }
+    return NULL;
+}
+
+static int swap_gated(void *arg, struct log_move *mv, struct str topic, int32_t partition)
+{
+    struct plog *l = logmgr_get(b.m, topic, partition), *now;
+    int rc;
+
+    (void)arg;
+    pthread_mutex_lock(&gate);
+    rc = logmgr_swap(mv, l, &now);
+    pthread_mutex_unlock(&gate);
+    plog_unref(&l);
+    plog_unref(&now);
+    return rc;
+}
+
+START_TEST(appends_go_on_and_none_is_lost)
+{
+    int64_t next = 0;
+    pthread_t t;
+    struct plog *l;
+
+    begin();
+    b.log.segment_bytes = 50000;
+    open_dirs();
+    l = box_log(&b, "t");
+    plog_unref(&l);
+    logmgr_on_swap(b.m, swap_gated, NULL);
+    start();
+    atomic_store(&writer_stop, false);
+    ck_assert_int_eq(pthread_create(&t, NULL, gated_writer, &next), 0);
+    for (size_t i = 0; i < 6; i++) {
+        ok(logmgr_move(b.m, STR_LIT("t"), 0, (i + 1) % 2));
+        wait_moved((i + 1) % 2);
+    }
+    atomic_store(&writer_stop, true);
+    pthread_join(t, NULL);
+    l = log_in(0);
+    ck_assert_int_eq(leo(l), next);
+    kit_check_whole(l);
+    plog_unref(&l);
+    box_stop(&b);
+    box_fini(&b);
+}
+END_TEST
+
+START_TEST(a_move_is_given_up)
+{
+    struct plog *l;
+
+    begin();
+    open_dirs();
+    l = box_log(&b, "t");
+    put_some(l, 20, 1);
+    plog_unref(&l);
+    fails(logmgr_move(b.m, STR_LIT("u"), 0, 1), ERR_NOENT);
+    fails(logmgr_move(b.m, STR_LIT("t"), 0, 2), ERR_RANGE);
+    ok(logmgr_move(b.m, STR_LIT("t"), 0, 0));
+    ck_assert_ptr_null(b.m->moves);
+    ok(logmgr_move(b.m, STR_LIT("t"), 0, 1));           /* nobody works at it yet */
+    ok(logmgr_move(b.m, STR_LIT("t"), 0, 1));
+    ok(logmgr_move(b.m, STR_LIT("t"), 0, 0));
+    start();
+    while (atomic_load(&b.m->dirs[0].threads_left) != 0 || b.m->moves != NULL)
+        sched_yield();
+    l = log_in(0);
+    plog_unref(&l);
+    ok(logmgr_move(b.m, STR_LIT("t"), 0, 1));
+    ok(logmgr_delete(b.m, STR_LIT("t"), 0));
+    for (int i = 0; i < 2; i++) {
+        while (find(i, "-future") != NULL)
+            sched_yield();
+        ck_assert(!kit_exists(in(i, "t-0")));
+    }
+    box_stop(&b);
+    box_fini(&b);
+}
+END_TEST
+
+static int never(void *arg, struct log_move *mv, struct str topic, int32_t partition)
+{
+    (void)arg, (void)mv, (void)topic, (void)partition;
+    atomic_fetch_add((atomic_int *)arg, 1);
+    return ERR_AGAIN;
+}
+
+/* Everything is copied, and the broker ends before the swap. */
+static void copy_without_swap(void)
+{
+    static atomic_int asked;
+    struct plog *l;
+
+    open_dirs();
+    seq = 0;
+    l = box_log(&b, "t");
+    put_some(l, 200, 1);
+    commit(l);
+    plog_unref(&l);
+    atomic_store(&asked, 0);
+    logmgr_on_swap(b.m, never, &asked);
+    start();
+    ok(logmgr_move(b.m, STR_LIT("t"), 0, 1));
+    while (atomic_load(&asked) == 0)
+        sched_yield();
+}
+
+START_TEST(a_move_goes_on_after_a_restart)
+{
+    for (int clean = 1; clean >= 0; clean--) {
+        struct plog **v, *l;
+        char name[300];
+        size_t n;
+
+        begin();
+        copy_without_swap();
+        ok(logmgr_list_futures(b.m, &v, &n));
+        ck_assert_uint_eq(n, 1);
+        ck_assert(plog_is_future(v[0]));
+        ck_assert_int_eq(leo(v[0]), 400);
+        logmgr_list_free(&v, n);
+        snprintf(name, sizeof name, "%s", find(1, "-future"));
+        ck_assert(kit_exists(in(0, "t-0/" MOVED_MARK)));
+        if (clean)
+            box_stop(&b);
+        else
+            box_crash(&b);
+        open_dirs();
+        ck_assert(!kit_exists(in(0, "t-0/" MOVED_MARK)));
+        ck_assert(kit_exists(in(1, name)));
+        l = log_in(0);
+        put_some(l, 10, 2);
+        commit(l);
+        plog_unref(&l);
+        start();
+        wait_moved(1);
+        ck_assert(!kit_exists(in(1, name)));
+        l = log_in(1);
+        ck_assert_int_eq(leo(l), 420);
+        kit_check_whole(l);
+        plog_unref(&l);
+        box_stop(&b);
+        box_fini(&b);
+    }
+}
+END_TEST
+
+START_TEST(a_copy_that_went_astray_is_cut)
+{
+    struct plog *l;
+
+    begin();
+    copy_without_swap();
+    l = logmgr_get(b.m, STR_LIT("t"), 0);
+    /* What a follower does when its leader has changed. */
+    put_some(l, 5, 2);
+    ok(plog_truncate(l, 390));
+    seq = 390;
+    put_some(l, 20, 3);
+    commit(l);
+    logmgr_on_swap(b.m, NULL, NULL);
+    plog_unref(&l);
+    wait_moved(1);
+    l = log_in(1);
+    ck_assert_int_eq(leo(l), 430);
+    ck_assert_int_eq(plog_epoch_start(l, 2), -1);
+    ck_assert_int_eq(plog_epoch_start(l, 3), 390);
+    kit_check_whole(l);
+    plog_unref(&l);
+    box_stop(&b);
+    box_fini(&b);
+}
+END_TEST
+
+/* The state after the swap, before the old directory is gone: both have the plain name. */
+static void died_after_the_swap(bool lose_tail)
+{
+    char name[300], to[700];
+    struct plog *l;
+
+    copy_without_swap();
+    if (lose_tail) {                    /* what was copied last is not on the disk of the new one */
+        l = logmgr_get(b.m, STR_LIT("t"), 0);
+        put_some(l, 30, 1);
+        plog_unref(&l);
+    }
+    snprintf(name, sizeof name, "%s", find(1, "-future"));
+    logmgr_on_swap(b.m, NULL, NULL);
+    lock_take(&b.m->lock);
+    b.m->mover_stop = true;
+    cond_signal(&b.m->mover_wake);
+    lock_drop(&b.m->lock);
+    box_crash(&b);
+    if (kit_exists(in(1, "t-0")))       /* the mover was faster */
+        return;
+    snprintf(to, sizeof to, "%s", in(1, "t-0"));
+    ck_assert_int_eq(rename(in(1, name), to), 0);
+}
+
+START_TEST(dead_between_the_swap_and_its_end)
+{
+    for (int reboot = 0; reboot < 2; reboot++) {
+        struct plog *l;
+
+        begin();
+        died_after_the_swap(reboot == 1);
+        if (kit_exists(in(0, "t-0")) && reboot == 1)
+            for (int i = 0; i < 2; i++)
+                kit_spill(in(i, BOOT_MARK), "another boot\n", 13);
+        open_dirs();
+        l = log_in(1);
+        ck_assert_int_eq(leo(l), reboot == 1 ? 460 : 400);
+        kit_check_whole(l);
+        plog_unref(&l);
+        ck_assert(!kit_exists(in(0, "t-0")));
+        box_stop(&b);
+        box_fini(&b);
+    }
+}
+END_TEST
+
+START_TEST(marked_and_the_other_directory_is_away)
+{
+    struct plog *l;
+
+    begin();
+    copy_without_swap();
+    box_stop(&b);
+    dirs[1] = "/proc/no-such-place/x";
+    b.o.dirs_n = 2;
+    /* The mark names what log.dirs calls the directory. */
+    kit_spill(in(0, "t-0/" MOVED_MARK), dirs[1], strlen(dirs[1]));
+    ok(logmgr_open(&b.o, &b.m));
+    ok(logmgr_identify(b.m, 1, CLUSTER));
+    fails(kit_load(b.m, box_opts, &b, &b.loaded), ERR_OFFLINE);
+    fails(logmgr_find(b.m, STR_LIT("t"), 0, &l), ERR_OFFLINE);
+    ok(logmgr_stop(b.m));
+    box_fini(&b);
+}
+END_TEST
+
+START_TEST(a_wish_is_granted_once)
+{
+    struct plog *l;
+
+    begin();
+    open_dirs();
+    logmgr_prefer(b.m, STR_LIT("t"), 0, 1);
+    logmgr_prefer(b.m, STR_LIT("t"), 0, 9);
+    logmgr_prefer(b.m, STR_LIT("never"), 0, 1);
+    l = box_log(&b, "t");
+    ck_assert_uint_eq(plog_dir_index(l), 1);
+    plog_unref(&l);
+    ok(logmgr_delete(b.m, STR_LIT("t"), 0));
+    l = box_log(&b, "t");
+    ck_assert_uint_eq(plog_dir_index(l), 0);
+    plog_unref(&l);
+    box_stop(&b);
+    box_fini(&b);
+}
+END_TEST
+
+int main(void)
+{
+    const struct kit_test tests[] = {
+        { a_log_moves_with_all_it_has, 60 },
+        { appends_go_on_and_none_is_lost, 120 },
+        { a_move_is_given_up, 60 },
+        { a_move_goes_on_after_a_restart, 60 },
+        { a_copy_that_went_astray_is_cut, 60 },
+        { dead_between_the_swap_and_its_end, 60 },
+        { marked_and_the_other_directory_is_away, 0 },
+        { a_wish_is_granted_once, 0 },
+    };
+
+    return kit_main("storage/moves", tests, sizeof tests / sizeof tests[0]);
+}

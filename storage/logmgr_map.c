@@ -140,8 +140,8 @@ static bool is_better(const struct mdir *a, const struct mdir *b)
     return a->logs_n < b->logs_n;
 }
 
-/* Where somebody has wished it; else the live directory with the fewest logs, of those that are not full if there is one; *lost: some directory is
- * offline. Under the lock. */
+/* Where somebody has wished it; else the live directory with the fewest logs, of those that are not full if there is
+ * one. *lost: some directory is offline. Under the lock. */
 static struct mdir *place(struct logmgr *m, const char *name, bool *lost)
 {
     struct mdir *wish = wish_take(m, name), *best = NULL;

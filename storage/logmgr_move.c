@@ -396,7 +396,9 @@ static int make_copy(struct log_move *mv)
     l = plog_new_future(&mv->to->d, plog_topic(mv->from), mv->from->partition, &opts, dir_name);
     if (l == NULL)
         return ERR_NOMEM;
-    rc = plog_create(l);
+    rc = mdir_refresh(mv->to);          /* no checkpoint there knows an older log of that name */
+    if (rc == OK)
+        rc = plog_create(l, false);
     if (rc == OK && !uuid_is_zero(id))
         rc = plog_set_topic_id(l, id);
     if (rc == OK)
@@ -523,7 +525,7 @@ static int sync_copy(struct log_move *mv)
         rc = logdir_check(&mv->to->d, fio_sync_path(mv->to->d.fd, ".", true), "fsync", ".");
     if (rc == OK)
         plog_sync_done(&it);
-    for (enum checkpoint c = 0; c < CHECKPOINTS_N && rc == OK; c++)
+    for (enum checkpoint c = 0; c < CHECKPOINT_OF_TXNS && rc == OK; c++)
         rc = mdir_checkpoint(mv->to, c, true);
     plog_sync_end(&it, rc == OK);
     return rc;

@@ -339,13 +339,23 @@ void moves_resume(struct logmgr *m)
 
 /* ---- copying ----------------------------------------------------------------------------------------------------- */
 
-static void set_log(struct log_move *mv, struct plog *l)
+/* Takes over l. If the move was given up meanwhile, nobody else knows of the copy: it goes. */
+static int set_log(struct log_move *mv, struct plog *l)
 {
+    int rc = OK;
+
     lock_take(&mv->m->lock);
+    if (mv->e == NULL) {
+        l->deleted = true;
+        rc = put_away(mv->to, l->dir_name, l->name, l->topic_len, 0);
+        plog_unref(&l);
+        rc = rc == OK ? ERR_CLOSED : rc;
+    }
     mv->log = l;
     free(mv->dir_name);
     mv->dir_name = NULL;
     lock_drop(&mv->m->lock);
+    return rc;
 }
 
 /* A copy that was found is opened when it was closed cleanly. */
@@ -369,10 +379,8 @@ static int reopen_copy(struct log_move *mv)
     if (l == NULL)
         return ERR_NOMEM;
     rc = plog_load(l, &r);
-    if (rc == OK) {
-        set_log(mv, l);
-        return OK;
-    }
+    if (rc == OK)
+        return set_log(mv, l);
     log_warn("%s/%s: cannot be opened: %s; the copy is made anew", mv->to->d.path, mv->dir_name, fio_text(rc));
     plog_unref(&l);
     mv->anew = true;
@@ -402,9 +410,8 @@ static int make_copy(struct log_move *mv)
     if (rc == OK && !uuid_is_zero(id))
         rc = plog_set_topic_id(l, id);
     if (rc == OK)
-        set_log(mv, l);
-    else
-        plog_unref(&l);
+        return set_log(mv, l);
+    plog_unref(&l);
     return rc;
 }
 

@@ -177,7 +177,7 @@ static int validate_and_append(struct produce *pr, struct partition *p, const st
     if (conf->magic == 0)
         lock_take(&p->oldformat);
     for (int races = 0;; races++) {
-        opts.base_offset = conf->magic == 0 ? plog_offsets(p->log).leo : 0;
+        opts.base_offset = conf->magic == 0 ? partition_offsets(p).leo : 0;
         rc = records_validate(&opts, records, &pr->r->arena, &v);
         if (rc == OK && v.error == KERR_NONE && v.p != NULL)
             *kerr = append(pr, p, &v, opts.base_offset, out);

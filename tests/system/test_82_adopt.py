@@ -277,3 +277,37 @@ def test_topics_that_apache_kafka_made_meanwhile(left):
     assert sorted(now) == ["a", "b.c", "new"] and now["a"] == before["a"] and value(left, "new")
     left.restart()
     assert "does not have" not in left.log(this_start=True) and describe(left) == now
+
+
+def test_several_directories(left):
+    """One half of the partitions in each; the second has no meta.properties, and a third that is empty gets one."""
+    more = [os.path.join(left.folder, "more%d" % i) for i in (1, 2)]
+    for path in more:
+        os.mkdir(path)
+    for name in ("a-1", "b.c-0"):
+        os.rename(os.path.join(left.data, name), os.path.join(more[0], name))
+    left.overrides["log.dirs"] = ",".join([left.data] + more)
+    left.start()
+    assert "adopted 2 topics with 4 partitions" in left.log(this_start=True)
+    assert {name: topic[0] for name, topic in describe(left).items()} == left.ids
+    for p in range(3):
+        wait_for(lambda: put(left, "a", p) == 1, 10, "a is served")
+    assert value(left, "b.c")
+    for path in more:
+        with open(os.path.join(path, "meta.properties"), encoding="latin-1") as f:
+            assert "cluster.id=" + meta(left)["cluster.id"] in f.read()
+
+
+def test_settings_that_are_no_text(left):
+    path = os.path.join(left.folder, "topics.txt")
+    left.args = ["--adopt-configs", path]
+    for content in (b"", os.urandom(10000), b"Topic: a\tConfigs: " + b"x=y," * 20000, b"Topic: \tConfigs: a=b\n",
+                    b"Topic: a\tConfigs: segment.bytes=1\0=\n", b"Topic: a\tConfigs: \xff=\xfe,,=\n"):
+        with open(path, "wb") as f:
+            f.write(content)
+        left.spawn()
+        wait_for(lambda: not left.alive() or left.is_ready(), 20, "refused or taken")
+        status = left.process.poll() if not left.alive() else left.stop()
+        assert status in (0, 1), left.log(this_start=True)
+        left.process = None
+        forget(left)

@@ -1,13 +1,14 @@
-/* storage/plog_load.c - opening a log: what is in its directory, and recovery (invariants 14 and 16).
+/* storage/plog_load.c - opening a log: the order of its steps, and its offsets (invariants 14, 16, 20 to 22).
  *
- *   list            names in the directory; interrupted replacements of segments are settled, leftovers removed
- *   open_segments   sizes of .log and of the indexes; nothing is opened
- *   state           epoch file, newest usable producer snapshot
- *   replay          headers from the snapshot to the recovery point: producers (and epochs, if their file was lost)
- *   recover         batches from the recovery point on: checked, indexed, replayed; the file is cut where that ends
- *   settle          offsets, leftovers of what was cut
+ *   list       names in the directory; interrupted replacements of segments are settled, leftovers removed
+ *   open       sizes of .log and of the indexes; what is missing is made anew; .txnindex is checked
+ *   state      epoch file, newest usable producer snapshot
+ *   replay     headers from the snapshot to the recovery point: producers
+ *   recover    batches from the recovery point on: checked, indexed, replayed; the file is cut where that ends
+ *   settle     offsets, epochs, leftovers of what was cut
  *
- * After a clean stop the recovery point is the log end, so only the last index entry's chunk is looked at.
+ * After a clean stop the recovery point is the log end, so only the last index entry's chunk is looked at. A segment
+ * that turns out to be too long for an index is split, and all begins again.
  */
 #include "storage/plog_load_impl.h"
 

@@ -99,6 +99,8 @@ static bool refuse_full(struct broker *b, struct topic_op *op)
     if (op->validate_only || logmgr_has_room(b->logs))
         return false;
     for (int32_t i = 0; i < op->topics_n; i++) {
+        if (op->topics[i].error != KERR_NONE)
+            continue;
         op->topics[i].error = KERR_KAFKA_STORAGE_ERROR;
         op->topics[i].message = "The disk of the log directories is almost full (klamm.log.dir.min.free.bytes).";
     }

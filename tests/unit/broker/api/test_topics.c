@@ -17,6 +17,7 @@
 #include "proto/gen/describe_configs_response.h"
 #include "proto/gen/metadata_request.h"
 #include "proto/gen/metadata_response.h"
+#include "storage/logmgr.h"
 #include "tests/unit/broker/kit.h"
 
 static struct kit k;
@@ -122,6 +123,20 @@ static void call_run(void (*handler)(struct broker *, struct request *))
         ck_assert_uint_eq(cur_left(&cur_), 0);                                              \
     } while (0)
 
+/* Log directories that nothing is put into: only their room is asked for. */
+static void open_logs(int64_t min_free_bytes)
+{
+    const char *dirs[1] = { k.dir };
+    struct logmgr_opts o;
+
+    logmgr_free(&b.logs);
+    logmgr_opts_init(&o);
+    o.dirs = dirs;
+    o.dirs_n = 1;
+    o.min_free_bytes = min_free_bytes;
+    ck_assert_int_eq(logmgr_open(&o, &b.logs), OK);
+}
+
 static void setup_with(const char *override)
 {
     kit_new(&k);
@@ -129,6 +144,7 @@ static void setup_with(const char *override)
     b = (struct broker){ .cfg = k.cfg, .id = BROKER, .store = k.store, .metacache = k.cache,
                          .topic_configs = k.topic_configs, .controller = k.ctl };
     memcpy(b.cluster_id, k.cluster_id, sizeof b.cluster_id);
+    open_logs(0);
     memset(&answer, 0, sizeof answer);
     lock_init(&answer.lock, LOCK_log);
     cond_init(&answer.cond);
@@ -141,9 +157,14 @@ static void setup(void)
 
 static void teardown(void)
 {
+    char lock[sizeof k.dir + 8];
+
     free(answer.bytes);
     arena_fini(&answer.arena);
+    logmgr_free(&b.logs);
     kit_down(&k);
+    snprintf(lock, sizeof lock, "%s/.lock", k.dir);
+    unlink(lock);
     kit_end(&k);
 }
 
@@ -267,6 +288,49 @@ START_TEST(topics_by_id)
 END_TEST
 
 /* ---- topics --------------------------------------------------------------------------------------------------- */
+
+START_TEST(a_full_disk_takes_no_topics)
+{
+    struct create_topics_request_creatable_topic t[2];
+    struct create_topics_request in;
+    struct create_topics_response out;
+    struct metadata_request_metadata_request_topic asked;
+    struct metadata_request md;
+    struct metadata_response found;
+
+    open_logs(INT64_MAX);
+    create_topics_request_init(&in);
+    for (int i = 0; i < 2; i++) {
+        create_topics_request_creatable_topic_init(&t[i]);
+        t[i].name = i == 0 ? STR_LIT("a") : STR_LIT("__cluster_metadata");
+        t[i].num_partitions = t[i].replication_factor = 1;
+    }
+    in.topics = t;
+    in.topics_n = 2;
+    in.timeout_ms = 10000;
+    CALL(create_topics, 5, &in, &out);
+    ck_assert_int_eq(out.topics[0].error_code, KERR_KAFKA_STORAGE_ERROR);
+    ck_assert_int_eq(out.topics[1].error_code, KERR_INVALID_REQUEST);
+    metadata_request_init(&md);
+    metadata_request_metadata_request_topic_init(&asked);
+    asked.name = STR_LIT("auto");
+    md.topics = &asked;
+    md.topics_n = 1;
+    md.allow_auto_topic_creation = true;
+    CALL(metadata, 9, &md, &found);
+    ck_assert_int_eq(found.topics[0].error_code, KERR_LEADER_NOT_AVAILABLE);
+    kit_check_node(&k, "/brokers/topics/a", NULL);
+    kit_check_node(&k, "/brokers/topics/auto", NULL);
+    in.validate_only = true;            /* needs no room */
+    in.topics_n = 1;
+    CALL(create_topics, 5, &in, &out);
+    ck_assert_int_eq(out.topics[0].error_code, KERR_NONE);
+    open_logs(0);
+    in.validate_only = false;
+    CALL(create_topics, 5, &in, &out);
+    ck_assert_int_eq(out.topics[0].error_code, KERR_NONE);
+}
+END_TEST
 
 START_TEST(create_grow_delete_in_every_version)
 {
@@ -564,6 +628,7 @@ int main(void)
     tcase_add_test(t, asking_for_a_topic_makes_it);
     tcase_add_test(t, asking_does_not_make_it_when_that_is_off);
     tcase_add_test(t, topics_by_id);
+    tcase_add_test(t, a_full_disk_takes_no_topics);
     tcase_add_test(t, create_grow_delete_in_every_version);
     tcase_add_test(t, deletion_by_id);
     tcase_add_test(t, deletion_is_off);

@@ -135,6 +135,27 @@ static int64_t move_due(struct flusher *f)
     return INT64_MAX;
 }
 
+/* Back into a list, if anything is left to do. Under the lock. */
+static void requeue(struct flusher *f, struct plog *l, int rc)
+{
+    int64_t due = l->flush_later_ns;
+
+    l->flush_state = FLUSH_NONE;
+    if (rc == ERR_AGAIN || rc == ERR_NOMEM)
+        due = mono_ns() + RETRY_MS * NS_PER_MS;
+    else if (l->flush_again)
+        due = 0;
+    else if (due == 0)
+        return;
+    if (f->stop)
+        return;
+    plog_ref(l);
+    if (due == 0)
+        queue_add(f, l);
+    else
+        timed_add(f, l, due);
+}
+
 /* Flushes one log and tells of it. Called and left with the lock held; gives the queue's reference back. */
 static void flush_one(struct flusher *f, struct plog *l)
 {
@@ -153,17 +174,7 @@ static void flush_one(struct flusher *f, struct plog *l)
     done = f->done;
     arg = f->arg;
     f->calling += done != NULL;
-    l->flush_state = FLUSH_NONE;
-    if (!f->stop && (l->flush_again || l->flush_later_ns != 0 || rc == ERR_AGAIN || rc == ERR_NOMEM))
-        plog_ref(l);
-    if (f->stop)
-        ;
-    else if (rc == ERR_AGAIN || rc == ERR_NOMEM)
-        timed_add(f, l, mono_ns() + RETRY_MS * NS_PER_MS);
-    else if (l->flush_again)
-        queue_add(f, l);
-    else if (l->flush_later_ns != 0)
-        timed_add(f, l, l->flush_later_ns);
+    requeue(f, l, rc);
     lock_drop(&f->lock);
     if (done != NULL)
         done(arg, l);

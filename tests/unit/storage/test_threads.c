@@ -5,6 +5,7 @@
 #include "tests/unit/storage/kit.h"
 
 #include <pthread.h>
+#include <sched.h>
 
 static struct box b;
 static atomic_bool over;
@@ -196,6 +197,83 @@ START_TEST(data_does_not_wait_behind_small_changes)
 }
 END_TEST
 
+/* Every offset again and again; half of them ask by time. */
+static void *exact_reader(void *arg)
+{
+    int64_t i = (int64_t)(uintptr_t)arg, end = leo(shared);
+
+    for (; !atomic_load(&over); i = (i + 7) % end) {
+        struct batch_head h = { 0 };
+        uint8_t p[BATCH_HEAD_BYTES];
+        struct plog_read r;
+        struct plog_at at;
+        ok(plog_read(shared, i, INT64_MAX, 1, true, &r));
+        ok(fio_pread_all(r.records.file->fd, p, sizeof p, r.records.pos));
+        ok(batch_head_read(&h, p, sizeof p));
+        ck_assert_int_eq(h.base_offset, i);
+        plog_read_done(&r);
+        ok(plog_offset_for_time(shared, kit_clock_ms + i, &at));
+        ck_assert_int_eq(at.offset, i);
+    }
+    return NULL;
+}
+
+static bool is_mended(const char *path, const uint8_t *p, size_t n)
+{
+    uint8_t *now = NULL;
+    size_t m = 0;
+    bool same = fio_read_file(AT_FDCWD, path, 1 << 20, &now, &m) == OK && m == n && memcmp(now, p, n) == 0;
+
+    free(now);
+    return same;
+}
+
+/* The syncer makes an index anew while readers look things up in it; no answer is wrong meanwhile. */
+START_TEST(a_damaged_index_is_mended_beneath_its_readers)
+{
+    static const enum segment_file kinds[] = { SEGMENT_INDEX, SEGMENT_TIMEINDEX };
+    pthread_t readers[2];
+
+    box_init(&b);
+    b.log.segment_bytes = 20000;
+    b.log.index_interval_bytes = 200;
+    box_open(&b);
+    shared = box_log(&b, "t");
+    for (int i = 0; i < 500; i++)
+        put(shared, (struct put){ .value = 60, .ts = kit_clock_ms + i });
+    commit(shared);
+    plog_unref(&shared);
+    box_stop(&b);
+    for (size_t k = 0; k < 2; k++) {
+        char path[SEGMENT_PATH_MAX];
+        int64_t until;
+        uint8_t *p;
+        size_t n;
+        box_start(&b);
+        shared = logmgr_get(b.m, STR_LIT("t"), 0);
+        ck_assert_uint_gt(shared->n, 2);
+        segment_path(&shared->place, shared->segs[1]->base, kinds[k], "", path);
+        p = kit_slurp(box_path(&b, path), &n);
+        for (size_t at = 3; at < n; at += 10)
+            kit_flip(box_path(&b, path), at, 0x21);
+        atomic_store(&over, false);
+        for (size_t i = 0; i < 2; i++)
+            ck_assert_int_eq(pthread_create(&readers[i], NULL, exact_reader, (void *)(uintptr_t)(i * 100)), 0);
+        until = mono_ms() + 20000;
+        while (!is_mended(box_path(&b, path), p, n) && mono_ms() < until)
+            (void)sched_yield();
+        ck_assert(is_mended(box_path(&b, path), p, n));
+        atomic_store(&over, true);
+        for (size_t i = 0; i < 2; i++)
+            pthread_join(readers[i], NULL);
+        free(p);
+        plog_unref(&shared);
+        box_stop(&b);
+    }
+    box_fini(&b);
+}
+END_TEST
+
 int main(void)
 {
     const struct kit_test tests[] = {
@@ -203,6 +281,7 @@ int main(void)
         { a_topic_made_and_deleted_again_and_again, 60 },
         { the_syncer_moves_the_recovery_point, 20 },
         { data_does_not_wait_behind_small_changes, 20 },
+        { a_damaged_index_is_mended_beneath_its_readers, 60 },
     };
 
     return kit_main("storage/threads", tests, sizeof tests / sizeof tests[0]);

@@ -59,7 +59,7 @@ static void settings_check(struct op_state *s)
         ot->version = -1;
         if (ot->t->name.len == 0)
             op_fail(ot, KERR_INVALID_REQUEST, "Default topic resources are not allowed.");
-        else if (topic_name_fault(ot->t->name, buf, sizeof buf) == NULL)
+        else if (topic_name_fault(ot->t->name, buf, sizeof buf) == NULL && metadata_topic(s->md, ot->t->name) != NULL)
             settings_ask(ot);
     }
 }
@@ -153,8 +153,9 @@ static struct znode_pair *pair_of(struct znode_config *z, struct str name)
     return NULL;
 }
 
-/* One change; z->pairs has room. */
-static void apply_one(struct op_topic *ot, struct znode_config *z, const struct topic_op_config *ch)
+/* One change; z->pairs has room for every setting that there is. *unknown: one that there is not. */
+static void apply_one(struct op_topic *ot, struct znode_config *z, const struct topic_op_config *ch,
+                      const struct topic_op_config **unknown)
 {
     struct arena *a = ot->s->op->arena;
     struct znode_pair *there = pair_of(z, ch->name);
@@ -186,6 +187,10 @@ static void apply_one(struct op_topic *ot, struct znode_config *z, const struct 
         op_fail(ot, KERR_UNKNOWN_SERVER_ERROR, NULL);
         return;
     }
+    if (there == NULL && p == NULL) {
+        *unknown = ch;
+        return;
+    }
     if (there == NULL) {
         there = &z->pairs[z->n++];
         there->name = arena_cstr(a, ch->name);
@@ -202,24 +207,27 @@ static int by_name(const void *a, const void *b)
     return strcmp(x->name, y->name);
 }
 
-static void apply_changes(struct op_topic *ot)
+/* Gives a setting that is to be set and that no topic has; NULL: none. */
+static const struct topic_op_config *apply_changes(struct op_topic *ot)
 {
+    const struct topic_op_config *unknown = NULL;
     size_t named = (size_t)(ot->t->configs_n > 0 ? ot->t->configs_n : 0);
     size_t kept = ot->s->op->replace ? 0 : ot->settings.n;
     struct znode_config z = { .n = kept };
 
-    z.pairs = arena_array(ot->s->op->arena, kept + named + 1, sizeof *z.pairs);
+    z.pairs = arena_array(ot->s->op->arena, kept + topic_params.n, sizeof *z.pairs);
     if (z.pairs == NULL) {
         op_fail(ot, KERR_UNKNOWN_SERVER_ERROR, NULL);
-        return;
+        return NULL;
     }
     if (kept > 0)
         memcpy(z.pairs, ot->settings.pairs, kept * sizeof *z.pairs);
     for (size_t i = 0; i < named && ot->t->error == 0; i++)
-        apply_one(ot, &z, &ot->t->configs[i]);
+        apply_one(ot, &z, &ot->t->configs[i], &unknown);
     if (z.n > 1)
         qsort(z.pairs, z.n, sizeof *z.pairs, by_name);
     ot->settings = z;
+    return unknown;
 }
 
 static void check_values(struct op_topic *ot)
@@ -296,13 +304,16 @@ static void settings_write(struct op_topic *ot)
 static void settings_decide(struct op_state *s)
 {
     OP_EACH(s, ot) {
+        const struct topic_op_config *unknown = ot->settled ? NULL : apply_changes(ot);
+
         if (ot->settled)
             continue;
-        apply_changes(ot);
         if (ot->t->error == 0 && metadata_topic(s->md, ot->t->name) == NULL)
             op_failf(ot, KERR_UNKNOWN_TOPIC_OR_PARTITION, "The topic '%.*s' does not exist.", STR_ARG(ot->t->name));
         else if (ot->t->error == 0 && !ot->exists)
             op_failf(ot, KERR_UNKNOWN_TOPIC_OR_PARTITION, "Topic '%.*s' does not exist.", STR_ARG(ot->t->name));
+        if (ot->t->error == 0 && unknown != NULL)
+            op_failf(ot, KERR_INVALID_CONFIG, "Unknown topic config name: %.*s", STR_ARG(unknown->name));
         if (ot->t->error == 0)
             check_values(ot);
         if (ot->t->error != 0 || s->op->validate_only)

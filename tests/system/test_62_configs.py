@@ -1,8 +1,11 @@
 """Settings of topics, changed while the broker runs: AlterConfigs and IncrementalAlterConfigs."""
+import threading
+
 import pytest
 
 import alterations as alt
 from alterations import APPEND, DELETE, SET, TOPIC, change, replace, resource, set_topic, settings, t
+from batches import batch
 from harness import wait_for
 from wire import Wire
 
@@ -178,3 +181,42 @@ def test_hostile_requests(broker):
                 assert code != 0 or name in ("-0", "+0"), (kind, name)
         assert settings(w, "t").keys() <= {"leader.replication.throttled.replicas"}
     assert broker.alive()
+
+
+def test_changes_under_load(broker):
+    """Producers, topics that come and go, and settings that flip: every record is there, every setting is the last one."""
+    stop = threading.Event()
+    sent = [0, 0]
+
+    def produce(n):
+        with Wire(broker.port) as w:
+            while not stop.is_set():
+                answer = w.produce(9, "load", n, batch([b"x"] * 3))
+                assert answer["ErrorCode"] == 0, answer
+                sent[n] += 3
+
+    def churn():
+        with Wire(broker.port) as w:
+            for i in range(10):
+                w.create("churn%d" % i, partitions=3)
+                set_topic(w, "churn%d" % i, retention_ms=str(i))
+                w.call("DeleteTopics", 1, TopicNames=["churn%d" % i], TimeoutMs=10000)
+
+    with Wire(broker.port) as w:
+        w.create("load", partitions=2, configs={"retention.ms": "-1"})
+        threads = [threading.Thread(target=produce, args=(0,)), threading.Thread(target=produce, args=(1,)),
+                   threading.Thread(target=churn)]
+        for thread in threads:
+            thread.start()
+        for i in range(60):
+            set_topic(w, "load", segment_bytes=str(2000 + i), compression_type=["gzip", "zstd", "producer"][i % 3],
+                      message_timestamp_type=["CreateTime", "LogAppendTime"][i % 2], max_message_bytes=str(10000 + i))
+        threads[2].join()
+        stop.set()
+        for thread in threads:
+            thread.join()
+        assert settings(w, "load") == {"segment.bytes": "2059", "compression.type": "producer", "retention.ms": "-1",
+                                       "message.timestamp.type": "LogAppendTime", "max.message.bytes": "10059"}
+        for n in (0, 1):
+            part = w.fetch(11, "load", n, 0)["Responses"][0]["Partitions"][0]
+            assert part["HighWatermark"] == sent[n] > 0

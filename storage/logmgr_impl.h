@@ -7,6 +7,7 @@
 #include "storage/logmgr.h"
 #include "storage/plog_impl.h"
 
+#include <limits.h>
 #include <uthash.h>
 
 #define FILE_NAME_MAX 255
@@ -158,6 +159,17 @@ struct mdir *move_rest(struct mdir *a, struct mdir *b, const char *name);
 void move_take_rest(struct mdir *rest, struct plog *l); /* not under the lock: l has been opened, its rest goes */
 /* Before a log is opened: a mark of a swap that did not come to be goes. ERR_OFFLINE: nobody can tell. */
 int  move_check_mark(struct mdir *md, const char *name) must_use;
+
+/* logmgr_move.c, for logmgr_copy.c; under the lock */
+void move_drop(struct log_move *mv);
+void move_retire(struct log_move *mv);                  /* the old directory goes */
+int  mdir_put_away(struct mdir *md, const char *dir_name, const char *name, size_t topic_len, int64_t delay_ms)
+    must_use;
+void move_mark_path(const char *name, char out[PATH_MAX]);
+
+/* logmgr_copy.c, not under the lock */
+int  move_work(struct log_move *mv) must_use;           /* one step; mv->retire is set when it has swapped */
+void move_finish(struct log_move *mv);                  /* it has swapped; frees it */
 
 /* logmgr_load.c: the threads are told to stop and waited for */
 void logmgr_stop_loading(struct logmgr *m);

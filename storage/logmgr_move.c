@@ -1,4 +1,5 @@
-/* storage/logmgr_move.c - moving logs between directories.
+/* storage/logmgr_move.c - moving logs between directories: what is asked, what is found at the start, and the thread;
+ * the copying is in logmgr_copy.c.
  *
  *   asked for    a struct log_move is put in the list
  *   copying      <t>-<p>.<32 hex>-future is made in the new directory and filled with what the log has, batch by batch,
@@ -17,8 +18,6 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "proto/records/batch.h"
-#include "storage/killpoint.h"
 #include "storage/syncer.h"
 
 #include <inttypes.h>
@@ -27,8 +26,6 @@
 #include <stdlib.h>
 #include <utlist.h>
 
-#define CHUNK       ((size_t)1 << 20)
-#define SWAP_CHUNKS 4                   /* as much may be left to copy while nobody can append */
 #define WAIT_NS     INT64_C(100000000)  /* for the log to be loaded */
 #define RETRY_NS    INT64_C(5000000000) /* after a full disk */
 #define WISHES_MAX  10000
@@ -48,7 +45,7 @@ static struct log_move *move_new(struct logmgr *m, struct mdir *to, struct log_e
 }
 
 /* Under the lock. */
-static void move_drop(struct log_move *mv)
+void move_drop(struct log_move *mv)
 {
     struct logmgr *m = mv->m;
 
@@ -77,7 +74,7 @@ void moves_free(struct logmgr *m)
 /* ---- directories and marks --------------------------------------------------------------------------------------- */
 
 /* The directory goes, later. Under the lock. */
-static int put_away(struct mdir *md, const char *dir_name, const char *name, size_t topic_len, int64_t delay_ms)
+int mdir_put_away(struct mdir *md, const char *dir_name, const char *name, size_t topic_len, int64_t delay_ms)
 {
     char to[LOG_NAME_MAX];
     int rc;
@@ -92,7 +89,7 @@ static int put_away(struct mdir *md, const char *dir_name, const char *name, siz
     return rc == ERR_NOENT ? OK : rc;
 }
 
-static void mark_path(const char *name, char out[PATH_MAX])
+void move_mark_path(const char *name, char out[PATH_MAX])
 {
     (void)snprintf(out, PATH_MAX, "%s/" MOVED_MARK, name);
 }
@@ -106,7 +103,7 @@ static int mark_read(struct mdir *md, const char *name, struct mdir **to)
     size_t n;
 
     *to = NULL;
-    mark_path(name, path);
+    move_mark_path(name, path);
     TRY(fio_read_file(md->d.fd, path, MARK_MAX, &text, &n));
     for (size_t i = 0; i < m->dirs_n; i++)
         if (strlen(m->dirs[i].d.path) == n && memcmp(m->dirs[i].d.path, text, n) == 0)
@@ -119,7 +116,7 @@ static int mark_remove(struct mdir *md, const char *name)
 {
     char path[PATH_MAX];
 
-    mark_path(name, path);
+    move_mark_path(name, path);
     return fio_unlink(md->d.fd, path);
 }
 
@@ -156,7 +153,7 @@ int move_check_mark(struct mdir *md, const char *name)
 /* ---- asking for a move ------------------------------------------------------------------------------------------- */
 
 /* Under the lock. */
-static void retire(struct log_move *mv)
+void move_retire(struct log_move *mv)
 {
     const struct plog *l = mv->log;
     struct mdir *md = mv->retire;
@@ -166,7 +163,7 @@ static void retire(struct log_move *mv)
     lock_take(&old->lock);
     old->deleted = true;
     lock_drop(&old->lock);
-    if (put_away(md, l->name, l->name, l->topic_len, l->opts.file_delete_delay_ms) != OK)
+    if (mdir_put_away(md, l->name, l->name, l->topic_len, l->opts.file_delete_delay_ms) != OK)
         log_error("%s: moved to %s, but the old directory in %s cannot be removed; remove it by hand", l->name,
                   mv->to->d.path, md->d.path);
 }
@@ -175,21 +172,25 @@ void move_cancel(struct log_move *mv)
 {
     struct log_entry *e = mv->e;
     bool swapped = mv->log != NULL && !atomic_load(&mv->log->future);
+    int rc = OK;
 
     lock_assert(&mv->m->lock);
     if (mv->retire != NULL)
-        retire(mv);
+        move_retire(mv);
     if (mv->log != NULL && !swapped) {
         lock_take(&mv->log->lock);
         atomic_store_explicit(&mv->log->closed, true, memory_order_release);
         mv->log->deleted = true;
-        (void)put_away(mv->to, mv->log->dir_name, e->name, e->topic_len, 0);
+        rc = mdir_put_away(mv->to, mv->log->dir_name, e->name, e->topic_len, 0);
         lock_drop(&mv->log->lock);
     } else if (mv->dir_name != NULL) {
-        (void)put_away(mv->to, mv->dir_name, e->name, e->topic_len, 0);
+        rc = mdir_put_away(mv->to, mv->dir_name, e->name, e->topic_len, 0);
     }
-    if (mv->marked && !swapped && mark_remove(e->dir, e->name) != OK)
-        log_warn("%s/%s/" MOVED_MARK ": cannot be removed; the next start does it", e->dir->d.path, e->name);
+    if (rc == OK && mv->marked && !swapped)
+        rc = mark_remove(e->dir, e->name);
+    if (rc != OK)
+        log_warn("%s: what its move to %s has left over cannot be removed: %s; it may go on at the next start", e->name,
+                 mv->to->d.path, fio_text(rc));
     e->move = NULL;
     mv->e = NULL;
     cond_signal(&mv->m->mover_wake);
@@ -337,404 +338,7 @@ void moves_resume(struct logmgr *m)
     }
 }
 
-/* ---- copying ----------------------------------------------------------------------------------------------------- */
-
-/* Takes over l. If the move was given up meanwhile, nobody else knows of the copy: it goes. */
-static int set_log(struct log_move *mv, struct plog *l)
-{
-    int rc = OK;
-
-    lock_take(&mv->m->lock);
-    if (mv->e == NULL) {
-        l->deleted = true;
-        rc = put_away(mv->to, l->dir_name, l->name, l->topic_len, 0);
-        plog_unref(&l);
-        rc = rc == OK ? ERR_CLOSED : rc;
-    }
-    mv->log = l;
-    free(mv->dir_name);
-    mv->dir_name = NULL;
-    lock_drop(&mv->m->lock);
-    return rc;
-}
-
-/* A copy that was found is opened when it was closed cleanly. */
-static int reopen_copy(struct log_move *mv)
-{
-    struct plog *from = mv->from;
-    struct load_result r;
-    struct plog *l;
-    int rc;
-
-    if (mv->anew || !mv->to->d.was_clean) {
-        lock_take(&mv->m->lock);
-        rc = mv->e == NULL ? ERR_CLOSED
-                           : put_away(mv->to, mv->dir_name, from->name, from->topic_len, 0);
-        free(mv->dir_name);
-        mv->dir_name = NULL;
-        lock_drop(&mv->m->lock);
-        return rc;
-    }
-    l = plog_new_future(&mv->to->d, plog_topic(from), from->partition, &from->opts, mv->dir_name);
-    if (l == NULL)
-        return ERR_NOMEM;
-    rc = plog_load(l, &r);
-    if (rc == OK)
-        return set_log(mv, l);
-    log_warn("%s/%s: cannot be opened: %s; the copy is made anew", mv->to->d.path, mv->dir_name, fio_text(rc));
-    plog_unref(&l);
-    mv->anew = true;
-    return rc == ERR_CLOSED ? rc : OK;
-}
-
-static int make_copy(struct log_move *mv)
-{
-    struct uuid unique = uuid_random(), id = plog_topic_id(mv->from);
-    char dir_name[LOG_NAME_MAX], hex[2 * sizeof unique.b + 1];
-    struct log_opts opts;
-    struct plog *l;
-    int rc;
-
-    for (size_t i = 0; i < sizeof unique.b; i++)
-        (void)snprintf(hex + 2 * i, 3, "%02x", unique.b[i]);
-    (void)snprintf(dir_name, sizeof dir_name, "%.200s.%s-future", mv->from->name, hex);
-    lock_take(&mv->from->lock);
-    opts = mv->from->opts;
-    lock_drop(&mv->from->lock);
-    l = plog_new_future(&mv->to->d, plog_topic(mv->from), mv->from->partition, &opts, dir_name);
-    if (l == NULL)
-        return ERR_NOMEM;
-    rc = mdir_refresh(mv->to);          /* no checkpoint there knows an older log of that name */
-    if (rc == OK)
-        rc = plog_create(l, false);
-    if (rc == OK && !uuid_is_zero(id))
-        rc = plog_set_topic_id(l, id);
-    if (rc == OK)
-        return set_log(mv, l);
-    plog_unref(&l);
-    return rc;
-}
-
-/* What the copy has above `from`, or of another history, goes. */
-static int agree(struct log_move *mv)
-{
-    struct plog *copy = mv->log, *from = mv->from;
-    uint32_t cuts;
-
-    lock_take(&from->lock);
-    cuts = from->cuts;
-    lock_drop(&from->lock);
-    while (!mv->agreed || cuts != mv->cuts || plog_offsets(copy).leo > plog_offsets(from).leo) {
-        int64_t leo = plog_offsets(copy).leo, to = plog_offsets(from).leo;
-        int32_t epoch = plog_latest_epoch(copy);
-        struct plog_epoch_end end = { -1, -1 };
-
-        if (epoch >= 0)
-            end = plog_epoch_end(from, epoch);
-        if (epoch >= 0 && end.epoch < 0)
-            to = plog_offsets(from).start;      /* nothing in common */
-        else if (epoch >= 0 && end.end_offset < to)
-            to = end.end_offset;
-        mv->agreed = epoch < 0 || end.epoch == epoch || end.epoch < 0;
-        mv->cuts = cuts;
-        if (to < leo)
-            TRY(plog_truncate(copy, to));
-    }
-    return OK;
-}
-
-/* Whole batches at the beginning of the bytes; *first is the first one's base offset, -1 if it does not tell. */
-static size_t whole_batches(const uint8_t *p, size_t n, int64_t *first)
-{
-    struct batch_iter it;
-    size_t whole = 0;
-
-    *first = -1;
-    batch_iter_init(&it, (struct bytes){ (uint8_t *)(uintptr_t)p, n });
-    while (batch_iter_next(&it)) {
-        if (whole == 0)
-            *first = it.head.base_offset;
-        whole = it.pos;
-    }
-    return whole;
-}
-
-static int copy_bytes(struct log_move *mv, const struct plog_read *r)
-{
-    struct plog *copy = mv->log;
-    struct plog_appended out;
-    uint8_t *p = malloc(r->records.len);
-    int64_t first;
-    size_t n;
-    int rc = p != NULL ? OK : ERR_NOMEM;
-
-    if (rc == OK)
-        rc = fio_pread_all(r->records.file->fd, p, r->records.len, r->records.pos);
-    if (rc == OK) {
-        n = whole_batches(p, r->records.len, &first);
-        /* The log begins, or the copy ends, in the midst of a batch. */
-        if (n > 0 && first >= 0 && first < plog_offsets(copy).leo)
-            rc = plog_truncate_all(copy, first);
-        if (rc == OK)
-            rc = n > 0 ? plog_append_follower(copy, (struct bytes){ p, n }, &out) : ERR_CORRUPT;
-    }
-    free(p);
-    return rc;
-}
-
-/* One chunk, if there is one. */
-static int copy_chunk(struct log_move *mv, bool *caught_up)
-{
-    struct plog_offsets have, want;
-    struct plog_read r;
-    int rc;
-
-    *caught_up = false;
-    have = plog_offsets(mv->log);
-    want = plog_offsets(mv->from);
-    if (have.leo < want.start) {
-        TRY(plog_truncate_all(mv->log, want.start));
-        have = plog_offsets(mv->log);
-    }
-    *caught_up = have.leo >= want.leo;
-    if (*caught_up)
-        return OK;
-    rc = plog_read(mv->from, have.leo, INT64_MAX, CHUNK, true, &r);
-    if (rc == ERR_RANGE)                /* retention was faster */
-        return OK;
-    TRY(rc);
-    if (slice_is_null(r.records))
-        return OK;
-    rc = copy_bytes(mv, &r);
-    plog_read_done(&r);
-    return rc;
-}
-
-static int copy_some(struct log_move *mv, bool *caught_up)
-{
-    TRY(agree(mv));
-    return copy_chunk(mv, caught_up);
-}
-
-/* Everything that the copy has is durable, and so is its directory. */
-static int sync_copy(struct log_move *mv)
-{
-    struct sync_item it;
-    int rc = plog_sync_begin(mv->log, true, &it);
-
-    if (rc == OK)
-        rc = plog_sync_files(&it);
-    if (rc == OK)
-        rc = plog_sync_rename(&it);
-    if (rc == OK)
-        rc = plog_sync_dir(&it);
-    if (rc == OK)
-        rc = logdir_check(&mv->to->d, fio_sync_path(mv->to->d.fd, ".", true), "fsync", ".");
-    if (rc == OK)
-        plog_sync_done(&it);
-    for (enum checkpoint c = 0; c < CHECKPOINT_OF_TXNS && rc == OK; c++)
-        rc = mdir_checkpoint(mv->to, c, true);
-    plog_sync_end(&it, rc == OK);
-    return rc;
-}
-
-/* ---- the swap ---------------------------------------------------------------------------------------------------- */
-
-/* What may be answered for and committed in the log, may be in the copy: until that is durable, the log is there. */
-static void follow_offsets(struct log_move *mv)
-{
-    struct plog_offsets o = plog_offsets(mv->from);
-    struct plog *copy = mv->log;
-    int64_t safe;
-
-    lock_take(&mv->from->view);
-    safe = mv->from->safe;
-    lock_drop(&mv->from->view);
-    lock_take(&copy->view);
-    safe = safe < copy->off.leo ? safe : copy->off.leo;
-    copy->safe = safe > copy->safe ? safe : copy->safe;
-    lock_drop(&copy->view);
-    (void)plog_set_hw(copy, o.hw, NULL);
-    if (plog_set_start(mv->log, o.start) != OK)
-        return;                         /* the copy has not come so far yet */
-}
-
-/* Under the lock. */
-static int change_places(struct log_move *mv)
-{
-    struct log_entry *e = mv->e;
-    struct plog *copy = mv->log;
-    int rc;
-
-    if (e == NULL || e->state != LOG_READY || e->log != mv->from)
-        return ERR_CLOSED;
-    rc = logdir_check(&mv->to->d, fio_rename(mv->to->d.fd, copy->dir_name, copy->name), "renaming", copy->dir_name);
-    TRY(rc);
-    KILL_POINT("move.renamed");
-    lock_take(&copy->lock);
-    copy->place.dir = copy->name;
-    copy->files_dirty = true;
-    lock_drop(&copy->lock);
-    atomic_store(&copy->future, false);
-    lock_take(&mv->from->lock);
-    atomic_store_explicit(&mv->from->closed, true, memory_order_release);
-    lock_drop(&mv->from->lock);
-    mv->retire = e->dir;
-    DL_DELETE(e->dir->logs, e);
-    e->dir->logs_n--;
-    e->dir = mv->to;
-    DL_APPEND(e->dir->logs, e);
-    e->dir->logs_n++;
-    plog_unref(&e->log);
-    e->log = plog_ref(copy);
-    return OK;
-}
-
-int logmgr_swap(struct log_move *mv, const struct plog *old, struct plog **now)
-{
-    struct log_opts opts;
-    bool caught_up = false;
-    int rc;
-
-    *now = NULL;
-    if (old != mv->from)
-        return ERR_CLOSED;
-    for (int i = 0; i < SWAP_CHUNKS && !caught_up; i++)
-        TRY(copy_some(mv, &caught_up));
-    if (!caught_up)
-        return ERR_AGAIN;
-    lock_take(&mv->from->lock);
-    opts = mv->from->opts;
-    lock_drop(&mv->from->lock);
-    plog_set_opts(mv->log, &opts);
-    follow_offsets(mv);
-    if (plog_offsets(mv->log).hw < plog_offsets(mv->from).hw)
-        return ERR_AGAIN;
-    lock_take(&mv->m->lock);
-    rc = change_places(mv);
-    lock_drop(&mv->m->lock);
-    if (rc == OK)
-        *now = plog_ref(mv->log);
-    return rc;
-}
-
-static int mark_old(struct log_move *mv)
-{
-    struct plog *from = mv->from;
-    const char *path = mv->to->d.path;
-    char mark[PATH_MAX];
-
-    mark_path(from->name, mark);
-    TRY(logdir_check(from->dir, fio_replace_file(from->dir->fd, from->name, mark, path, strlen(path), true),
-                     "writing", mark));
-    mv->marked = true;
-    KILL_POINT("move.marked");
-    return OK;
-}
-
-/* The copy has its new name; now it is durable, and the old directory goes. */
-static void finish(struct log_move *mv)
-{
-    struct logmgr *m = mv->m;
-    struct plog *copy = mv->log;
-    int rc = sync_copy(mv);
-
-    KILL_POINT("move.synced");
-    lock_take(&copy->lock);
-    plog_dirty(copy);
-    plog_flush_due(copy);
-    lock_drop(&copy->lock);
-    lock_take(&m->lock);
-    if (rc == OK && mv->retire != NULL)
-        retire(mv);
-    mv->retire = NULL;
-    if (rc == OK)
-        log_info("%s: moved to %s", copy->name, mv->to->d.path);
-    else if (rc != ERR_CLOSED)
-        log_error("%s: moved to %s, which cannot be made durable: %s; the old directory stays until the next start",
-                  copy->name, mv->to->d.path, fio_text(rc));
-    move_drop(mv);
-    lock_drop(&m->lock);
-}
-
-static int try_swap(struct log_move *mv)
-{
-    struct logmgr *m = mv->m;
-    struct plog *now = NULL;
-
-    if (!mv->marked) {                  /* the most of it: then it catches up again, and that is quick */
-        TRY(sync_copy(mv));
-        KILL_POINT("move.copied");
-        return mark_old(mv);
-    }
-    if (m->swap_fn != NULL)
-        return m->swap_fn(m->swap_arg, mv, plog_topic(mv->from), mv->from->partition);
-    TRY(logmgr_swap(mv, mv->from, &now));
-    plog_unref(&now);
-    return OK;
-}
-
-/* ---- the rest of a move that was swapped ------------------------------------------------------------------------- */
-
-/* What the old log has above the end of the new one was lost with the machine. */
-static int take_from_rest(struct mdir *rest, struct plog *l)
-{
-    struct log_move mv = { .m = rest->m, .to = mdir_of(rest->m, l), .log = l };
-    struct load_result r;
-    bool caught_up = false;
-    int64_t had = plog_offsets(l).leo;
-    int rc;
-
-    mv.from = plog_new(&rest->d, plog_topic(l), l->partition, &l->opts);
-    if (mv.from == NULL)
-        return ERR_NOMEM;
-    atomic_store(&mv.from->future, true);       /* the syncer has no business with it */
-    rc = plog_load(mv.from, &r);
-    while (rc == OK && !caught_up)
-        rc = copy_chunk(&mv, &caught_up);
-    if (rc == OK)
-        follow_offsets(&mv);
-    if (rc == OK && plog_offsets(l).leo > had)
-        log_warn("%s: offsets %" PRId64 " to %" PRId64 " were taken from the old directory in %s", l->name, had,
-                 plog_offsets(l).leo - 1, rest->d.path);
-    if (rc == OK)
-        rc = sync_copy(&mv);
-    plog_unref(&mv.from);
-    return rc;
-}
-
-void move_take_rest(struct mdir *rest, struct plog *l)
-{
-    const struct logdir *d = &mdir_of(rest->m, l)->d;
-    int rc = OK;
-
-    log_warn("%s: its move from %s to %s had been done but for the removal of the old directory; that is made up for",
-             l->name, rest->d.path, d->path);
-    if (!d->was_clean && !d->same_boot)
-        rc = take_from_rest(rest, l);
-    lock_take(&rest->m->lock);
-    if (rc == OK)
-        rc = put_away(rest, l->name, l->name, l->topic_len, 0);
-    lock_drop(&rest->m->lock);
-    if (rc != OK)
-        log_error("%s: the old directory in %s cannot be read to its end or removed: %s; it stays, the next start "
-                  "tries again", l->name, rest->d.path, fio_text(rc));
-}
-
 /* ---- the thread -------------------------------------------------------------------------------------------------- */
-
-static int work_at(struct log_move *mv)
-{
-    bool caught_up = false;
-
-    if (mv->log == NULL && mv->dir_name != NULL)
-        TRY(reopen_copy(mv));
-    if (mv->log == NULL)
-        return mv->dir_name == NULL ? make_copy(mv) : OK;
-    TRY(copy_some(mv, &caught_up));
-    follow_offsets(mv);
-    return caught_up ? try_swap(mv) : OK;
-}
 
 /* Under the lock, which is given up. */
 static void after(struct log_move *mv, int rc)
@@ -797,9 +401,9 @@ static void turn(struct logmgr *m, struct log_move *mv)
     }
     mv->from = from;
     lock_drop(&m->lock);
-    rc = work_at(mv);
+    rc = move_work(mv);
     if (rc == OK && mv->retire != NULL) {
-        finish(mv);
+        move_finish(mv);
         plog_unref(&from);
         lock_take(&m->lock);
         return;

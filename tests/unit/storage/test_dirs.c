@@ -251,6 +251,213 @@ START_TEST(a_log_that_cannot_be_opened_is_offline_alone)
 }
 END_TEST
 
+/* ---- while logs load ------------------------------------------------------------------------------------------- */
+
+static pthread_mutex_t gate = PTHREAD_MUTEX_INITIALIZER;       /* held: no log goes on */
+static atomic_int      readies, losses;
+
+static void gated_opts(void *arg, struct str topic, struct log_opts *out)
+{
+    pthread_mutex_lock(&gate);
+    pthread_mutex_unlock(&gate);
+    box_opts(arg, topic, out);
+}
+
+static void count_ready(void *arg, struct str topic, int32_t partition, int rc)
+{
+    struct plog *l;
+
+    (void)arg;
+    atomic_fetch_add(rc == OK ? &readies : &losses, 1);
+    ck_assert_int_eq(logmgr_find(b.m, topic, partition, &l), rc == OK ? OK : ERR_OFFLINE);
+    plog_unref(&l);
+}
+
+/* Six logs of one record each, closed as told; then the loading has begun, and the gate is shut. */
+static void begin_loading(bool clean)
+{
+    begin();
+    open_dirs(2);
+    for (int i = 0; i < 6; i++) {
+        struct logmgr_create c = { .topic = STR_LIT("t"), .partition = i, .is_new = true, .opts = &b.log };
+        ok(logmgr_create(b.m, &c, 1));
+        put(c.log, (struct put){ 0 });
+        commit(c.log);
+        plog_unref(&c.log);
+    }
+    if (clean)
+        box_stop(&b);
+    else
+        box_crash(&b);
+    atomic_store(&readies, 0);
+    atomic_store(&losses, 0);
+    ok(logmgr_open(&b.o, &b.m));
+    ok(logmgr_identify(b.m, 1, CLUSTER));
+    logmgr_on_ready(b.m, count_ready, NULL);
+    pthread_mutex_lock(&gate);
+    ok(logmgr_load(b.m, gated_opts, &b));
+}
+
+START_TEST(logs_are_known_before_they_are_open)
+{
+    struct logmgr_create c = { .topic = STR_LIT("t"), .partition = 4, .is_new = true, .opts = &b.log };
+    struct plog *l;
+
+    begin_loading(true);
+    ok(scheduler_new(&b.sched, 1));
+    ok(logmgr_start(b.m, b.sched));
+    fails(logmgr_wait_loaded(b.m, 0, &b.loaded), ERR_TIMEOUT);
+    fails(logmgr_wait_loaded(b.m, 1, &b.loaded), ERR_TIMEOUT);
+    ck_assert_uint_eq(b.loaded.logs, 6);
+    ck_assert_uint_eq(b.loaded.ready, 0);
+    fails(logmgr_find(b.m, STR_LIT("t"), 4, &l), ERR_BUSY);
+    ck_assert_ptr_null(logmgr_get(b.m, STR_LIT("t"), 4));
+    fails(logmgr_create(b.m, &c, 1), ERR_BUSY);
+    fails(logmgr_move(b.m, STR_LIT("t"), 4, 1), ERR_BUSY);
+    c.partition = 9;                            /* a new one need not wait */
+    ok(logmgr_create(b.m, &c, 1));
+    put(c.log, (struct put){ 0 });
+    plog_unref(&c.log);
+    ok(logmgr_delete(b.m, STR_LIT("t"), 4));    /* before its turn has come */
+    c.partition = 4;
+    ok(logmgr_create(b.m, &c, 1));
+    ck_assert_int_eq(leo(c.log), 0);
+    plog_unref(&c.log);
+    pthread_mutex_unlock(&gate);
+    ok(logmgr_wait_loaded(b.m, -1, &b.loaded));
+    ck_assert_uint_eq(b.loaded.ready, 5);
+    ck_assert_int_eq(atomic_load(&readies), 5);
+    ck_assert_int_eq(atomic_load(&losses), 0);
+    for (int i = 0; i < 6; i++) {
+        ok(logmgr_find(b.m, STR_LIT("t"), i, &l));
+        ck_assert_int_eq(leo(l), i != 4);
+        plog_unref(&l);
+    }
+    box_stop(&b);
+    box_fini(&b);
+}
+END_TEST
+
+/* Of a directory that was clean the marker comes back; and what was not opened keeps its offsets. */
+START_TEST(a_stop_does_not_wait_for_logs)
+{
+    for (int clean = 1; clean >= 0; clean--) {
+        struct plog *l;
+
+        begin_loading(clean);
+        logmgr_end_loading(b.m);
+        pthread_mutex_unlock(&gate);
+        ok(logmgr_stop(b.m));
+        ck_assert_int_lt(atomic_load(&readies), 6);
+        logmgr_free(&b.m);
+        for (int i = 0; i < 2; i++)
+            ck_assert_int_eq(kit_exists(in(i, CLEAN_SHUTDOWN)), clean);
+        open_dirs(2);
+        ck_assert_uint_eq(b.loaded.recovered, clean ? 0 : 6);
+        for (int i = 0; i < 6; i++) {
+            ok(logmgr_find(b.m, STR_LIT("t"), i, &l));
+            ck_assert_int_eq(leo(l), 1);
+            if (clean)
+                ck_assert_int_eq(plog_offsets(l).hw, 1);
+            plog_unref(&l);
+        }
+        box_stop(&b);
+        box_fini(&b);
+    }
+}
+END_TEST
+
+START_TEST(many_are_loaded_by_many_threads)
+{
+    begin();
+    b.o.recovery_threads = 7;
+    open_dirs(3);
+    make("t", 300);
+    box_crash(&b);
+    for (int i = 0; i < 3; i++) {
+        open_dirs(3);
+        ck_assert_uint_eq(b.loaded.ready, 300);
+        ck_assert_uint_eq(b.loaded.recovered, i < 2 ? 300 : 0);
+        if (i == 0)
+            box_crash(&b);
+        else
+            box_stop(&b);
+    }
+    box_fini(&b);
+}
+END_TEST
+
+#ifdef KLAMM_KILL_POINTS
+static atomic_int told;
+
+static void tell(void *arg, size_t dir_index, const char *failed)
+{
+    (void)arg;
+    ck_assert_uint_eq(dir_index, 1);
+    ck_assert_str_eq(failed, path[1]);
+    atomic_fetch_add(&told, 1);
+}
+
+START_TEST(one_directory_fails_and_the_other_goes_on)
+{
+    struct logmgr_create c = { .topic = STR_LIT("u"), .is_new = true, .opts = &b.log };
+    struct plog_appended out;
+    struct plog *l[4];
+
+    begin();
+    open_dirs(2);
+    make("t", 4);
+    logmgr_on_offline(b.m, tell, NULL);
+    atomic_store(&told, 0);
+    for (int i = 0; i < 4; i++) {
+        l[i] = logmgr_get(b.m, STR_LIT("t"), i);
+        put(l[i], (struct put){ .n = 3 });
+        commit(l[i]);
+    }
+    fio_fail(FIO_WRITE, EIO, 1);
+    fails(try_put(l[1], (struct put){ 0 }, &out), ERR_OFFLINE);
+    fio_fail(FIO_WRITE, 0, 0);
+    ok(scheduler_new(&b.sched, 1));
+    ok(logmgr_start(b.m, b.sched));
+    while (atomic_load(&told) == 0)
+        sched_yield();
+    for (int i = 0; i < 4; i++) {
+        struct plog *again;
+        fails(try_put(l[i], (struct put){ 0 }, &out), i % 2 == 0 ? OK : ERR_OFFLINE);
+        fails(logmgr_find(b.m, STR_LIT("t"), i, &again), i % 2 == 0 ? OK : ERR_OFFLINE);
+        plog_unref(&again);
+    }
+    fails(logmgr_delete(b.m, STR_LIT("t"), 3), ERR_OFFLINE);
+    ck_assert(kit_exists(in(1, "t-3")));
+    fails(logmgr_move(b.m, STR_LIT("t"), 0, 1), ERR_OFFLINE);
+    ok(logmgr_create(b.m, &c, 1));
+    ck_assert_uint_eq(plog_dir_index(c.log), 0);
+    plog_unref(&c.log);
+    c.partition = 1;
+    c.is_new = false;
+    fails(logmgr_create(b.m, &c, 1), ERR_OFFLINE);
+    for (int i = 0; i < 4; i++)
+        plog_unref(&l[i]);
+    fails(logmgr_stop(b.m), ERR_OFFLINE);
+    ck_assert_int_eq(atomic_load(&told), 1);
+    ck_assert(kit_exists(in(0, CLEAN_SHUTDOWN)));
+    ck_assert(!kit_exists(in(1, CLEAN_SHUTDOWN)));
+    scheduler_free(&b.sched);
+    logmgr_free(&b.m);
+    open_dirs(2);
+    ck_assert_uint_eq(b.loaded.recovered, 2);
+    for (int i = 0; i < 4; i++) {
+        l[i] = logmgr_get(b.m, STR_LIT("t"), i);
+        ck_assert_int_eq(leo(l[i]), i % 2 == 0 ? 4 : 3);
+        kit_check_whole(l[i]);
+        plog_unref(&l[i]);
+    }
+    box_stop(&b);
+    box_fini(&b);
+}
+END_TEST
+#endif
+
 int main(void)
 {
     const struct kit_test tests[] = {
@@ -260,6 +467,12 @@ int main(void)
         { a_partition_in_two_directories_stops_the_start, 0 },
         { a_directory_that_cannot_be_opened_is_offline, 0 },
         { a_log_that_cannot_be_opened_is_offline_alone, 0 },
+        { logs_are_known_before_they_are_open, 0 },
+        { a_stop_does_not_wait_for_logs, 0 },
+        { many_are_loaded_by_many_threads, 60 },
+#ifdef KLAMM_KILL_POINTS
+        { one_directory_fails_and_the_other_goes_on, 0 },
+#endif
     };
 
     return kit_main("storage/dirs", tests, sizeof tests / sizeof tests[0]);

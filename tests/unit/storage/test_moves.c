@@ -67,17 +67,24 @@ static const char *find(int dir, const char *end)
     return name[0] != '\0' ? name : NULL;
 }
 
+static bool no_moves(void)
+{
+    bool none;
+
+    lock_take(&b.m->lock);
+    none = b.m->moves == NULL;
+    lock_drop(&b.m->lock);
+    return none;
+}
+
 static void wait_moved(size_t dir)
 {
-    for (;;) {
+    bool there = false;
+
+    while (!there) {
         struct plog *l = logmgr_get(b.m, STR_LIT("t"), 0);
-        bool there = plog_dir_index(l) == dir, over;
+        there = plog_dir_index(l) == dir && no_moves();
         plog_unref(&l);
-        lock_take(&b.m->lock);
-        over = b.m->moves == NULL;
-        lock_drop(&b.m->lock);
-        if (there && over)
-            return;
         sched_yield();
     }
 }
@@ -234,7 +241,7 @@ START_TEST(a_move_is_given_up)
     ok(logmgr_move(b.m, STR_LIT("t"), 0, 1));
     ok(logmgr_move(b.m, STR_LIT("t"), 0, 0));
     start();
-    while (atomic_load(&b.m->dirs[0].threads_left) != 0 || b.m->moves != NULL)
+    while (!no_moves())
         sched_yield();
     l = log_in(0);
     plog_unref(&l);

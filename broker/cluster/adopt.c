@@ -169,6 +169,8 @@ static int collect(struct adoption *a, bool names_only)
     for (size_t i = 0; i < a->o->dirs_n; i++) {
         int rc = dir_scan(a->o->dirs[i], names_only, take_part, a, &a->rest);
 
+        if (names_only && rc != ERR_NOMEM)
+            continue;                   /* loading says what is wrong with it, and may go on without it */
         if (rc != OK) {
             log_error("log directory %s: cannot be looked through for partitions to adopt: %s", a->o->dirs[i],
                       err_text(rc));
@@ -197,6 +199,7 @@ static int collect(struct adoption *a, bool names_only)
 
 /* ---- judge ----------------------------------------------------------------------------------------------------- */
 
+/* Of one that is not left out. */
 static int32_t partitions_of(const struct topic *t)
 {
     return t->parts[t->n - 1].index + 1;
@@ -233,7 +236,7 @@ static void judge_topic(struct topic *t)
 {
     char buf[512];
     const char *fault = topic_name_fault(t->name, buf, sizeof buf);
-    int64_t missing = (int64_t)partitions_of(t) - (int64_t)t->n;
+    int64_t missing = (int64_t)t->parts[t->n - 1].index + 1 - (int64_t)t->n;
 
     t->left_out = fault != NULL || missing > MISSING_MAX;
     if (fault != NULL)

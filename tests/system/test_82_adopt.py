@@ -176,6 +176,7 @@ def test_what_is_no_topic(left):
     """A directory that looks like a partition, names that no topic may have, two topics with one id."""
     os.mkdir(os.path.join(left.data, "backup-20260101"))
     os.mkdir(os.path.join(left.data, "no topic-0"))
+    os.mkdir(os.path.join(left.data, "last-2147483647"))
     left.start()
     log = left.log(this_start=True)
     assert "backup-20260101: not adopted: of partitions 0 to 20260101" in log

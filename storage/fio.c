@@ -187,6 +187,11 @@ int fio_truncate(int fd, int64_t size)
     return r < 0 ? failed() : OK;
 }
 
+void fio_write_out(int fd, int64_t pos, int64_t n)
+{
+    (void)sync_file_range(fd, (off_t)pos, (off_t)n, SYNC_FILE_RANGE_WRITE);
+}
+
 void fio_set_mtime(int fd, int64_t ms)
 {
     const struct timespec t = { .tv_sec = ms / 1000, .tv_nsec = (ms % 1000) * 1000000 };

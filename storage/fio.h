@@ -42,6 +42,8 @@ int fio_pread(int fd, void *p, size_t n, int64_t pos, size_t *got) must_use;    
 int fio_pread_all(int fd, void *p, size_t n, int64_t pos) must_use;         /* ERR_SHORT: the file ends before */
 int fio_pwrite(int fd, const void *p, size_t n, int64_t pos) must_use;      /* all of it, or an error with some of it */
 int fio_truncate(int fd, int64_t size) must_use;
+/* Begins to write these bytes out, so that a sync that comes later has less to wait for. Promises nothing. */
+void fio_write_out(int fd, int64_t pos, int64_t n);
 /* As of then the file was last written; what fails here is not worth a word. */
 void fio_set_mtime(int fd, int64_t ms);
 /* Whatever fails here is ERR_IO: what was to be written may be lost, and trying again would hide it. */

@@ -127,10 +127,16 @@ static int finish_swap(struct plog *l, struct segment **old, size_t n, uint32_t 
     rc = l->deleted ? ERR_CLOSED : logdir_offline(l->dir) ? ERR_OFFLINE : find_old(l, old, n, cuts, &at);
     if (rc == OK)
         rc = change_names(l, old, n, at, w);
+    lock_drop(&l->lock);
+    return rc;
+}
+
+static void end_swap(struct plog *l)
+{
+    lock_take(&l->lock);
     l->swapping = false;
     cond_broadcast(&l->swapped);
     lock_drop(&l->lock);
-    return rc;
 }
 
 void plog_await_swap(struct plog *l)
@@ -150,21 +156,19 @@ int plog_replace_segments(struct plog *l, struct segment **old, size_t n, uint32
 {
     int rc;
 
-    TRY(sync_names(l, w));              /* that the .cleaned are there */
     KILL_POINT("clean.before_swap");
     rc = begin_swap(l, old, n, cuts, w);
     if (rc != OK) {
         (void)!fio_sync_dir(w->at.dirfd);
         return rc;
     }
-    rc = sync_names(l, w);              /* if it fails the directory is offline, which finish_swap() sees */
+    rc = sync_names(l, w);
     KILL_POINT("clean.decided");
     if (rc == OK)
         rc = finish_swap(l, old, n, cuts, w);
-    else
-        (void)finish_swap(l, old, n, cuts, w);
-    TRY(rc);
-    rc = sync_names(l, w);
+    if (rc == OK)
+        rc = sync_names(l, w);          /* before that a truncation could be undone by what the next start finishes */
     KILL_POINT("clean.done");
+    end_swap(l);
     return rc;
 }

@@ -8,6 +8,8 @@
 #include <fcntl.h>
 #include <stdlib.h>
 
+#define WRITE_OUT_BYTES (INT64_C(8) << 20)
+
 static const enum segment_file files[] = { SEGMENT_LOG, SEGMENT_INDEX, SEGMENT_TIMEINDEX, SEGMENT_TXNINDEX };
 
 #define FILES_N (sizeof files / sizeof files[0])
@@ -52,9 +54,14 @@ static int64_t buffer_pos(const struct segment_writer *w)
 
 static int flush(struct segment_writer *w)
 {
-    int rc = w->n > 0 ? fio_pwrite(w->seg->log->fd, w->buf, w->n, buffer_pos(w)) : OK;
+    int64_t pos = buffer_pos(w), end = pos + (int64_t)w->n;
+    int rc = w->n > 0 ? fio_pwrite(w->seg->log->fd, w->buf, w->n, pos) : OK;
 
     w->n = 0;
+    if (end - w->written_out >= WRITE_OUT_BYTES) {
+        fio_write_out(w->seg->log->fd, w->written_out, end - w->written_out);
+        w->written_out = end;
+    }
     return rc;
 }
 
@@ -90,37 +97,55 @@ int segment_writer_aborted(struct segment_writer *w, const struct txn_index_entr
     return OK;
 }
 
-static int write_file(const struct segment_writer *w, enum segment_file f, const uint8_t *p, size_t n)
+/* One of the files that wait in memory; *fd is to be synced and closed. */
+static int write_file(const struct segment_writer *w, enum segment_file f, const uint8_t *p, size_t n, int *fd)
 {
     char path[SEGMENT_PATH_MAX];
-    int fd, rc;
+    int rc;
 
     cleaned_path(w, f, path);
-    TRY(fio_open(w->at.dirfd, path, O_WRONLY | O_CREAT | O_TRUNC, &fd));
-    rc = n > 0 ? fio_pwrite(fd, p, n, 0) : OK;
-    if (rc == OK)
-        rc = fio_sync(fd);
-    fio_close(&fd);
+    TRY(fio_open(w->at.dirfd, path, O_WRONLY | O_CREAT | O_TRUNC, fd));
+    rc = n > 0 ? fio_pwrite(*fd, p, n, 0) : OK;
+    fio_write_out(*fd, 0, 0);           /* 0: to the end */
     KILL_POINT("clean.index_written");
     return rc;
 }
 
-int segment_writer_finish(struct segment_writer *w, int64_t mtime_ms)
+static int write_files(struct segment_writer *w, int fds[FILES_N])
 {
     struct segment *s = w->seg;
-    char path[SEGMENT_PATH_MAX];
 
-    TRY(flush(w));
-    fio_set_mtime(s->log->fd, mtime_ms);
-    cleaned_path(w, SEGMENT_LOG, path);
-    TRY(fio_sync_path(w->at.dirfd, path, false));
-    KILL_POINT("clean.log_written");
     TRY(segment_index_end(s));
-    TRY(write_file(w, SEGMENT_INDEX, s->offsets.tail, (size_t)s->offsets.n * OFFSET_INDEX_ENTRY));
-    TRY(write_file(w, SEGMENT_TIMEINDEX, s->times.tail, (size_t)s->times.n * TIME_INDEX_ENTRY));
+    TRY(write_file(w, SEGMENT_INDEX, s->offsets.tail, (size_t)s->offsets.n * OFFSET_INDEX_ENTRY, &fds[0]));
+    TRY(write_file(w, SEGMENT_TIMEINDEX, s->times.tail, (size_t)s->times.n * TIME_INDEX_ENTRY, &fds[1]));
     if (s->aborts.n == 0)
         return OK;
-    return write_file(w, SEGMENT_TXNINDEX, s->aborts.tail, (size_t)s->aborts.n * TXN_INDEX_ENTRY);
+    return write_file(w, SEGMENT_TXNINDEX, s->aborts.tail, (size_t)s->aborts.n * TXN_INDEX_ENTRY, &fds[2]);
+}
+
+/* All is on its way to the disk before the first sync is waited for: one commit of the file system's journal then
+ * serves for every file. */
+int segment_writer_finish(struct segment_writer *w, int64_t mtime_ms)
+{
+    int fds[FILES_N] = { -1, -1, -1, -1 };
+    char path[SEGMENT_PATH_MAX];
+    int rc = flush(w);
+
+    if (rc == OK) {
+        fio_set_mtime(w->seg->log->fd, mtime_ms);
+        fio_write_out(w->seg->log->fd, 0, 0);
+        rc = write_files(w, fds);
+    }
+    cleaned_path(w, SEGMENT_LOG, path);
+    if (rc == OK)
+        rc = fio_sync_path(w->at.dirfd, path, false);
+    KILL_POINT("clean.log_written");
+    for (size_t i = 0; i < FILES_N; i++) {
+        if (rc == OK && fds[i] >= 0)
+            rc = fio_sync(fds[i]);
+        fio_close(&fds[i]);
+    }
+    return rc;
 }
 
 int segment_writer_rename(const struct segment_writer *w, const char *from, const char *to)

@@ -26,6 +26,7 @@ struct segment_writer {
     int32_t  index_interval_bytes;
     uint8_t *buf;                       /* what is not in the file yet */
     size_t   n, cap;
+    int64_t  written_out;               /* of the file: the system has been asked to write it */
 };
 
 int  segment_writer_init(struct segment_writer *w, int dirfd, const struct place *log, struct lock *view,

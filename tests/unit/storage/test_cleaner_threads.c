@@ -220,6 +220,45 @@ START_TEST(a_truncation_takes_the_checkpoint_back)
 }
 END_TEST
 
+START_TEST(a_log_that_is_deleted_meanwhile_leaves_its_successor_alone)
+{
+    struct plog *l;
+    struct model m;
+    struct box b;
+    size_t len;
+
+    prepare(&b);
+    b.o.cleaner.io_bytes_per_s = 400000;        /* so that there is a midst */
+    b.o.sync_checkpoint_ms = 1;
+    box_start(&b);
+    for (unsigned i = 0; i < 25; i++) {
+        l = box_log(&b, "t");
+        ck_assert_int_eq(l->cleaned_to, -1);
+        model_init(&m, 70 + i, 30);
+        model_fill(&m, l, 40);
+        for (int64_t until = mono_ms() + (int64_t)(i * 10); mono_ms() < until;)
+            breathe();
+        ok(logmgr_delete(b.m, STR_LIT("t"), 0));
+        plog_unref(&l);
+        model_fini(&m);
+    }
+    l = box_log(&b, "t");
+    model_init(&m, 99, 30);
+    model_fill(&m, l, 60);
+    close_transactions(&m, l);
+    await(l, false);
+    free(check_log(l, &m, true, &len));
+    plog_unref(&l);
+    box_stop(&b);
+    box_open(&b);
+    l = box_log(&b, "t");
+    free(check_log(l, &m, true, &len));
+    plog_unref(&l);
+    model_fini(&m);
+    box_fini(&b);
+}
+END_TEST
+
 START_TEST(lags_say_when_a_log_is_due)
 {
     struct cleanable c;
@@ -275,6 +314,7 @@ int main(void)
         { logs_are_compacted_while_they_are_in_use, 120 },
         { a_log_that_cannot_be_compacted_is_set_aside_and_the_others_go_on, 120 },
         { a_truncation_takes_the_checkpoint_back, 60 },
+        { a_log_that_is_deleted_meanwhile_leaves_its_successor_alone, 60 },
         { lags_say_when_a_log_is_due, 60 },
     };
 

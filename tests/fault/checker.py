@@ -158,6 +158,9 @@ class Checker:
                 p.at.pop(known.pop(offset), None)
 
     def nothing_missing(self, p, tp, e):
+        for known in (p.acked, p.seen):
+            for offset in [o for o in known if o < e["start"]]:
+                del known[offset]
         found = {offset for offset, _, _ in e["records"]}
         last = {}
         for offset, id_, _ in e["records"]:
@@ -165,7 +168,7 @@ class Checker:
                 last[p.sent[id_][2]] = offset
         for known, how in ((p.acked, "acknowledged"), (p.seen, "read before")):
             for offset, id_ in known.items():
-                if offset < e["start"] or offset in found or id_ not in p.sent:
+                if offset in found or id_ not in p.sent:
                     continue
                 if p.compacted and last.get(p.sent[id_][2], -1) > offset:
                     continue

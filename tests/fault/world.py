@@ -12,6 +12,7 @@ from faults import Faults  # noqa: E402
 from load import Target, Unreadable, Writer, read_all  # noqa: E402
 from wire import Wire  # noqa: E402
 
+TOP = harness.TOP
 LIBRARY = os.path.join(harness.BUILD, "tests", "fault", "faultlib.so")
 PROPERTIES = {
     "num.network.threads": "1", "num.io.threads": "2", "background.threads": "2",
@@ -21,8 +22,10 @@ PROPERTIES = {
 }
 # name: (partitions, properties). `sync` promises what it acknowledged, whatever happens.
 TOPICS = {
-    "plain": (2, {"segment.bytes": "3000", "index.interval.bytes": "200", "retention.ms": "-1"}),
-    "sync": (2, {"segment.bytes": "3000", "index.interval.bytes": "200", "retention.ms": "-1", "flush.messages": "1"}),
+    "plain": (2, {"segment.bytes": "3000", "index.interval.bytes": "200", "retention.ms": "-1",
+                  "retention.bytes": "30000", "file.delete.delay.ms": "0"}),
+    "sync": (2, {"segment.bytes": "3000", "index.interval.bytes": "200", "retention.ms": "-1",
+                 "retention.bytes": "30000", "file.delete.delay.ms": "0", "flush.messages": "1"}),
     "short": (1, {"segment.bytes": "1000", "index.interval.bytes": "200", "retention.bytes": "2500",
                   "retention.ms": "-1", "file.delete.delay.ms": "0"}),
     "keys": (1, {"segment.bytes": "1500", "index.interval.bytes": "200", "cleanup.policy": "compact",
@@ -48,6 +51,7 @@ class World:
         self.faults = Faults(LIBRARY, os.path.join(self.folder, "fault"), self.dirs, journal) if faults else None
         self.journal = journal
         self.history = History()
+        self.checker, self.checked = Checker(KEYS), 0
         self.broker = harness.Broker(self.folder, dict(PROPERTIES, **{"log.dirs": ",".join(self.dirs)},
                                                        **properties or {}), env=dict(self.faults.env if faults else {}))
         self.target = Target(self.broker, self.history, self.journalled)
@@ -129,11 +133,13 @@ class World:
                 if code not in (0, ALREADY_EXISTS):
                     raise OSError("topic %s: error %d" % (name, code))
 
-    def check(self, events=None):
-        c = Checker(KEYS).run(events or self.history.events)
-        if c.violations:
-            raise Broken("\n".join(c.violations[:20]))
-        return c.counts
+    def check(self):
+        """Of what has happened since the last time."""
+        events = self.history.events[self.checked:]
+        self.checked += len(events)
+        if self.checker.run(events).violations:
+            raise Broken("\n".join(self.checker.violations[:20]))
+        return self.checker.counts
 
     def read_and_check(self):
         try:

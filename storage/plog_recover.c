@@ -91,7 +91,11 @@ static int recover_trusted(struct load *ld, struct segment *s, int fd, int64_t f
 {
     int rc = load_walk_from_index(ld, s, fd, file_size, ld->recovery_point);
 
-    return load_is_damage(rc) ? refuse(ld, s, "no batch that could follow begins there, below the recovery point") : rc;
+    if (!load_is_damage(rc))
+        return rc;
+    if (ld->expect >= ld->recovery_point)           /* all of it is there; what comes behind was never on the disk */
+        return OK;
+    return refuse(ld, s, "no batch that could follow begins there, below the recovery point");
 }
 
 static int recover_segment(struct load *ld, struct segment *s, bool *whole)
@@ -184,6 +188,33 @@ static int leave_segment(struct load *ld, struct segment *s, int64_t next_base)
     return rc == ERR_NOSPACE ? OK : rc;
 }
 
+static bool is_empty_from(const struct plog *l, size_t i)
+{
+    while (i < l->n && l->segs[i]->size == 0)
+        i++;
+    return i == l->n;
+}
+
+/* After a power cut a file can be shorter than it was, even empty, while the next one is there. Where nothing else
+ * explains the gap behind the i-th segment, what follows would be served as if nothing was missing. Compaction leaves
+ * gaps, and leaves empty segments: then nothing goes that has a batch. */
+static bool lost_its_end(const struct load *ld, size_t i)
+{
+    const struct plog *l = ld->l;
+    const struct segment *s = l->segs[i];
+    int64_t next_base = l->segs[i + 1]->base, cleaned = -1;
+
+    if (l->dir->same_boot || ld->expect >= next_base || ld->expect < ld->recovery_point)
+        return false;
+    if (next_base - s->base > INT32_MAX)            /* more than a segment can hold */
+        return false;
+    if (!l->unlisted)
+        cleaned = offset_checkpoint_find(&l->dir->cleaner_points, plog_topic(l), l->partition);
+    if (l->opts.compact_policy)
+        return ld->checkpoint >= 0 && is_empty_from(l, i + 1);
+    return s->base >= cleaned;
+}
+
 int load_recover(struct load *ld)
 {
     struct plog *l = ld->l;
@@ -194,6 +225,12 @@ int load_recover(struct load *ld)
         i++;
     for (; i < l->n; i++) {
         TRY(recover_segment(ld, l->segs[i], &whole));
+        if (whole && i + 1 < l->n && lost_its_end(ld, i)) {
+            log_warn("%s: segment %" PRId64 " ends after offset %" PRId64 ", but the next one begins at %" PRId64
+                     ": what was between them was not on the disk when the machine went down; the log ends there",
+                     l->name, l->segs[i]->base, ld->expect - 1, l->segs[i + 1]->base);
+            whole = false;
+        }
         if (!whole) {
             TRY(load_drop_segments_from(ld, i + 1));
             break;

@@ -89,10 +89,12 @@ def on_disk(seed, cycles):
         for i in range(cycles):
             busy = Busy(w, i, seed + 2 * i)
             busy.until(rng.randrange(1, 250))
+            w.target.dark = True
             disk.cut()
             w.kill()
             busy.end()
             numbers["power cuts"] += 1
+            w.target.dark = False
             disk.unmount()
             disk.mount()
             w.cut()

@@ -74,7 +74,7 @@ class Disk:
             if path == root:
                 return top, None
             if path.startswith(root + "/"):
-                *above, name = path[len(root) + 1:].split("/")
+                *above, name = [part for part in path[len(root) + 1:].split("/") if part not in ("", ".")] or [None]
                 for part in above:
                     top = top.now.get(part) if isinstance(top, Directory) else None
                 return (top, name) if isinstance(top, Directory) else None

@@ -81,12 +81,14 @@ def values_of(data):
 
 
 class Target:
-    """Where to send: which broker, which history, how far its journal is (power cuts are judged by that)."""
+    """Where to send: which broker, which history, how far its journal is (power cuts are judged by that). Once it is dark
+    no answer counts: it cannot be known on which side of the cut it was given."""
 
     def __init__(self, broker, history, journalled=None):
         self.broker = broker
         self.history = history
         self.journalled = journalled or (lambda: 0)
+        self.dark = False
 
     def connect(self):
         return Wire(self.broker.port, timeout=TIMEOUT)
@@ -158,7 +160,9 @@ class Writer:
     def told(self, tp, answer):
         code, (ids, _) = answer["ErrorCode"], self.pending[tp]
         name = "%s-%d" % tp
-        if code in (OK, DUPLICATE):
+        if self.target.dark:
+            self.target.history.add("fail", tp=name, ids=ids, code=code)
+        elif code in (OK, DUPLICATE):
             self.target.history.add("ok", tp=name, ids=ids, offset=answer["BaseOffset"] if code == OK else -1,
                                     journal=self.target.journalled())
             del self.pending[tp]

@@ -47,6 +47,7 @@ extern const struct command command_console_consumer;
 extern const struct command command_get_offsets;
 extern const struct command command_delete_records;
 extern const struct command command_broker_api_versions;
+extern const struct command command_log_dirs;
 extern const struct command command_dump_log;
 extern const struct command command_retention;
 extern const struct command command_server_start;

@@ -17,6 +17,7 @@ static const struct command *const commands[] = {
     &command_get_offsets,
     &command_delete_records,
     &command_broker_api_versions,
+    &command_log_dirs,
     &command_dump_log,
     &command_retention,
     &command_server_start,

@@ -87,14 +87,15 @@ struct plog *partition_log(struct partition *p)
     return l;
 }
 
-/* Has the log moved since the caller asked for it? Then what it did not do is to be asked of the other one. */
+/* Has the log moved since the caller asked for it? Then what it did not do is to be asked of the other one. It is
+ * closed a moment before that one is here: `lock` is held meanwhile. */
 static bool has_moved(struct partition *p, const struct plog *l)
 {
     bool yes;
 
-    lock_take(&p->conf_lock);
+    lock_take(&p->lock);
     yes = p->log != l;
-    lock_drop(&p->conf_lock);
+    lock_drop(&p->lock);
     return yes;
 }
 

@@ -60,6 +60,13 @@ def test_topics(filled, peer):
         same(peer, "kafka-topics", at + args)
 
 
+def test_log_dirs(filled, peer):
+    at = ["--bootstrap-server", filled.address, "--describe"]
+    for args in (["--topic-list", "b_c.d"], ["--broker-list", "0", "--topic-list", "b_c.d,none"], ["--topic-list", "none"],
+                 ["--broker-list", "7"]):
+        same(peer, "kafka-log-dirs", at + args, errors=True)
+
+
 def test_command_lines(peer):
     for args in ([], ["--list"], ["--bogus"], ["--list", "--create"], ["--bootstrap-server"], ["--bootstrap-server", "h:1"],
                  ["--bootstrap-server", "h:1", "--create"], ["--bootstrap-server", "h:1", "--list", "--config", "a=b"],

@@ -87,10 +87,13 @@ static int check_v2(struct log_scan *s)
     uint8_t *b;
     int rc;
 
-    if (s->pos >= s->at && end <= s->at + (int64_t)s->n) {      /* all of it is in the buffer */
-        crc = crc32c(0, s->buf + (pos - s->at), (size_t)(end - pos));
-        return crc == s->head.crc ? OK : ERR_CORRUPT;
+    if (pos >= s->at && pos < s->at + (int64_t)s->n) {          /* what is in the buffer is not read again */
+        int64_t have = s->at + (int64_t)s->n < end ? s->at + (int64_t)s->n : end;
+        crc = crc32c(0, s->buf + (pos - s->at), (size_t)(have - pos));
+        pos = have;
     }
+    if (pos == end)
+        return crc == s->head.crc ? OK : ERR_CORRUPT;
     b = malloc(CHECK_PIECE);
     rc = b != NULL ? OK : ERR_NOMEM;
     while (rc == OK && pos < end) {

@@ -290,7 +290,7 @@ static int walk_trusted(struct load *ld, struct segment *s, int fd, int64_t file
     lock_drop(s->view);
     ld->expect = s->base;
     ld->last = (struct batch_head){ 0 };
-    log_scan_init(&sc, fd, pos, file_size, ld->buf, SCAN_BUFFER);
+    log_scan_init(&sc, fd, pos, file_size, ld->buf, pos > 0 ? NEAR_BUFFER : SCAN_BUFFER);
     while (rc == OK && (rc = load_goes_on(ld)) == OK && log_scan_next(&sc) && sc.head.last_offset < below) {
         met |= segment_holds(&sc.head, ld->last.size_bytes > 0 ? ld->last.last_offset : -1, entry);
         rc = met || sc.head.last_offset <= entry ? check_trusted(ld, s, &sc) : ERR_CORRUPT;

@@ -12,6 +12,7 @@
 #include "storage/plog_impl.h"
 
 #define SCAN_BUFFER ((size_t)64 << 10)
+#define NEAR_BUFFER ((size_t)8 << 10)   /* for a few batches behind an index entry: not to read what comes after them */
 
 struct offsets_list {
     int64_t *v;

@@ -90,7 +90,7 @@ static int replay_segment(struct load *ld, struct segment *s, uint32_t size, int
         return OK;
     TRY(rc);
     TRY(segment_file(s, &f));
-    log_scan_init(&sc, f->fd, pos, size, ld->buf, SCAN_BUFFER);
+    log_scan_init(&sc, f->fd, pos, size, ld->buf, pos > 0 ? NEAR_BUFFER : SCAN_BUFFER);
     while (rc == OK && (rc = load_goes_on(ld)) == OK && log_scan_next(&sc) && sc.head.last_offset < to)
         rc = load_take_producer(ld, NULL, &sc);
     ld->out->read_bytes += sc.read_bytes;

@@ -106,6 +106,10 @@ int load_open_segment(struct load *ld, int64_t base)
     TRY(plog_add_segment(ld->l, s));
     segment_path(s->place, base, SEGMENT_LOG, "", path);
     TRY(fio_size(s->place->dirfd, path, &size));
+    if (base > OFFSET_LIMIT) {
+        log_error("%s/%s: no segment begins at such an offset; move the file away", ld->l->dir->path, path);
+        return ERR_CORRUPT;
+    }
     if (size > UINT32_MAX) {
         log_error("%s/%s: %" PRId64 " bytes is more than a segment can have; move the file away", ld->l->dir->path,
                   path, size);
@@ -267,7 +271,8 @@ static int check_trusted(struct load *ld, const struct segment *s, const struct 
     const struct batch_head *h = &sc->head;
     int64_t first = h->base_offset >= 0 ? h->base_offset : h->last_offset;
 
-    if ((first < ld->expect && !is_repeated(ld, h)) || h->last_offset < first || load_offset_is_wrong(ld, sc))
+    if ((first < ld->expect && !is_repeated(ld, h)) || h->last_offset < first || h->last_offset > OFFSET_LIMIT ||
+        load_offset_is_wrong(ld, sc))
         return ERR_CORRUPT;
     return segment_fits(s, h) ? OK : ERR_RANGE;
 }

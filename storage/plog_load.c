@@ -185,7 +185,10 @@ static void begin(struct load *ld)
         ld->recovery_point = INT64_MAX;
     if (ld->recovery_point < 0)
         ld->recovery_point = 0;
-    if (ld->start < 0)
+    if (ld->start > OFFSET_LIMIT)
+        log_warn("%s/" CHECKPOINT_LOG_START ": no log starts at offset %" PRId64 "; %s starts with its first segment",
+                 d->path, ld->start, l->name);
+    if (ld->start < 0 || ld->start > OFFSET_LIMIT)
         ld->start = 0;
     ld->expect = ld->snapshot = 0;
     ld->taken = -1;

@@ -43,7 +43,7 @@ static int check_batch(struct load *ld, const struct segment *s, struct log_scan
     const struct batch_head *h = &sc->head;
     int64_t first = h->base_offset >= 0 ? h->base_offset : h->last_offset;
 
-    if (first < ld->expect || h->last_offset < first || load_offset_is_wrong(ld, sc))
+    if (first < ld->expect || h->last_offset < first || h->last_offset > OFFSET_LIMIT || load_offset_is_wrong(ld, sc))
         return ERR_CORRUPT;
     if (!ld->l->dir->same_boot || sc->next == sc->end)
         TRY(log_scan_check(sc));

@@ -87,7 +87,7 @@ static int swap_end(struct load *ld, int64_t base, int64_t *end)
     TRY(fio_open(ld->l->place.dirfd, path, O_RDONLY, &fd));
     log_scan_init(&sc, fd, 0, size, ld->buf, SCAN_BUFFER);
     while (log_scan_next(&sc))
-        if (sc.head.last_offset >= *end)
+        if (sc.head.last_offset >= *end && sc.head.last_offset <= OFFSET_LIMIT)
             *end = sc.head.last_offset + 1;
     rc = sc.rc;
     fio_close(&fd);

@@ -34,6 +34,8 @@ enum segment_file {
     SEGMENT_LOG, SEGMENT_INDEX, SEGMENT_TIMEINDEX, SEGMENT_TXNINDEX, SEGMENT_SNAPSHOT, SEGMENT_FILES_N
 };
 
+#define OFFSET_LIMIT (INT64_MAX >> 1)   /* no log gets there; of offsets above, sums would not fit */
+
 #define SEGMENT_PATH_MAX 320            /* directory (255) / 20 digits . suffix .deleted */
 
 /* "dir/00000000000000000012.log", with `more` (".deleted" or "") behind. */

@@ -32,6 +32,10 @@ static int publish_all(struct segment *s, struct segment *t, int32_t interval_by
         log_scan_init(&sc, f->fd, 0, s->size, buf, cap);
     while (rc == OK && log_scan_next(&sc)) {
         const struct batch_head *h = &sc.head;
+        if (h->last_offset < s->base || h->last_offset > OFFSET_LIMIT) {
+            sc.rc = ERR_CORRUPT;
+            break;
+        }
         rc = segment_fits(s, h) ? segment_index_room(t) : ERR_RANGE;
         if (rc != OK)
             break;

@@ -181,6 +181,7 @@ START_TEST(checkpoints_out_of_range_are_brought_into_it)
         { 6, 2, -1, 6, 6, 15 },                 /* HW below the start */
         { -1, 15, 1000, 0, 15, 15 },            /* recovery point above the end */
         { 15, 15, 15, 15, 15, 15 },             /* all was deleted */
+        { INT64_MAX, INT64_MAX, INT64_MAX, 0, 15, 15 },         /* no offset is that large */
         { 100, 3, 15, 100, 100, 100 },          /* it ends before its start: files are missing */
         { -1, -1, -1, 0, 0, 15 },
     };
@@ -208,6 +209,31 @@ START_TEST(checkpoints_out_of_range_are_brought_into_it)
             plog_unref(&l);
             box_fini(&b);
         }
+}
+END_TEST
+
+/* Offsets that sums with would not fit: damage, wherever they stand. */
+START_TEST(offsets_beyond_all_reason_are_refused_or_cut)
+{
+    for (int mode = 0; mode < 3; mode++) {
+        struct plog *l;
+        begin();
+        (void)add(0, 0, (struct put){ .n = 10 });
+        (void)add(0, INT64_MAX - 3, (struct put){ .n = 2 });
+        if (mode > 0)
+            unclean();
+        if (mode == 2)
+            kit_spill(segment(INT64_MAX - 5, "log"), "", 0);
+        if (mode != 1) {
+            fails(box_try_open(&b), ERR_OFFLINE);
+        } else {
+            l = opened();
+            ck_assert_int_eq(leo(l), 10);
+            goes_on(l);
+            plog_unref(&l);
+        }
+        box_fini(&b);
+    }
 }
 END_TEST
 
@@ -535,6 +561,7 @@ int main(void)
         { segments_without_records_are_fine_anywhere, 0 },
         { a_log_may_start_in_the_midst_of_a_batch, 0 },
         { checkpoints_out_of_range_are_brought_into_it, 0 },
+        { offsets_beyond_all_reason_are_refused_or_cut, 0 },
         { no_byte_of_a_checkpoint_makes_a_log_wrong, 60 },
         { a_topic_id_of_zeros_or_garbage_takes_the_partition_offline, 0 },
         { equal_timestamps_are_found_where_they_are_first, 0 },

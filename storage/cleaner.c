@@ -75,7 +75,7 @@ static int pace(void *arg, size_t bytes)
         if (c->free_ns < now)
             c->free_ns = now;
         until = c->free_ns;
-        c->free_ns += (int64_t)((double)bytes / c->o.io_bytes_per_s * 1e9);
+        c->free_ns += (int64_t)((double)bytes / (c->o.io_bytes_per_s > 1 ? c->o.io_bytes_per_s : 1) * 1e9);
         while (!c->stop && cond_wait_until(&c->wake, &c->lock, until)) {
         }
     }
@@ -125,7 +125,7 @@ static int64_t release(struct plog *l, int rc, const struct cleaner_result *r)
 
     lock_take(&l->lock);
     l->cleaning = false;
-    if (rc == OK)
+    if (rc == OK && r->cuts == l->cuts)     /* else a truncation has just said how far it is compacted */
         l->cleaned_to = r->end <= plog_active(l)->base ? r->end : plog_active(l)->base;
     l->clean_failures = is_failure(rc) ? l->clean_failures + 1 : rc == OK ? 0 : l->clean_failures;
     after = retry_after(rc, l->clean_failures);

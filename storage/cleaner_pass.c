@@ -51,7 +51,7 @@ static int take_stock(struct pass *p)
     for (; p->n < l->n; p->n++)
         p->v[p->n] = segment_ref(l->segs[p->n]);
     p->opts = l->opts;
-    p->cuts = l->cuts;
+    p->cuts = p->out->cuts = l->cuts;
     return l->truncating ? ERR_AGAIN : OK;
 }
 

@@ -31,6 +31,7 @@ struct cleaner_job {
 
 struct cleaner_result {
     int64_t end;                        /* all below is compacted */
+    uint32_t cuts;                      /* truncations of the log before it began */
     int64_t read_bytes, written_bytes;
     int64_t records_in, records_out;    /* of the segments that were written anew */
     size_t  keys;

@@ -6,9 +6,10 @@ import threading
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
+import golden
 from alterations import set_topic
 from batches import batch, decode_sets, heads
-from harness import SLOW
+from harness import SLOW, Broker
 from wire import Wire
 
 FORMATS = {0: "0.9.0", 1: "0.10.2", 2: "2.7"}
@@ -167,3 +168,36 @@ def test_the_servers_format_and_a_protocol_of_today(brokers):
         send(w, batch([b"b"]))
         got = w.fetch(11, "t", 0, 1)["Responses"][0]["Partitions"][0]["Records"]
         assert got[16] == 2 and heads(got)[0][:2] == (1, 1)
+
+
+def consume(broker, topic, end, **conf):
+    """Values by offset, read by a librdkafka that believes in a broker of that age."""
+    c = Consumer(dict({"bootstrap.servers": broker.address, "group.id": "g", "enable.auto.commit": False,
+                       "check.crcs": True}, **conf))
+    c.assign([TopicPartition(topic, 0, 0)])
+    got = {}
+    while max(got, default=-1) < end - 1:
+        m = c.poll(20 * SLOW)
+        assert m is not None, (topic, conf, len(got))
+        assert m.error() is None, (topic, conf, m.error())
+        got[m.offset()] = (m.key(), m.value())
+    c.close()
+    return got
+
+
+def test_apache_kafkas_logs_of_the_old_formats(tmp_path):
+    """Topics that Apache Kafka 2.7.1 wrote with message.format.version, read by clients of any age: all read the same."""
+    if "2.7.1-clean" not in golden.states():
+        pytest.skip("no data directories in ../shared/golden beside the checkout")
+    state = golden.State("2.7.1-clean", tmp_path)
+    b = Broker(tmp_path, state.properties).start()
+    names = sorted({t for t, _ in state.partitions() if t.startswith(("v0-", "v1-", "upgrade"))})
+    assert len(names) >= 5
+    with Wire(b.port) as w:
+        for t in names:
+            end = w.fetch(11, t, 0, 0)["Responses"][0]["Partitions"][0]["HighWatermark"]
+            new = consume(b, t, end)
+            for age in ("0.9.0", "0.10.0"):
+                old_client = {"api.version.request": False, "broker.version.fallback": age}
+                assert consume(b, t, end, **old_client) == new, (t, age)
+    assert b.stop() == 0

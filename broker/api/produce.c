@@ -5,7 +5,8 @@
  *             acks 1: answer      acks -1: answer when committed; else park with ids and offsets only, body given back
  *             both: where flush.messages holds an append, it is first waited for until its flush has ended
  *
- * Nothing is allocated but from the request's arena, and no lock is held but for the append itself.
+ * Nothing is allocated but from the request's arena, and no lock is held but for the append itself (and, for topics of
+ * message format 0, from validation to append).
  */
 #include "base/clock.h"
 #include "base/log.h"

@@ -98,12 +98,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 
 bool fuzz_seed(size_t i, struct bytes *out)
 {
-    if (i >= 4 * RECORD_SEEDS)
+    size_t x = i / RECORD_SEEDS;
+
+    if (x >= 4 * 3)
         return false;
     *out = record_seed(i % RECORD_SEEDS, OPTION_BYTES);
     if (out->len == 0)
         *out = record_seed(0, OPTION_BYTES);
-    *(uint8_t *)(uintptr_t)out->p = (uint8_t)(i / RECORD_SEEDS);
+    *(uint8_t *)(uintptr_t)out->p = (uint8_t)(x % 4 | x / 4 << 4);
     *(uint8_t *)(uintptr_t)(out->p + 1) = (uint8_t)(48 + i);
     return true;
 }

@@ -74,6 +74,7 @@ static int make_copy(struct log_move *mv)
     struct uuid unique = uuid_random(), id = plog_topic_id(mv->from);
     char dir_name[LOG_NAME_MAX], hex[2 * sizeof unique.b + 1];
     struct log_opts opts;
+    bool without_id;
     struct plog *l;
     int rc;
 
@@ -82,6 +83,7 @@ static int make_copy(struct log_move *mv)
     (void)snprintf(dir_name, sizeof dir_name, "%.200s.%s-future", mv->from->name, hex);
     lock_take(&mv->from->lock);
     opts = mv->from->opts;
+    without_id = mv->from->without_id;
     lock_drop(&mv->from->lock);
     l = plog_new_future(&mv->to->d, plog_topic(mv->from), mv->from->partition, &opts, dir_name);
     if (l == NULL)
@@ -89,6 +91,7 @@ static int make_copy(struct log_move *mv)
     rc = mdir_refresh(mv->to);          /* no checkpoint there knows an older log of that name */
     if (rc == OK)
         rc = plog_create(l, false);
+    l->without_id = without_id;
     if (rc == OK && !uuid_is_zero(id))
         rc = plog_set_topic_id(l, id);
     if (rc == OK)

@@ -395,12 +395,16 @@ int plog_set_topic_id(struct plog *l, struct uuid id)
     lock_take(&l->lock);
     rc = plog_usable(l);
     if (rc == OK && uuid_is_zero(l->topic_id)) {
-        rc = plog_check(l, partition_metadata_write(l->place.dirfd, l->place.dir, id), "writing " PARTITION_METADATA);
+        if (!l->without_id)
+            rc = plog_check(l, partition_metadata_write(l->place.dirfd, l->place.dir, id),
+                            "writing " PARTITION_METADATA);
         if (rc == OK) {
-            l->files_dirty = true;
             take_view(l);
             l->topic_id = id;
             drop_view(l);
+        }
+        if (rc == OK && !l->without_id) {
+            l->files_dirty = true;
             plog_dirty(l);
         }
     } else if (rc == OK && !uuid_eq(l->topic_id, id)) {

@@ -199,7 +199,9 @@ int plog_producers(struct plog *l, struct arena *a, struct plog_producer **out, 
 int64_t plog_size_bytes(const struct plog *l);          /* of all .log files */
 struct uuid plog_topic_id(const struct plog *l);        /* zero: none known */
 
-/* Sets the id of a log that has none. ERR_EXISTS: it has another one (INCONSISTENT_TOPIC_ID). */
+/* Sets the id of a log that has none, and writes partition.metadata; but not where a log was found without that file:
+ * Apache Kafka before 2.8 made it, and a later one that comes back to the directory gives an id of its own.
+ * ERR_EXISTS: it has another one (INCONSISTENT_TOPIC_ID). */
 int  plog_set_topic_id(struct plog *l, struct uuid id) must_use;
 void plog_set_opts(struct plog *l, const struct log_opts *o);
 

@@ -59,6 +59,7 @@ struct plog {
     int64_t         size_bytes;
     struct epochs   epochs;
     struct uuid     topic_id;
+    bool            without_id;         /* it was found without partition.metadata: the id is kept in memory only */
 
     /* any thread */
     atomic_bool     future;             /* a copy being made: the syncer leaves it to the mover */

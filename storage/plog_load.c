@@ -129,6 +129,16 @@ static int settle(struct load *ld)
     return OK;
 }
 
+/* A log of Apache Kafka before 2.8 has no such file. (One that a power failure emptied is there.) */
+static bool has_no_id_file(struct plog *l)
+{
+    char path[PATH_MAX];
+    int64_t size;
+
+    (void)snprintf(path, sizeof path, "%s/" PARTITION_METADATA, l->place.dir);
+    return fio_size(l->place.dirfd, path, &size) == ERR_NOENT;
+}
+
 static int load_topic_id(struct plog *l)
 {
     int rc = partition_metadata_read(l->place.dirfd, l->place.dir, &l->topic_id);
@@ -136,6 +146,7 @@ static int load_topic_id(struct plog *l)
     if (rc == ERR_CORRUPT)
         log_error("%s/%s/" PARTITION_METADATA ": does not parse; restore it, or remove it: the controller knows the id",
                   l->dir->path, l->name);
+    l->without_id = rc == ERR_NOENT && has_no_id_file(l);
     return rc == ERR_NOENT ? OK : rc;
 }
 

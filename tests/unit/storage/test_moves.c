@@ -2,7 +2,9 @@
 #include "storage/syncer.h"
 #include "tests/unit/storage/kit.h"
 
-#include <errno.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
 
 static struct box  b;
 static char        path[2][300];
@@ -439,6 +441,124 @@ START_TEST(a_wish_is_granted_once)
 }
 END_TEST
 
+#ifdef KLAMM_KILL_POINTS
+/* ---- deaths ------------------------------------------------------------------------------------------------------ */
+
+static _Atomic int64_t *told;           /* shared with the child: the offset that it has appended last */
+
+static void child(void)
+{
+    struct plog *l;
+    bool there = false;
+
+    open_dirs();
+    seq = 0;
+    l = box_log(&b, "t");
+    put_some(l, 100, 1);
+    commit(l);
+    atomic_store(told, leo(l));
+    plog_unref(&l);
+    logmgr_on_swap(b.m, swap_gated, NULL);
+    start();
+    ok(logmgr_move(b.m, STR_LIT("t"), 0, 1));
+    for (int i = 0; i < 2000 && !there; i++) {
+        pthread_mutex_lock(&gate);
+        l = logmgr_get(b.m, STR_LIT("t"), 0);
+        put_some(l, 1, 2);
+        commit(l);
+        atomic_store(told, leo(l));
+        there = plog_dir_index(l) == 1 && no_moves();
+        plog_unref(&l);
+        pthread_mutex_unlock(&gate);
+    }
+    wait_moved(1);
+    _exit(0);
+}
+
+/* In a process of its own: it has passed no kill point yet. */
+static void die_and_check(const char *point, int pass, bool reboot)
+{
+    char at[64];
+    struct plog *l;
+    int status;
+    pid_t pid;
+
+    begin();
+    snprintf(at, sizeof at, "%s:%d", point, pass);
+    pid = fork();
+    ck_assert_int_ge(pid, 0);
+    if (pid == 0) {
+        setenv("KLAMM_KILL_AT", at, 1);
+        child();
+    }
+    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+    ck_assert(WIFSIGNALED(status) ? WTERMSIG(status) == SIGKILL : WEXITSTATUS(status) == 0);
+    for (int i = 0; i < 2 && reboot; i++)
+        kit_spill(in(i, BOOT_MARK), "another boot\n", 13);
+    open_dirs();
+    l = logmgr_get(b.m, STR_LIT("t"), 0);
+    if (l == NULL) {                    /* it had not come to be */
+        ck_assert_int_eq(atomic_load(told), 0);
+        box_fini(&b);
+        _exit(0);
+    }
+    ck_assert_int_ge(leo(l), atomic_load(told));
+    ck_assert(kit_exists(in(0, "t-0")) != kit_exists(in(1, "t-0")));
+    kit_check_whole(l);
+    plog_unref(&l);
+    start();
+    while (!no_moves())
+        sched_yield();
+    l = logmgr_get(b.m, STR_LIT("t"), 0);
+    ck_assert_int_ge(leo(l), atomic_load(told));
+    ck_assert(kit_exists(in(0, "t-0")) != kit_exists(in(1, "t-0")));
+    ck_assert_ptr_null(find(0, "-future"));
+    ck_assert_ptr_null(find(1, "-future"));
+    kit_check_whole(l);
+    plog_unref(&l);
+    box_stop(&b);
+    box_fini(&b);
+    _exit(WIFSIGNALED(status) ? 0 : 77);
+}
+
+static bool dies(const char *point, int pass, bool reboot)
+{
+    int status;
+    pid_t pid;
+
+    atomic_store(told, 0);
+    pid = fork();
+    ck_assert_int_ge(pid, 0);
+    if (pid == 0)
+        die_and_check(point, pass, reboot);
+    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+    ck_assert_msg(WIFEXITED(status) && (WEXITSTATUS(status) == 0 || WEXITSTATUS(status) == 77),
+                  "%s:%d: what is left is not what was acknowledged", point, pass);
+    return WEXITSTATUS(status) == 0;
+}
+
+START_TEST(dead_anywhere_in_a_move)
+{
+    static const char *const points[] = {
+        "move.copied", "move.marked", "move.renamed", "move.synced", "replace.created", "replace.renamed",
+        "checkpoint.written", "create.mkdir", "segment.file_created", "append.written", "sync.files_done",
+        "trash.file_removed",
+    };
+    size_t deaths = 0;
+
+    told = mmap(NULL, sizeof *told, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    ck_assert(told != MAP_FAILED);
+    for (size_t i = 0; i < sizeof points / sizeof points[0]; i++)
+        for (int pass = 1; pass < 14 && dies(points[i], pass, pass % 3 == 0); pass += pass < 6 ? 1 : 4)
+            deaths++;
+    ck_assert(dies("move.renamed", 1, true));
+    ck_assert(dies("move.synced", 1, true));
+    printf("%zu deaths\n", deaths);
+    ck_assert_uint_gt(deaths, 20);
+}
+END_TEST
+#endif
+
 int main(void)
 {
     const struct kit_test tests[] = {
@@ -450,6 +570,9 @@ int main(void)
         { dead_between_the_swap_and_its_end, 60 },
         { marked_and_the_other_directory_is_away, 0 },
         { a_wish_is_granted_once, 0 },
+#ifdef KLAMM_KILL_POINTS
+        { dead_anywhere_in_a_move, 200 },
+#endif
     };
 
     return kit_main("storage/moves", tests, sizeof tests / sizeof tests[0]);

@@ -129,6 +129,7 @@ static int read_txn_sums(struct logdir *d)
 
 static int read_state(struct logdir *d)
 {
+    int64_t size;
     int rc;
 
     TRY(read_meta(d));
@@ -136,6 +137,7 @@ static int read_state(struct logdir *d)
     if (rc != OK)
         return failed_open(d, CLEAN_SHUTDOWN " cannot be looked for", rc);
     boot_mark_now(d->fd, &d->boot);
+    d->ours = fio_size(d->fd, BOOT_MARK, &size) == OK;
     d->same_boot = !d->was_clean && boot_mark_same(d->fd, &d->boot);
     TRY(read_checkpoint(d, CHECKPOINT_RECOVERY_POINT, &d->recovery_points));
     TRY(read_checkpoint(d, CHECKPOINT_LOG_START, &d->starts));

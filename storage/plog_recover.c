@@ -197,14 +197,15 @@ static bool is_empty_from(const struct plog *l, size_t i)
 
 /* After a power cut a file can be shorter than it was, even empty, while the next one is there. Where nothing else
  * explains the gap behind the i-th segment, what follows would be served as if nothing was missing. Compaction leaves
- * gaps, and leaves empty segments: then nothing goes that has a batch. */
+ * gaps, and leaves empty segments: then nothing goes that has a batch. In a directory of Apache Kafka a segment may
+ * have been missing all along: it reads over that, and so do we. */
 static bool lost_its_end(const struct load *ld, size_t i)
 {
     const struct plog *l = ld->l;
     const struct segment *s = l->segs[i];
     int64_t next_base = l->segs[i + 1]->base, cleaned = -1;
 
-    if (l->dir->same_boot || ld->expect >= next_base || ld->expect < ld->recovery_point)
+    if (!l->dir->ours || l->dir->same_boot || ld->expect >= next_base || ld->expect < ld->recovery_point)
         return false;
     if (next_base - s->base > INT32_MAX)            /* more than a segment can hold */
         return false;

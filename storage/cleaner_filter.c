@@ -160,6 +160,13 @@ static int look_at_records(struct cleaner_filter *f, const struct batch_head *h,
 
 /* ---- writing anew -------------------------------------------------------------------------------------------- */
 
+/* As empty_header() leaves it. */
+static bool is_empty_header(const struct batch_head *h)
+{
+    return h->count == 0 && h->size_bytes == BATCH_HEAD_BYTES && h->base_timestamp == NO_TIMESTAMP &&
+           batch_codec(h) == CODEC_NONE && !batch_has_horizon(h);
+}
+
 static void empty_header(struct cleaner_filter *f, const struct batch_head *h, struct filtered *out)
 {
     uint8_t *p = outbuf_room(&f->out, BATCH_HEAD_BYTES);
@@ -277,13 +284,14 @@ int cleaner_filter_batch(struct cleaner_filter *f, const struct batch_head *h, c
         TRY(look_at_records(f, h, p, &v));
     f->records_in += v.drop_records && h->count > 0 ? h->count : v.records;
     f->records_out += v.kept;
-    if (v.kept == 0) {
-        if (v.keep_header)
-            empty_header(f, h, out);
+    if (v.kept == 0 && !v.keep_header)
+        return OK;
+    if (v.kept == 0 && !is_empty_header(h)) {
+        empty_header(f, h, out);
         return f->out.rc;
     }
     horizon_ms = horizon_of(f, h, &v, &set_horizon);
-    if (v.kept < v.records || v.mixed || set_horizon)
+    if (v.kept > 0 && (v.kept < v.records || v.mixed || set_horizon))
         return write_anew(f, h, p, &v, horizon_ms, out);
     out->p = p;
     out->head = *h;

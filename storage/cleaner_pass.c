@@ -34,6 +34,7 @@ struct pass {
     struct cleaner_txns   txns;
     struct batch_reader   reader;
     struct cleaner_filter filter;
+    bool             changed;           /* something of the group is not as it was */
 };
 
 /* ---- begin and end ------------------------------------------------------------------------------------------- */
@@ -248,6 +249,8 @@ static int put_batch(struct pass *p, struct segment_writer *w)
 
     p->filter.first = p->reader.first;
     TRY(cleaner_filter_batch(&p->filter, &p->reader.head, p->reader.p, &left));
+    p->changed |= left.p != p->reader.p;
+    w->early = p->changed;
     if (left.aborted != NULL)
         TRY(segment_writer_aborted(w, left.aborted));
     if (left.p == NULL)
@@ -279,8 +282,13 @@ static int clean_group(struct pass *p, size_t i, size_t n, int64_t old_limit_ms)
 
     rc = segment_writer_init(&w, p->dirfd, &p->l->place, &p->l->view, p->v[i]->base, p->opts.index_interval_bytes,
                              p->job->io_bytes);
+    p->changed = n > 1;
     for (size_t k = 0; k < n && rc == OK; k++)
         rc = copy_segment(p, i + k, old_limit_ms, &w);
+    if (rc == OK && !p->changed && w.seg->aborts.n == entries(&p->v[i]->aborts)) {
+        segment_writer_fini(&w);        /* the segment that is there will do */
+        return OK;
+    }
     if (rc == OK)
         rc = segment_mtime_ms(p->v[i + n - 1], &mtime);
     if (rc == OK)

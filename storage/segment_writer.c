@@ -58,7 +58,7 @@ static int flush(struct segment_writer *w)
     int rc = w->n > 0 ? fio_pwrite(w->seg->log->fd, w->buf, w->n, pos) : OK;
 
     w->n = 0;
-    if (end - w->written_out >= WRITE_OUT_BYTES) {
+    if (w->early && end - w->written_out >= WRITE_OUT_BYTES) {
         fio_write_out(w->seg->log->fd, w->written_out, end - w->written_out);
         w->written_out = end;
     }

@@ -27,6 +27,7 @@ struct segment_writer {
     uint8_t *buf;                       /* what is not in the file yet */
     size_t   n, cap;
     int64_t  written_out;               /* of the file: the system has been asked to write it */
+    bool     early;                     /* ask it as the file grows; the caller sets it once it will be wanted */
 };
 
 int  segment_writer_init(struct segment_writer *w, int dirfd, const struct place *log, struct lock *view,

@@ -190,6 +190,38 @@ START_TEST(more_keys_than_the_map_holds_take_several_rounds)
 }
 END_TEST
 
+START_TEST(a_segment_of_which_all_stays_is_left_alone)
+{
+    struct cleaner_result r;
+    struct segment *before;
+    struct model m;
+    struct box b;
+    struct plog *l;
+    size_t len;
+
+    box_init(&b);
+    small_segments(&b);
+    box_open(&b);
+    l = box_log(&b, "t");
+    model_init(&m, 9, 30);
+    m.txns = false;
+    model_fill(&m, l, 200);
+    for (int i = 0; i < 3; i++)         /* horizons are set, small segments have become one */
+        (void)clean(l);
+    ck_assert_uint_ge(l->n, 2);
+    before = l->segs[0];
+    l->cleaned_to = -1;
+    r = clean(l);
+    ck_assert_ptr_eq(l->segs[0], before);
+    ck_assert_uint_eq(r.segments_out, 0);
+    ck_assert_int_eq(r.records_in, r.records_out);
+    free(check_log(l, &m, true, &len));
+    model_fini(&m);
+    plog_unref(&l);
+    box_fini(&b);
+}
+END_TEST
+
 /* One bit after the other of each batch's head, and some of its records; the leader epoch is the leader's to know. */
 static size_t flip_each(struct box *b, struct plog *l, const struct cleaner_job *job, const struct segment *s,
                         const struct batch_head *h, int64_t pos)
@@ -258,6 +290,7 @@ int main(void)
         { transactions_are_compacted_by_their_outcome, 120 },
         { old_formats_are_compacted_too, 120 },
         { more_keys_than_the_map_holds_take_several_rounds, 120 },
+        { a_segment_of_which_all_stays_is_left_alone, 0 },
         { no_flipped_bit_is_compacted_away, 120 },
     };
 

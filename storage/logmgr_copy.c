@@ -201,8 +201,9 @@ static int copy_some(struct log_move *mv, bool *caught_up)
     return copy_chunk(mv, caught_up);
 }
 
-/* Everything that the copy has is durable, and so is its directory. */
-static int sync_copy(struct log_move *mv)
+/* Everything that the copy has is durable, and so is its directory. Before the swap the checkpoints need to know only
+ * where it starts, if that is in the midst of a segment. */
+static int sync_copy(struct log_move *mv, bool swapped)
 {
     struct sync_item it;
     int rc = plog_sync_begin(mv->log, true, &it);
@@ -218,8 +219,9 @@ static int sync_copy(struct log_move *mv)
     if (rc == OK)
         plog_sync_done(&it);
     for (enum checkpoint c = 0; c < CHECKPOINT_OF_TXNS && rc == OK; c++)
-        rc = mdir_checkpoint(mv->to, c, true);
-    plog_sync_end(&it, rc == OK);
+        if (swapped || c == CHECKPOINT_OF_START)
+            rc = mdir_checkpoint(mv->to, c, false);
+    plog_sync_end(&it, rc == OK && swapped);
     return rc;
 }
 
@@ -322,7 +324,7 @@ void move_finish(struct log_move *mv)
 {
     struct logmgr *m = mv->m;
     struct plog *copy = mv->log;
-    int rc = sync_copy(mv);
+    int rc = sync_copy(mv, true);
 
     KILL_POINT("move.synced");
     lock_take(&copy->lock);
@@ -348,7 +350,7 @@ static int try_swap(struct log_move *mv)
     struct plog *now = NULL;
 
     if (!mv->marked) {                  /* the most of it: then it catches up again, and that is quick */
-        TRY(sync_copy(mv));
+        TRY(sync_copy(mv, false));
         KILL_POINT("move.copied");
         return mark_old(mv);
     }
@@ -383,7 +385,7 @@ static int take_from_rest(struct mdir *rest, struct plog *l)
         log_warn("%s: offsets %" PRId64 " to %" PRId64 " were taken from the old directory in %s", l->name, had,
                  plog_offsets(l).leo - 1, rest->d.path);
     if (rc == OK)
-        rc = sync_copy(&mv);
+        rc = sync_copy(&mv, true);
     plog_unref(&mv.from);
     return rc;
 }

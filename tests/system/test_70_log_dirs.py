@@ -309,3 +309,25 @@ def test_the_last_disk_fails(disks, brokers):
     assert b.process.wait(20) != 0
     b.process = None
     assert "was the last log directory that worked; the broker stops" in b.log()
+
+
+def test_the_disk_with_the_metadata_store_fails(disks, brokers, tmp_path):
+    disk, good = disks("disk"), str(tmp_path / "good")
+    b = with_dirs(brokers, [os.path.join(disk.path, "logs"), good]).start()
+    with Wire(b.port) as w:
+        w.create("t", 4)
+        for i in range(4):
+            assert put(w, "t", i) == 0
+        on_good = [int(n[2:]) for n in partitions_in(good)]
+        disk.fail()
+        for i in range(4):
+            assert put(w, "t", i) == (0 if i in on_good else STORAGE_ERROR)
+        wait_for(lambda: "held the metadata store as well" in b.log(), what="said")
+        for i in range(4):
+            assert put(w, "t", i) == (0 if i in on_good else STORAGE_ERROR)
+            assert got(w, "t", i)[0] == (0 if i in on_good else STORAGE_ERROR)
+        out = w.call("CreateTopics", 5, TimeoutMs=3000, Topics=[{"Name": "u", "NumPartitions": 1, "ReplicationFactor": 1}])
+        assert out["Topics"][0]["ErrorCode"] != 0
+        assert put(w, "t", on_good[0]) == 0
+    assert b.stop() != 0
+    assert os.path.exists(os.path.join(good, ".kafka_cleanshutdown"))

@@ -235,3 +235,24 @@ def test_there_and_back_and_there_again(lent):
     klamm.start()
     same_records(lent, want, read_all(lent, klamm))
     assert klamm.stop() == 0
+
+
+def test_a_later_apache_kafka(tmp_path, peer):
+    """From 2.7 to us and from us to 3.9, with the ZooKeeper of 2.7, in which topics have no ids."""
+    old = [s for s in golden.states() if s.startswith("2.7") and s.endswith("clean")]
+    if not old:
+        pytest.skip("no data directory of Apache Kafka 2.7 in ../shared/golden")
+    state = golden.State(old[0], tmp_path)
+    state.seen = {}
+    klamm = Broker(state.folder, state.properties)
+    klamm.args = ["--adopt-configs", state.described()]
+    klamm.start()
+    write(klamm.port, topics(state), 1)
+    want = read_all(state, klamm)
+    assert klamm.stop() == 0
+    apache = Apache(state)
+    state.version, state.properties = "3.9.1", golden.properties("3.9.1")
+    try:
+        same_records(state, want, read_all(state, apache.start()))
+    finally:
+        apache.end()

@@ -44,8 +44,9 @@ static int64_t listed(const struct plog *l, const struct offset_checkpoint *c)
     return l->unlisted ? -1 : offset_checkpoint_find(c, plog_topic(l), l->partition);
 }
 
-/* Snapshots stay that begin a segment, and the newest of the others if it is above the last segment's base. */
-static int sort_snapshots(struct load *ld, int64_t leo)
+/* Snapshots stay that begin a segment, and the newest of the others if it is above the last segment's base. Of what lies
+ * before the log start nobody needs the producers, and Apache Kafka opens without such, too. */
+static int sort_snapshots(struct load *ld, int64_t start, int64_t leo)
 {
     struct plog *l = ld->l;
     bool newest = ld->taken < 0;
@@ -56,7 +57,7 @@ static int sort_snapshots(struct load *ld, int64_t leo)
         int64_t o = ld->snapshots.v[i];
         char path[SEGMENT_PATH_MAX];
         bool keep = o == ld->taken;
-        for (size_t k = 0; k < l->n && !keep; k++)
+        for (size_t k = 0; k < l->n && !keep && o > start; k++)
             keep = l->segs[k]->base == o;
         if (!keep && newest && o <= leo && o > plog_active(l)->base) {
             keep = true;
@@ -115,7 +116,7 @@ static int settle(struct load *ld)
     }
     start = l->segs[0]->base > ld->start ? l->segs[0]->base : ld->start;
     TRY(load_settle_epochs(ld, start, leo));
-    TRY(sort_snapshots(ld, leo));
+    TRY(sort_snapshots(ld, start, leo));
     hw = listed(l, &d->high_watermarks);
     hw = hw < start ? start : hw > leo ? leo : hw;
     l->cleaned_to = listed(l, &d->cleaner_points);

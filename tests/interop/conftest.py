@@ -6,11 +6,11 @@ import sys
 import pytest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "system"))
-from harness import SLOW, TOP  # noqa: E402
+from apache import PEER  # noqa: E402
+from harness import SLOW  # noqa: E402
 from system_fixtures import broker, brokers  # noqa: E402,F401
 
 VERSION = "3.9.1"
-PEER = os.path.join(os.environ.get("KLAMM_SHARED", os.path.join(TOP, "..", "shared")), "peer")
 
 
 @pytest.fixture(scope="session")

@@ -12,9 +12,10 @@ import subprocess
 import pytest
 
 import golden
-from conftest import PEER
+from apache import PEER
 from harness import BIN, Broker, wait_for
-from test_golden_back import Apache, dump_faults
+from apache import Apache
+from test_golden_back import dump_faults
 
 STATE = "3.9.1-clean"
 OFTEN = {"log.cleaner.backoff.ms": "100", "log.cleaner.threads": "2", "log.segment.delete.delay.ms": "0"}

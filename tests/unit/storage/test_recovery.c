@@ -544,6 +544,42 @@ START_TEST(a_snapshot_beyond_the_log_end_is_not_used)
 }
 END_TEST
 
+/* As Apache Kafka does at each start. */
+START_TEST(snapshots_up_to_the_log_start_go)
+{
+    char path[64];
+    struct plog *l;
+
+    box_init(&b);
+    b.log.segment_bytes = 300;
+    box_open(&b);
+    l = box_log(&b, "t");
+    for (int i = 0; i < 9; i++)
+        put(l, (struct put){ .pid = 3, .seq = i, .value = 60 });
+    commit(l);
+    ok(plog_set_start(l, 4));
+    plog_unref(&l);
+    box_stop(&b);
+    for (int crash = 0; crash < 2; crash++) {
+        int left = 0;
+
+        box_open(&b);
+        for (int i = 1; i < 9; i++) {
+            (void)snprintf(path, sizeof path, "t-0/%020d.snapshot", i);
+            left += kit_exists(box_path(&b, path));
+            ck_assert_msg(i > 4 || !kit_exists(box_path(&b, path)), "%s", path);
+        }
+        ck_assert_int_gt(left, 0);
+        l = logmgr_get(b.m, STR_LIT("t"), 0);
+        put(l, (struct put){ .pid = 3, .seq = 9 + crash });
+        ck_assert_int_eq(leo(l), 10 + crash);
+        plog_unref(&l);
+        crash ? box_stop(&b) : box_crash(&b);
+    }
+    box_fini(&b);
+}
+END_TEST
+
 /* Below the recovery point, and after a clean stop, nothing is ever cut: the partition is refused. */
 START_TEST(damage_to_what_was_durable_is_refused_not_cut)
 {
@@ -669,6 +705,7 @@ int main(void)
         { a_new_log_does_not_take_over_the_checkpoints_of_a_deleted_one, 0 },
         { recovery_does_not_forget_a_producer_with_old_timestamps, 0 },
         { a_snapshot_beyond_the_log_end_is_not_used, 0 },
+        { snapshots_up_to_the_log_start_go, 0 },
         { damage_to_what_was_durable_is_refused_not_cut, 0 },
         { a_log_whose_files_are_gone_begins_at_its_start, 0 },
         { a_topic_id_stays, 0 },

@@ -44,8 +44,8 @@ static int64_t listed(const struct plog *l, const struct offset_checkpoint *c)
     return l->unlisted ? -1 : offset_checkpoint_find(c, plog_topic(l), l->partition);
 }
 
-/* Snapshots stay that begin a segment, and the newest of the others if it is above the last segment's base. Of what lies
- * before the log start nobody needs the producers, and Apache Kafka opens without such, too. */
+/* Snapshots stay that begin a segment, and the newest of the others if it is above the last segment's base. Those up to
+ * the log start are of no use, and Apache Kafka removes them. */
 static int sort_snapshots(struct load *ld, int64_t start, int64_t leo)
 {
     struct plog *l = ld->l;

@@ -115,7 +115,8 @@ struct logmgr_create {
 int logmgr_create(struct logmgr *m, struct logmgr_create *v, size_t n) must_use;
 
 /* The log is gone from the map and its directory renamed to <topic>-<partition>.<uuid>-delete at once; files go after
- * file.delete.delay.ms. ERR_NOENT; ERR_OFFLINE: it stays, in a directory that has failed. */
+ * file.delete.delay.ms. ERR_NOENT; ERR_OFFLINE: it stays, in a directory that has failed; ERR_NOSPACE: it stays as it
+ * was, since the disk has no room for the other name. */
 int logmgr_delete(struct logmgr *m, struct str topic, int32_t partition) must_use;
 
 /* References of all logs that are ready, in no order; free v with logmgr_list_free(). */

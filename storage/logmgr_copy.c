@@ -121,8 +121,11 @@ static int agree(struct log_move *mv)
         else if (epoch >= 0 && end.end_offset < to)
             to = end.end_offset;
         mv->agreed = epoch < 0 || end.epoch == epoch || end.epoch < 0;
+        /* Of an epoch that the log never had nothing stays, however far the one before reaches there. */
+        if (!mv->agreed && plog_epoch_end(copy, end.epoch).end_offset < to)
+            to = plog_epoch_end(copy, end.epoch).end_offset;
         mv->cuts = cuts;
-        if (to < leo)
+        if (to < leo || !mv->agreed)
             TRY(plog_truncate(copy, to));
     }
     return OK;
@@ -188,8 +191,8 @@ static int copy_chunk(struct log_move *mv, bool *caught_up)
     if (rc == ERR_RANGE)                /* retention was faster */
         return OK;
     TRY(rc);
-    if (slice_is_null(r.records))
-        return OK;
+    if (slice_is_null(r.records))       /* compaction took what was there */
+        return plog_skip_to(mv->log, want.leo);
     rc = copy_bytes(mv, &r);
     plog_read_done(&r);
     return rc;

@@ -225,7 +225,17 @@ void log_delete_name(const char *name, size_t topic_len, char out[LOG_NAME_MAX])
     (void)snprintf(out, LOG_NAME_MAX, "%.*s%s", (int)(topic_len < room ? topic_len : room), name, tail);
 }
 
-/* Nobody appends from here on; the files go later. */
+/* A full disk may have no room for the longer name. */
+static int rename_with_reserve(struct logdir *d, const char *from, const char *to)
+{
+    int rc = fio_rename(d->fd, from, to);
+
+    if (rc == ERR_NOSPACE && space_release(d, "renaming a partition for deletion"))
+        rc = fio_rename(d->fd, from, to);
+    return logdir_check(d, rc, "renaming for deletion", from);
+}
+
+/* Nobody appends from here on; the files go later. If it cannot be done the log stays as it was. */
 static int rename_away(struct log_entry *e)
 {
     struct logdir *d = &e->dir->d;
@@ -240,7 +250,11 @@ static int rename_away(struct log_entry *e)
         e->log->deleted = true;
         delay_ms = e->log->opts.file_delete_delay_ms;
     }
-    rc = logdir_check(d, fio_rename(d->fd, e->name, to), "renaming for deletion", e->name);
+    rc = rename_with_reserve(d, e->name, to);
+    if (e->log != NULL && rc == ERR_NOSPACE) {
+        atomic_store_explicit(&e->log->closed, false, memory_order_release);
+        e->log->deleted = false;
+    }
     if (e->log != NULL) {
         lock_drop(&e->log->lock);
         syncer_note(d->syncer, e->log, 0, false);       /* they let go of it: open files keep their place on the disk */
@@ -282,7 +296,7 @@ int logmgr_delete(struct logmgr *m, struct str topic, int32_t partition)
     if (e->move != NULL)
         move_cancel(e->move);
     rc = rename_away(e);
-    if (rc == ERR_OFFLINE) {
+    if (rc == ERR_OFFLINE || rc == ERR_NOSPACE) {
         lock_drop(&m->lock);
         return rc;
     }

@@ -310,18 +310,22 @@ static void next_run(const struct plog *l, struct bytes in, size_t *pos, struct 
 static int follow(struct plog *l, struct bytes in, struct plog_appended *out)
 {
     struct chunk c;
+    int rc;
 
     TRY(plog_usable(l));
     if (space_full(l->dir))
         return ERR_NOSPACE;
-    for (size_t pos = 0; pos < in.len;) {
+    rc = OK;
+    for (size_t pos = 0; rc == OK && pos < in.len;) {
         next_run(l, in, &pos, &c);
         if ((c.first >= 0 ? c.first : c.last) < l->off.leo)
-            return ERR_RANGE;
-        TRY(plog_check(l, append_chunk(l, &c, out), "append"));
+            rc = ERR_RANGE;
+        else
+            rc = plog_check(l, append_chunk(l, &c, out), "append");
     }
-    plog_note_append(l);
-    return OK;
+    if (out->last_offset >= 0)
+        plog_note_append(l);            /* what came before a failure stays in the log */
+    return rc;
 }
 
 int plog_append_follower(struct plog *l, struct bytes in, struct plog_appended *out)

@@ -39,6 +39,7 @@ struct plog {
     bool            deleted;            /* its directory has another name now; this one may be a new log's */
     bool            files_dirty;        /* directory entries or partition.metadata not synced */
     bool            truncating;         /* the recovery point does not move */
+    bool            broken;             /* a truncation stopped half way: for the next start to recover */
     uint32_t        cuts;               /* truncations: a sync that began before one knows the log end no more */
     bool            swapping;           /* files of segments are being replaced: no segment goes, or is cut */
     struct cond     swapped;            /* ... no longer */
@@ -104,6 +105,8 @@ int  plog_flush(struct plog *l) must_use;       /* syncs .log up to the present 
 
 /* ---- plog_roll.c --------------------------------------------------------------------------------------------- */
 int  plog_roll(struct plog *l, int64_t base) must_use;          /* [log] a new active segment that begins at base */
+/* A copy goes on at `offset`, above its end: what was in between is in no batch any more. */
+int  plog_skip_to(struct plog *l, int64_t offset) must_use;
 int  plog_should_roll(struct plog *l, size_t bytes, int64_t max_timestamp, int64_t last_offset, bool *yes) must_use;
 int  plog_write_snapshot(struct plog *l, int64_t offset) must_use;      /* [log] of the state now; not synced */
 /* [log] The files of a segment that is no longer in the list get ".deleted" behind their names, and go later. */
@@ -181,6 +184,8 @@ void plog_sync_done(struct sync_item *it);                      /* the recovery 
 void plog_sync_end(struct sync_item *it, bool checkpointed);    /* old snapshot goes; gives back references */
 bool plog_wants_sync(struct plog *l);           /* something is not durable yet */
 int64_t plog_recovery_point(struct plog *l);
-int  plog_close(struct plog *l) must_use;       /* no more appends and reads; the last index entries are written */
+/* No more appends and reads; the last index entries are written. ERR_CORRUPT: a truncation was left half way, the log
+ * must not pass for one that was closed cleanly. */
+int  plog_close(struct plog *l) must_use;
 
 #endif

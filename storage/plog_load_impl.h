@@ -43,6 +43,7 @@ struct load {
     int64_t  taken;                     /* the last snapshot that recovery wrote; -1 */
     int64_t  snapshot;                  /* state of the producers is that before this offset */
     int64_t  too_long;                  /* base of a segment whose offsets reach too far for an index; -1 */
+    bool     to_the_end;                /* a truncation, which cannot be broken off and done again */
     bool     as_they_are;               /* batches taken make no index entries */
     bool     epochs_lost;               /* the epoch file does not parse: take the epochs from the batches */
     uint8_t *buf;                       /* SCAN_BUFFER */
@@ -52,6 +53,8 @@ struct load {
  * next start does it again. */
 static inline int load_goes_on(const struct load *ld)
 {
+    if (ld->to_the_end)
+        return OK;
     return logdir_stopping(ld->l->dir) || atomic_load_explicit(&ld->l->closed, memory_order_relaxed) ? ERR_CLOSED : OK;
 }
 

@@ -114,6 +114,26 @@ int plog_roll(struct plog *l, int64_t base)
     return OK;
 }
 
+int plog_skip_to(struct plog *l, int64_t offset)
+{
+    struct plog_offsets to = OFFSETS_KEEP;
+    int rc;
+
+    lock_take(&l->lock);
+    rc = plog_usable(l);
+    if (rc == OK && offset > l->off.leo) {
+        rc = plog_check(l, plog_roll(l, offset), "creating a segment");
+        to.leo = offset;
+    }
+    if (rc == OK) {
+        lock_take(&l->view);
+        offsets_move(l, to);
+        lock_drop(&l->view);
+    }
+    lock_drop(&l->lock);
+    return rc;
+}
+
 /* ---- retention ----------------------------------------------------------------------------------------------- */
 
 enum retain_rule { RETAIN_START, RETAIN_SIZE, RETAIN_TIME };
@@ -207,7 +227,9 @@ int plog_doom_segment(struct plog *l, const struct segment *s, bool snapshot)
         segment_path(s->place, s->base, (enum segment_file)f, ".deleted", to);
         rc = fio_rename(s->place->dirfd, from, to);
         KILL_POINT("delete.renamed");
-        if (rc != OK && rc != ERR_NOENT)
+        if (rc == ERR_NOSPACE)          /* the longer name finds no room in the directory: then it goes at once */
+            TRY(fio_unlink(s->place->dirfd, from));
+        else if (rc != OK && rc != ERR_NOENT)
             return rc;
         if (rc == OK)
             logdir_trash(l->dir, to, false, l->opts.file_delete_delay_ms);

@@ -115,7 +115,7 @@ int plog_sync_begin(struct plog *l, bool data, struct sync_item *it)
 
     *it = (struct sync_item){ .log = plog_ref(l), .snapshot = -1, .old_snapshot = -1 };
     lock_take(&l->lock);
-    if (l->deleted)
+    if (l->deleted || l->broken)
         rc = ERR_CLOSED;
     else
         rc = logdir_offline(l->dir) ? ERR_OFFLINE : plog_check(l, begin(l, data, it), "preparing a sync");
@@ -277,7 +277,8 @@ bool plog_wants_sync(struct plog *l)
     bool yes;
 
     lock_take(&l->lock);
-    yes = !l->deleted && (l->recovery_point < plog_offsets(l).leo || l->epochs_dirty || l->files_dirty || l->unlisted);
+    yes = l->recovery_point < plog_offsets(l).leo || l->epochs_dirty || l->files_dirty || l->unlisted;
+    yes = yes && !l->deleted && !l->broken;
     lock_drop(&l->lock);
     return yes;
 }
@@ -298,7 +299,9 @@ int plog_close(struct plog *l)
 
     lock_take(&l->lock);
     atomic_store_explicit(&l->closed, true, memory_order_release);
-    rc = logdir_offline(l->dir) ? ERR_OFFLINE : plog_check(l, segment_flush_indexes(plog_active(l), true), "closing");
+    rc = logdir_offline(l->dir) ? ERR_OFFLINE : l->broken ? ERR_CORRUPT : OK;
+    if (rc == OK)
+        rc = plog_check(l, segment_flush_indexes(plog_active(l), true), "closing");
     lock_drop(&l->lock);
     return rc;
 }

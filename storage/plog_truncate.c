@@ -233,13 +233,15 @@ static int broken(struct plog *l, int rc)
     log_error("%s/%s: truncation failed half way: %s; the partition is out of use until the broker is started again",
               l->dir->path, l->name, fio_text(rc));
     atomic_store_explicit(&l->closed, true, memory_order_release);
+    l->broken = true;
     return rc;
 }
 
 static int truncate_locked(struct plog *l, int64_t offset)
 {
     struct load_result result = { 0 };
-    struct load ld = { .l = l, .out = &result, .start = l->off.start, .recovery_point = offset };
+    struct load ld = { .l = l, .out = &result, .start = l->off.start, .recovery_point = offset,
+                       .to_the_end = true };
     int rc;
 
     ld.buf = malloc(SCAN_BUFFER);

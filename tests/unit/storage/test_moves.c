@@ -353,6 +353,74 @@ START_TEST(a_copy_that_went_astray_is_cut)
 }
 END_TEST
 
+/* The log of a follower whose leader changed twice: the new one's older epoch reaches further than the whole copy. */
+START_TEST(a_copy_with_an_epoch_that_the_log_never_had_is_cut)
+{
+    int64_t copied = 0;
+    struct plog *l;
+
+    begin();
+    copy_without_swap();
+    l = logmgr_get(b.m, STR_LIT("t"), 0);
+    put_some(l, 5, 5);
+    while (copied < 410) {
+        lock_take(&b.m->lock);
+        copied = leo(b.m->moves->log);
+        lock_drop(&b.m->lock);
+        sched_yield();
+    }
+    lock_take(&b.m->lock);              /* the mover waits for it at the end of its turn */
+    ok(plog_truncate(l, 400));
+    seq = 400;
+    put_some(l, 20, 3);
+    put_some(l, 5, 7);
+    lock_drop(&b.m->lock);
+    commit(l);
+    logmgr_on_swap(b.m, NULL, NULL);
+    plog_unref(&l);
+    wait_moved(1);
+    l = log_in(1);
+    ck_assert_int_eq(leo(l), 450);
+    ck_assert_int_eq(plog_epoch_start(l, 3), 400);
+    ck_assert_int_eq(plog_epoch_start(l, 5), -1);
+    ck_assert_int_eq(plog_epoch_start(l, 7), 440);
+    kit_check_whole(l);
+    plog_unref(&l);
+    box_stop(&b);
+    box_fini(&b);
+}
+END_TEST
+
+/* Compaction took the last records below an active segment that is empty. */
+START_TEST(a_log_moves_without_the_records_at_its_end)
+{
+    struct plog *l;
+
+    begin();
+    open_dirs();
+    seq = 0;
+    l = box_log(&b, "t");
+    put_some(l, 10, 1);
+    ok(plog_skip_to(l, 27));
+    commit(l);
+    plog_unref(&l);
+    start();
+    ok(logmgr_move(b.m, STR_LIT("t"), 0, 1));
+    wait_moved(1);
+    l = log_in(1);
+    ck_assert_int_eq(leo(l), 27);
+    ck_assert_int_eq(plog_offsets(l).hw, 27);
+    ck_assert_int_eq(put(l, (struct put){ .n = 2 }), 27);
+    plog_unref(&l);
+    box_stop(&b);
+    open_dirs();
+    l = log_in(1);
+    ck_assert_int_eq(leo(l), 29);
+    plog_unref(&l);
+    box_fini(&b);
+}
+END_TEST
+
 /* The state after the swap, before the old directory is gone: both have the plain name. */
 static void died_after_the_swap(bool lose_tail)
 {
@@ -566,6 +634,8 @@ int main(void)
         { appends_go_on_and_none_is_lost, 120 },
         { a_move_is_given_up, 60 },
         { a_move_goes_on_after_a_restart, 60 },
+        { a_copy_with_an_epoch_that_the_log_never_had_is_cut, 0 },
+        { a_log_moves_without_the_records_at_its_end, 0 },
         { a_copy_that_went_astray_is_cut, 60 },
         { dead_between_the_swap_and_its_end, 60 },
         { marked_and_the_other_directory_is_away, 0 },

@@ -163,7 +163,7 @@ struct plog_at {
 
 /* First record at or above start whose timestamp is >= ts. Not bounded by HW: compare out->offset. */
 int plog_offset_for_time(struct plog *l, int64_t ts, struct plog_at *out) must_use;
-/* The record with the largest timestamp. */
+/* The record with the largest timestamp, which may lie before the log start. */
 int plog_max_timestamp(struct plog *l, struct plog_at *out) must_use;
 /* ListOffsets v0: base offsets (clamped to start) of segments last written at or before ts_ms, and the LEO,
  * descending, at most max. ts_ms -1: as of now; -2: only the earliest. *n is how many were put in out. */

@@ -227,11 +227,12 @@ static int record_in_segment(struct segment *s, uint32_t size, int64_t ts, int64
 
 typedef int time_search_fn(struct plog *l, int64_t start, int64_t ts, struct plog_at *out);
 
-/* As Apache Kafka answers: of a segment that has no timestamps (emptied by the cleaner, or of format 0) the time of its
- * file counts, and if that is late enough nothing is found, whatever comes after. */
+/* As Apache Kafka answers: only the first segment counts whose largest timestamp is late enough, though its records of
+ * that time may all lie before the log start. Of a segment that has no timestamps (emptied by the cleaner, or of format
+ * 0) the time of its file counts, and if that is late enough nothing is found, whatever comes after. */
 static int first_at_or_after(struct plog *l, int64_t start, int64_t ts, struct plog_at *out)
 {
-    bool found = false, hidden = false;
+    bool found, last = false;
     struct time_index_entry max;
     struct segment **v;
     uint32_t *sizes;
@@ -241,16 +242,19 @@ static int first_at_or_after(struct plog *l, int64_t start, int64_t ts, struct p
 
     TRY(list_segments(l, true, &v, &sizes, &n));
     rc = OK;
-    for (size_t i = 0; i < n && rc == OK && !found && !hidden; i++) {
+    for (size_t i = 0; i < n && rc == OK && !last; i++) {
         rc = segment_max(v[i], &max);
-        if (rc == OK && max.timestamp >= ts)
+        if (rc == OK && max.timestamp < 0) {
+            last = segment_mtime_ms(v[i], &mtime) == OK && mtime >= ts;
+        } else if (rc == OK && max.timestamp >= ts) {
             rc = record_in_segment(v[i], sizes[i], ts, start, out, &found);
-        else if (rc == OK && max.timestamp < 0)
-            hidden = segment_mtime_ms(v[i], &mtime) == OK && mtime >= ts;
+            last = true;
+        }
     }
     return drop_segments(l, v, sizes, n, rc);
 }
 
+/* As Apache Kafka: the record may lie before the log start. */
 static int last_of_all(struct plog *l, int64_t start, int64_t ts, struct plog_at *out)
 {
     struct segment **v;
@@ -261,6 +265,7 @@ static int last_of_all(struct plog *l, int64_t start, int64_t ts, struct plog_at
     int rc;
 
     (void)ts;
+    (void)start;
     TRY(list_segments(l, true, &v, &sizes, &n));
     rc = OK;
     for (size_t i = 0; i < n && rc == OK; i++) {
@@ -271,7 +276,7 @@ static int last_of_all(struct plog *l, int64_t start, int64_t ts, struct plog_at
         }
     }
     if (rc == OK && best.timestamp >= 0)
-        rc = record_in_segment(v[at], sizes[at], best.timestamp, start, out, &found);
+        rc = record_in_segment(v[at], sizes[at], best.timestamp, v[at]->base, out, &found);
     return drop_segments(l, v, sizes, n, rc);
 }
 

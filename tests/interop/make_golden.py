@@ -219,7 +219,7 @@ class Maker:
     def plain(self):
         where = self.targets("plain|codecs|recom|uncom|compact$|compact-[kd]|rolls|jitter|appended|retained|delrec|index|"
                              "sparse|dense|many|a.b|nnn|v0|v1|upg")
-        old = [w for w in where if re.match("v0|v1|upg", w[0])]
+        old = [w for w in where if re.match("v0|v1|upg", w[0])] if self.has_producers() else where
         for codec in CODECS:
             # Formats 0 and 1 know no zstd.
             mine = [w for w in where if codec != "zstd" or w not in old]
@@ -306,12 +306,17 @@ class Maker:
                 {"Name": "message.format.version", "ConfigOperation": 0, "Value": version}]}])
         self.state.topics["upgraded"][1]["message.format.version"] = version
 
+    def has_producers(self):
+        """Idempotence and transactions: not in the old formats."""
+        return not self.state.properties.get("log.message.format.version", "2").startswith("0.")
+
     def begin(self):
         self.stop_load.clear()
         self.plain()
-        self.idempotent()
-        self.transactional("t1")
-        self.transactional("t2")
+        if self.has_producers():
+            self.idempotent()
+            self.transactional("t1")
+            self.transactional("t2")
         self.background(self.deleting)
 
         def cut():
@@ -465,7 +470,8 @@ def make_all(version, folder, seconds=20, copies=6, seed=1, hurt_count=0, more=N
     maker, states = Maker(version, os.path.join(folder, "maker"), seed, dirs, more), []
     try:
         maker.start()
-        maker.left_open()
+        if maker.has_producers():
+            maker.left_open()
         maker.groups()
         maker.large()
         maker.begin()

@@ -457,6 +457,35 @@ START_TEST(times_out_of_order_are_found_all_the_same)
 }
 END_TEST
 
+START_TEST(a_time_that_came_before_the_log_start_hides_later_segments)
+{
+    struct plog *l;
+    struct plog_at at;
+
+    box_init(&b);
+    b.log.segment_bytes = 1000;
+    b.log.segment_ms = INT64_MAX;
+    box_open(&b);
+    l = box_log(&b, "t");
+    put(l, (struct put){ .ts = 1090 });
+    while (l->n < 2)
+        put(l, (struct put){ .ts = 1060 });
+    put(l, (struct put){ .ts = 1085 });
+    commit(l);
+    ok(plog_set_start(l, 1));
+    ok(plog_offset_for_time(l, 1050, &at));
+    ck_assert_int_eq(at.offset, 1);
+    ok(plog_offset_for_time(l, 1080, &at));
+    ck_assert_int_eq(at.offset, -1);
+    ok(plog_max_timestamp(l, &at));
+    ck_assert(at.offset == 0 && at.timestamp == 1090);
+    ok(plog_set_start(l, l->segs[1]->base));
+    ok(plog_offset_for_time(l, 1080, &at));
+    ck_assert_int_eq(at.timestamp, 1085);
+    done(l);
+}
+END_TEST
+
 START_TEST(segments_before_a_time_are_listed_for_list_offsets_0)
 {
     size_t one, n;
@@ -589,6 +618,7 @@ int main(void)
         { the_start_only_rises_and_not_above_the_high_watermark, 0 },
         { a_record_is_found_by_its_time, 0 },
         { times_out_of_order_are_found_all_the_same, 0 },
+        { a_time_that_came_before_the_log_start_hides_later_segments, 0 },
         { segments_before_a_time_are_listed_for_list_offsets_0, 0 },
         { a_batch_sent_again_is_answered_from_memory, 0 },
         { a_deleted_log_is_closed_and_may_be_made_anew, 0 },

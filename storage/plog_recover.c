@@ -211,9 +211,7 @@ static bool lost_its_end(const struct load *ld, size_t i)
         return false;
     if (!l->unlisted)
         cleaned = offset_checkpoint_find(&l->dir->cleaner_points, plog_topic(l), l->partition);
-    if (l->opts.compact_policy)
-        return ld->checkpoint >= 0 && is_empty_from(l, i + 1);
-    return s->base >= cleaned;
+    return is_empty_from(l, i + 1) || (!l->opts.compact_policy && s->base >= cleaned);
 }
 
 int load_recover(struct load *ld)

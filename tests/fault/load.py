@@ -10,6 +10,7 @@ import random
 import struct
 import sys
 import threading
+import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "system"))
 import batches  # noqa: E402
@@ -133,7 +134,7 @@ class Writer:
         if keys:
             ids = ids[:1]                       # batches.batch() has one key for all
         key = key_of(ids[0], keys)
-        made = batches.batch([value_of(i) for i in ids], key and key.encode(), 1700000000000 + ids[0], 0, self.pid,
+        made = batches.batch([value_of(i) for i in ids], key and key.encode(), int(time.time() * 1000), 0, self.pid,
                              self.epoch, self.sequence[tp])
         self.sequence[tp] += len(ids)
         self.pending[tp] = (ids, made)

@@ -80,8 +80,11 @@ static int look(struct plog *l, int64_t now_ms, struct cleanable *c)
     c->from = first_dirty(l, &o);
     if (limit > active)
         limit = active;
+    /* What is not on disk yet is the syncer's; it will be soon. A gap above the checkpoint is a loss to recovery. */
+    if (limit > l->checkpointed)
+        limit = l->checkpointed;
     if (limit > l->recovery_point)
-        limit = l->recovery_point;      /* what is not on disk yet is the syncer's; it will be soon */
+        limit = l->recovery_point;
     if (l->opts.min_compaction_lag_ms > 0)
         TRY(too_young(l, c->from, now_ms, &limit));
     for (size_t i = 0; i < l->n && l->segs[i]->base <= limit; i++)

@@ -127,6 +127,14 @@ static int read_txn_sums(struct logdir *d)
     return OK;
 }
 
+/* "0\n0\n": it is there, and no log was synced when it was written. */
+static bool is_empty_checkpoint(const struct logdir *d, const char *name)
+{
+    int64_t size;
+
+    return fio_size(d->fd, name, &size) == OK && size == 4;
+}
+
 static int read_state(struct logdir *d)
 {
     int64_t size;
@@ -140,6 +148,7 @@ static int read_state(struct logdir *d)
     d->ours = fio_size(d->fd, BOOT_MARK, &size) == OK;
     d->same_boot = !d->was_clean && boot_mark_same(d->fd, &d->boot);
     TRY(read_checkpoint(d, CHECKPOINT_RECOVERY_POINT, &d->recovery_points));
+    d->points_lost = d->recovery_points.n == 0 && !is_empty_checkpoint(d, CHECKPOINT_RECOVERY_POINT);
     TRY(read_checkpoint(d, CHECKPOINT_LOG_START, &d->starts));
     TRY(read_checkpoint(d, CHECKPOINT_HIGH_WATERMARK, &d->high_watermarks));
     TRY(read_checkpoint(d, CHECKPOINT_CLEANER, &d->cleaner_points));

@@ -27,6 +27,7 @@ struct logdir {
     int            lock_fd;
     bool           was_clean;           /* the clean-shutdown marker was there */
     bool           ours;                /* there is a boot mark: Klamm has run here */
+    bool           points_lost;         /* recovery-point-offset-checkpoint is missing or does not parse */
     bool           same_boot;           /* not clean, but the page cache is the one that was written through */
     bool           has_meta;
     struct meta_properties meta;

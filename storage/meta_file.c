@@ -231,6 +231,13 @@ int partition_metadata_parse(const char *text, size_t len, struct uuid *id)
     return OK;
 }
 
+static bool buf_is_zero(const uint8_t *p, size_t n)
+{
+    while (n > 0 && p[n - 1] == 0)
+        n--;
+    return n == 0;
+}
+
 int partition_metadata_read(int dirfd, const char *dir, struct uuid *id)
 {
     char path[PATH_MAX];
@@ -240,8 +247,8 @@ int partition_metadata_read(int dirfd, const char *dir, struct uuid *id)
 
     (void)snprintf(path, sizeof path, "%s/%s", dir, PARTITION_METADATA);
     TRY(fio_read_file(dirfd, path, SMALL_FILE_MAX, &p, &n));
-    /* Cut off by a power failure before it was synced: the controller says the id again. */
-    rc = n == 0 ? ERR_NOENT : partition_metadata_parse((const char *)p, n, id);
+    /* Emptied, or all zeros, by a power failure before it was synced: the controller says the id again. */
+    rc = buf_is_zero(p, n) ? ERR_NOENT : partition_metadata_parse((const char *)p, n, id);
     free(p);
     return rc;
 }

@@ -31,6 +31,7 @@ struct plog {
     struct log_opts opts;
     struct producers producers;
     int64_t         recovery_point;     /* all below is on disk */
+    int64_t         checkpointed;       /* the recovery point in the checkpoint on the disk, or less */
     int64_t         synced;             /* all below is in .log on the disk; at or above recovery_point */
     int64_t         flushed_base;       /* the segment whose directory entry plog_flush() made durable; -1 */
     int64_t         old_snapshot;       /* a snapshot that is no segment's and goes with the next sync; -1 */

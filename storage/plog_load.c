@@ -121,6 +121,7 @@ static int settle(struct load *ld)
     hw = hw < start ? start : hw > leo ? leo : hw;
     l->cleaned_to = listed(l, &d->cleaner_points);
     l->recovery_point = d->was_clean || ld->recovery_point > leo ? leo : ld->recovery_point;
+    l->checkpointed = l->recovery_point;
     for (size_t i = 0; i < l->n; i++)
         l->size_bytes += l->segs[i]->size;
     lock_take(&l->view);

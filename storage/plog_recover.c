@@ -197,8 +197,9 @@ static bool is_empty_from(const struct plog *l, size_t i)
 
 /* After a power cut a file can be shorter than it was, even empty, while the next one is there. Where nothing else
  * explains the gap behind the i-th segment, what follows would be served as if nothing was missing. Compaction leaves
- * gaps, and leaves empty segments: then nothing goes that has a batch. In a directory of Apache Kafka a segment may
- * have been missing all along: it reads over that, and so do we. */
+ * gaps too, but only below a recovery point that was on the disk when it began (cleaner_choose.c); without that
+ * checkpoint nothing goes that has a batch. In a directory of Apache Kafka a segment may have been missing all along:
+ * it reads over that, and so do we. */
 static bool lost_its_end(const struct load *ld, size_t i)
 {
     const struct plog *l = ld->l;
@@ -211,7 +212,11 @@ static bool lost_its_end(const struct load *ld, size_t i)
         return false;
     if (!l->unlisted)
         cleaned = offset_checkpoint_find(&l->dir->cleaner_points, plog_topic(l), l->partition);
-    return is_empty_from(l, i + 1) || (!l->opts.compact_policy && s->base >= cleaned);
+    if (is_empty_from(l, i + 1))
+        return true;
+    if (l->opts.compact_policy && l->dir->points_lost)
+        return false;
+    return s->base >= cleaned;
 }
 
 int load_recover(struct load *ld)

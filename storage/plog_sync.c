@@ -260,6 +260,11 @@ static void listed_now(struct plog *l)
 
 void plog_sync_end(struct sync_item *it, bool checkpointed)
 {
+    if (checkpointed) {
+        lock_take(&it->log->lock);
+        it->log->checkpointed = it->log->recovery_point < it->upto ? it->log->recovery_point : it->upto;
+        lock_drop(&it->log->lock);
+    }
     if (checkpointed && it->old_snapshot >= 0)
         remove_old_snapshot(it->log, it->old_snapshot);
     if (checkpointed && it->unlisted)

@@ -12,7 +12,8 @@ A history is a list of events, dicts that also go to a file as lines of JSON:
   invoke  tp client ids [keys]    these records, in this order, one batch
   ok      tp ids offset [journal] acknowledged, the first at this offset
   fail    tp ids code             refused, or no answer: each may be there all the same
-  read    tp reader from start lso hw records [whole]    records: [offset, id, bytes are right]; whole: start to hw
+  read    tp reader from start lso hw records [whole began]     records: [offset, id, bytes are right]; whole: start to
+                                  hw; began: how many events there were when it began
   cut     synced                  the power went; only the partitions in `synced` promise what was acknowledged, the
                                   others may lose their end
   gone    tp                      the topic was deleted
@@ -56,6 +57,7 @@ class Partition:
         self.sent = {}              # id -> (client, number in the order of sending, key)
         self.order = collections.Counter()
         self.acked = {}             # offset -> id
+        self.since = {}             # offset -> the number of the event that acknowledged it
         self.seen = {}              # offset -> id, by readers
         self.at = {}                # id -> offset
         self.hw = {}                # reader -> the last it was told
@@ -66,6 +68,7 @@ class Checker:
     def __init__(self, compacted=()):
         self.compacted = set(compacted)
         self.partitions = {}
+        self.number = 0
         self.violations = []
         self.counts = collections.Counter()
 
@@ -81,6 +84,7 @@ class Checker:
 
     def run(self, events):
         for e in events:
+            self.number += 1
             getattr(self, "on_" + e["event"])(e)
         return self
 
@@ -99,6 +103,7 @@ class Checker:
             self.counts["acknowledged"] += 1
             self.put(p, tp, offset, id_, "acknowledged")
             p.acked[offset] = id_
+            p.since[offset] = self.number
 
     def on_fail(self, e):
         self.counts["refused"] += len(e["ids"])
@@ -170,6 +175,8 @@ class Checker:
             for offset, id_ in known.items():
                 if offset in found or id_ not in p.sent:
                     continue
+                if known is p.acked and p.since[offset] > e.get("began", p.since[offset]):
+                    continue                # acknowledged after the reader had asked where the end is
                 if p.compacted and last.get(p.sent[id_][2], -1) > offset:
                     continue
                 self.wrong("I1", tp, "record %s, %s at offset %d, is gone; start %d, HW %d" % (

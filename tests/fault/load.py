@@ -219,24 +219,29 @@ def end_of(wire, topic, partition, timestamp):
 
 def read_whole(target, wire, topic, partition, reader="end", restarts=5):
     """Reads a partition from its start to its HW into the history; gives the number of records."""
+    began = len(target.history.events)
     for _ in range(restarts):                   # retention may take the start away meanwhile
         at = first = end_of(wire, topic, partition, -2)
+        empty = 0
         records = []
         while True:
             part = wire.fetch(11, topic, partition, at, max_bytes=1 << 16)["Responses"][0]["Partitions"][0]
             if part["ErrorCode"] != OK:
                 break
-            got = [(o, v) for o, v in values_of(part["Records"] or b"") if o >= at]
-            records += [[o, *id_of(v)] for o, v in got]
-            if not got:
+            heads = batches.heads(part["Records"] or b"")
+            records += [[o, *id_of(v)] for o, v in values_of(part["Records"] or b"") if o >= at]
+            if heads:
+                at = heads[-1][1] + 1               # compaction leaves batches without records
+            elif at < part["HighWatermark"] and empty < 20:
+                empty += 1                          # segments were replaced meanwhile: any client would ask again
+            else:
                 break
-            at = got[-1][0] + 1
         if part["ErrorCode"] == 1 and first != end_of(wire, topic, partition, -2):
             continue
         if part["ErrorCode"] != OK:
             raise Unreadable(part["ErrorCode"])
         target.history.add("read", **{"from": first}, tp="%s-%d" % (topic, partition), reader=reader, start=first,
-                           lso=part["LastStableOffset"], hw=part["HighWatermark"], whole=True, records=records)
+                           lso=part["LastStableOffset"], hw=part["HighWatermark"], whole=True, records=records, began=began)
         return len(records)
     raise Unreadable(1)
 

@@ -687,9 +687,49 @@ START_TEST(another_brokers_directory_is_refused)
 }
 END_TEST
 
+/* A power cut left names of segments whose bytes were never written back, or only some of them. */
+START_TEST(what_is_lost_in_the_middle_ends_the_log)
+{
+    for (int whole = 0; whole < 2; whole++) {
+        struct plog *l = filled();
+        size_t n = l->segs[1]->size, keep = 0;
+        int64_t base = l->segs[1]->base, end;
+        char path[200];
+        uint8_t *p;
+
+        snprintf(path, sizeof path, "%s", box_path(&b, "t-0"));
+        snprintf(path + strlen(path), sizeof path - strlen(path), "/%020lld.log", (long long)base);
+        plog_unref(&l);
+        box_crash(&b);
+        box_reboot(&b);
+        p = kit_slurp(path, &n);
+        if (whole) {                    /* the first batch of the second segment is there, and nothing else of it */
+            struct batch_head h;
+            ok(batch_head_read(&h, p, n));
+            keep = h.size_bytes;
+            end = h.last_offset + 1;
+        } else {
+            end = base;
+        }
+        kit_spill(path, p, keep);
+        free(p);
+        box_open(&b);
+        l = logmgr_get(b.m, STR_LIT("t"), 0);
+        ck_assert_int_eq(leo(l), end);
+        ck_assert_uint_eq(l->n, 2);
+        kit_check_whole(l);
+        ck_assert_int_eq(put(l, (struct put){ .n = 2, .leader_epoch = 9 }), end);
+        plog_unref(&l);
+        box_stop(&b);
+        box_fini(&b);
+    }
+}
+END_TEST
+
 int main(void)
 {
     const struct kit_test tests[] = {
+        { what_is_lost_in_the_middle_ends_the_log, 0 },
         { a_clean_stop_keeps_everything, 0 },
         { without_a_stop_everything_is_found_again, 0 },
         { the_checkpoints_say_where_things_stood, 0 },

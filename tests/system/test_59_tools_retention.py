@@ -50,6 +50,11 @@ def test_by_size_and_never(broker):
     broker.create_topic("s", segment_bytes="1500", retention_ms="-1", retention_bytes="3000")
     broker.create_topic("n", segment_bytes="1500", retention_ms="-1")
     broker.create_topic("c", segment_bytes="1500", cleanup_policy="compact")
+    broker.create_topic("e", segment_bytes="1500", retention_ms=str(2**63 - 1), retention_bytes=str(2**63 - 1))
+    fill(broker, "e", [now] * 2)
+    for _, _, verdict in segments(explain(broker, "e-0").stdout):
+        assert re.match(r"goes at \d{9}-\d\d-\d\d .*\(in \d+ days\), when its newest record is older than", verdict)
+        assert re.search(r"; or when \d+ more bytes are in the log", verdict)
     fill(broker, "s", [now] * 4)
     fill(broker, "n", [now] * 2)
     verdicts = [v for _, _, v in segments(explain(broker, "s-0").stdout)]

@@ -32,6 +32,14 @@ static int64_t later(int64_t a, int64_t b)
     return a > b ? a : b;
 }
 
+/* When its own age is up. Retention of Long.MAX_VALUE ms is what guides give for "for ever". */
+static int64_t expiry(const struct retention_rules *r, const struct segment_facts *s)
+{
+    int64_t at;
+
+    return __builtin_add_overflow(s->timestamp, r->retention_ms, &at) ? INT64_MAX : at;
+}
+
 /* The first of three passes that takes it; WHY_LIMITS: none does. */
 static enum retention_why taken_by(const struct retention_rules *r, const struct segment_facts *s, int64_t now_ms,
                                    bool start, bool size, bool time)
@@ -65,7 +73,7 @@ void retention_judge(const struct retention_rules *r, const struct segment_facts
         *o = (struct verdict){ .why = WHY_LIMITS, .at_ms = -1, .more_bytes = -1, .behind = -1 };
         sum += v[i].bytes;
         if (by_time)
-            at = later(at, v[i].timestamp + r->retention_ms);
+            at = later(at, expiry(r, &v[i]));
         if (held(r, &v[i], o)) {
             first = first < i ? first : i;
             continue;
@@ -117,8 +125,8 @@ static void print_limits(const struct retention_rules *r, const struct segment_f
 
     if (v->at_ms >= 0)
         printf("goes at %s (in %s)", date(v->at_ms, when), duration(v->at_ms - now_ms, left));
-    if (v->at_ms > s->timestamp + r->retention_ms)
-        printf(", when those before it are old enough; by itself at %s", date(s->timestamp + r->retention_ms, when));
+    if (v->at_ms > expiry(r, s))
+        printf(", when those before it are old enough; by itself at %s", date(expiry(r, s), when));
     else if (v->at_ms >= 0)
         printf(", when its newest record is older than retention.ms (%s)", duration(r->retention_ms, age));
     if (v->more_bytes >= 0)

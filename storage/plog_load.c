@@ -45,12 +45,15 @@ static int64_t listed(const struct plog *l, const struct offset_checkpoint *c)
 }
 
 /* Snapshots stay that begin a segment, and the newest of the others if it is above the last segment's base. Those up to
- * the log start are of no use, and Apache Kafka removes them. */
+ * the log start are of no use, and Apache Kafka removes them, but where it keeps no producers: in logs of old formats,
+ * which have no epochs either. */
 static int sort_snapshots(struct load *ld, int64_t start, int64_t leo)
 {
     struct plog *l = ld->l;
     bool newest = ld->taken < 0;
 
+    if (l->epochs.n == 0)
+        start = -1;
     if (ld->taken > plog_active(l)->base)
         l->old_snapshot = ld->taken;
     for (size_t i = ld->snapshots.n; i-- > 0;) {

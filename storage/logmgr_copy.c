@@ -282,6 +282,7 @@ static int change_places(struct log_move *mv)
 
 int logmgr_swap(struct log_move *mv, const struct plog *old, struct plog **now)
 {
+    struct uuid id = plog_topic_id(mv->from);
     struct log_opts opts;
     bool caught_up = false;
     int rc;
@@ -297,6 +298,8 @@ int logmgr_swap(struct log_move *mv, const struct plog *old, struct plog **now)
     opts = mv->from->opts;
     lock_drop(&mv->from->lock);
     plog_set_opts(mv->log, &opts);
+    if (!uuid_is_zero(id))              /* it may have come after the copy was begun */
+        TRY(plog_set_topic_id(mv->log, id));
     follow_offsets(mv);
     if (plog_offsets(mv->log).hw < plog_offsets(mv->from).hw)
         return ERR_AGAIN;

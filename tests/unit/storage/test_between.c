@@ -47,7 +47,103 @@ START_TEST(a_stop_does_not_break_off_a_truncation)
 }
 END_TEST
 
+/* A round that began before a truncation has synced bytes that others have taken the place of. */
+START_TEST(a_cut_overtakes_a_sync)
+{
+    struct plog *l = fresh();
+    struct sync_item it;
+
+    fill(l, 40);
+    ok(plog_sync_begin(l, true, &it));
+    ck_assert_int_eq(it.upto, 200);
+    ok(plog_sync_files(&it));
+    ok(plog_truncate(l, 52));
+    for (int i = 0; i < 40; i++)
+        put(l, (struct put){ .n = 5, .value = 20, .leader_epoch = 9 });
+    ok(plog_sync_rename(&it));
+    ok(plog_sync_dir(&it));
+    plog_sync_done(&it);
+    plog_sync_end(&it, true);
+    ck_assert_int_eq(leo(l), 250);
+    ck_assert_int_le(plog_recovery_point(l), 50);
+    ck_assert_int_le(plog_synced(l), 50);
+    kit_check_whole(l);
+    done(l);
+}
+END_TEST
+
+static atomic_bool cut_done;
+
+static void *cut_it(void *arg)
+{
+    ok(plog_truncate(arg, 52));
+    atomic_store(&cut_done, true);
+    return NULL;
+}
+
+static void set_swapping(struct plog *l, bool swapping)
+{
+    lock_take(&l->lock);
+    l->swapping = swapping;
+    cond_broadcast(&l->swapped);
+    lock_drop(&l->lock);
+}
+
+/* What a crash leaves of a replacement is finished by the next start: that must not bring back what went meanwhile. */
+START_TEST(while_segments_are_replaced_none_is_cut_or_deleted)
+{
+    struct plog *l = fresh();
+    pthread_t t;
+    size_t gone;
+
+    fill(l, 40);
+    commit(l);
+    b.log.retention_bytes = 3000;
+    plog_set_opts(l, &b.log);
+    set_swapping(l, true);
+    ok(plog_retain(l, kit_now(), &gone));
+    ck_assert_uint_eq(gone, 0);
+    atomic_store(&cut_done, false);
+    ck_assert_int_eq(pthread_create(&t, NULL, cut_it, l), 0);
+    for (int i = 0; i < 20000; i++) {
+        ck_assert(!atomic_load(&cut_done));
+        ck_assert_int_eq(leo(l), 200);
+        sched_yield();
+    }
+    set_swapping(l, false);
+    ck_assert_int_eq(pthread_join(t, NULL), 0);
+    ck_assert_int_eq(leo(l), 50);
+    ok(plog_retain(l, kit_now(), &gone));
+    kit_check_whole(l);
+    done(l);
+}
+END_TEST
+
 #ifdef KLAMM_KILL_POINTS
+
+static int syncs_of_flush(struct plog *l)
+{
+    int before = fio_syncs();
+
+    ok(plog_flush(l));
+    return fio_syncs() - before;
+}
+
+/* What a flush vouches for has a name in a directory that is on the disk. */
+START_TEST(a_flush_syncs_the_directories_of_a_new_segment)
+{
+    struct plog *l = fresh();
+
+    put(l, (struct put){ .value = 700 });
+    ck_assert_int_eq(syncs_of_flush(l), 3);     /* the file, its directory, and the one that has that */
+    put(l, (struct put){ .value = 10 });
+    ck_assert_int_eq(syncs_of_flush(l), 1);
+    put(l, (struct put){ .value = 700 });
+    ck_assert_uint_eq(l->n, 2);
+    ck_assert_int_eq(syncs_of_flush(l), 3);
+    done(l);
+}
+END_TEST
 
 static void no_fault(void)
 {
@@ -188,7 +284,10 @@ int main(void)
 {
     const struct kit_test tests[] = {
         { a_stop_does_not_break_off_a_truncation, 0 },
+        { a_cut_overtakes_a_sync, 0 },
+        { while_segments_are_replaced_none_is_cut_or_deleted, 0 },
 #ifdef KLAMM_KILL_POINTS
+        { a_flush_syncs_the_directories_of_a_new_segment, 0 },
         { a_truncation_that_stops_half_way_is_recovered, 0 },
         { old_segments_go_from_a_full_disk, 0 },
         { a_log_that_cannot_be_renamed_away_is_still_there, 0 },

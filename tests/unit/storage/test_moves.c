@@ -356,6 +356,7 @@ END_TEST
 /* The log of a follower whose leader changed twice: the new one's older epoch reaches further than the whole copy. */
 START_TEST(a_copy_with_an_epoch_that_the_log_never_had_is_cut)
 {
+    struct uuid id = uuid_random();
     int64_t copied = 0;
     struct plog *l;
 
@@ -374,6 +375,7 @@ START_TEST(a_copy_with_an_epoch_that_the_log_never_had_is_cut)
     seq = 400;
     put_some(l, 20, 3);
     put_some(l, 5, 7);
+    ok(plog_set_topic_id(l, id));       /* the copy has been made without it */
     lock_drop(&b.m->lock);
     commit(l);
     logmgr_on_swap(b.m, NULL, NULL);
@@ -384,6 +386,7 @@ START_TEST(a_copy_with_an_epoch_that_the_log_never_had_is_cut)
     ck_assert_int_eq(plog_epoch_start(l, 3), 400);
     ck_assert_int_eq(plog_epoch_start(l, 5), -1);
     ck_assert_int_eq(plog_epoch_start(l, 7), 440);
+    ck_assert(uuid_eq(plog_topic_id(l), id));
     kit_check_whole(l);
     plog_unref(&l);
     box_stop(&b);

@@ -16,7 +16,7 @@ import subprocess
 import tempfile
 
 from deaths import Busy, end_quietly
-from image import Disk
+from image import Disk, another_boot
 from world import SYNCED, Broken, World
 
 FS_IOC_SHUTDOWN, NOLOGFLUSH = 0x8004587D, 2
@@ -158,9 +158,7 @@ def one_image(w, rng, at, keep_chance, piece):
     try:
         disk.roots = dict(zip(new.dirs, disk.roots.values()))
         disk.write(rng, keep_chance, piece)
-        for d in new.dirs:                      # another boot
-            if os.path.exists(os.path.join(d, ".klamm-boot")):
-                os.unlink(os.path.join(d, ".klamm-boot"))
+        another_boot(new.dirs)
         new.history.events = before(w.history.events, at)
         new.history.add("cut", synced=SYNCED)
         for again in (False, True):

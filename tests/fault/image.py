@@ -206,3 +206,12 @@ def write_directory(path, d, rng, keep, piece):
         else:
             with open(below, "wb") as f:
                 f.write(content_left(node, rng, keep, piece))
+
+
+def another_boot(directories):
+    """The mark says that the page cache is not the one that was written through."""
+    for d in directories:
+        mark = os.path.join(d, ".klamm-boot")
+        if os.path.exists(mark):
+            with open(mark, "w", encoding="ascii") as f:
+                f.write("another boot\n")

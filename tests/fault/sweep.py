@@ -8,7 +8,7 @@ import errno
 import os
 import random
 
-from image import Disk
+from image import Disk, another_boot
 from load import Unreadable, end_of, read_all
 from world import SYNCED, Broken, Wire, World, delete_records, delete_topic, harness
 
@@ -175,9 +175,7 @@ def unsynced_is_gone(w):
         if os.path.exists(d):
             os.rename(d, d + ".before")
     disk.write(random.Random(0), 0, 4096)
-    for d in w.dirs:
-        if os.path.exists(os.path.join(d, ".klamm-boot")):
-            os.unlink(os.path.join(d, ".klamm-boot"))
+    another_boot(w.dirs)
     w.history.add("cut", synced=SYNCED)
     w.faults.set(journal=0)
 

@@ -8,6 +8,11 @@ $(FAULT_LIB): tests/fault/faultlib.c tests/fault/faultlib.h
 	$(if $(V),,@echo "  cc    $<")
 	$(Q)$(CC) -std=gnu11 -D_GNU_SOURCE -O2 -g $(WARN) -I. -fPIC -shared -o $@ $< -ldl -lpthread
 
-.PHONY: fault
+# The named kill points are in sanitizer builds only.
+.PHONY: fault fault-points
 fault: build-all $(FAULT_LIB)
-	@tests/fault/run $(B) $(FAULT_PARTS)
+	@tests/fault/run $(B) $(or $(FAULT_PARTS),checker sweep kills cuts images)
+	@$(if $(FAULT_PARTS)$(SANITIZE),,$(MAKE) --no-print-directory SANITIZE=address fault-points)
+
+fault-points: build-all $(FAULT_LIB)
+	@tests/fault/run $(B) points

@@ -121,12 +121,14 @@ def count_calls():
 
 
 def plan(every, calls):
-    """The faults to try: every n-th call of each kind, in each way."""
+    """The faults to try: every n-th call of each kind, in each way. Where not every call fails, they take turns in failing
+    once and for good."""
     out, phase = [], 0
     for kind, action, err in FAULTS:
-        for good in ((False, True) if action != "short" else (False,)):
-            phase += 1
-            out += [(kind, action, err, good, n) for n in range(1 + phase % every, calls[kind] + 1, every)]
+        phase += 1
+        for i, n in enumerate(range(1 + phase % every, calls[kind] + 1, every)):
+            ways = (False,) if action == "short" else (False, True) if every == 1 else (i % 2 == 1,)
+            out += [(kind, action, err, good, n) for good in ways]
     for action in KILLS:
         kinds = CHANGES if action != "kill torn" else ("write",)
         phase += 1

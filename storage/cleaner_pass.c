@@ -349,6 +349,22 @@ static int write_anew(struct pass *p)
 
 /* ---- both ---------------------------------------------------------------------------------------------------- */
 
+/* Files that are missing because retention took their segments meanwhile, or that a truncation cut while they were
+ * read, are no failure. */
+static int overtaken(const struct pass *p, int rc)
+{
+    struct plog *l = p->l;
+    bool gone, cut;
+
+    if ((rc != ERR_NOENT && rc != ERR_CORRUPT) || p->n == 0)
+        return rc;
+    lock_take(&l->lock);
+    gone = l->segs[0]->base > p->v[0]->base;
+    cut = l->cuts != p->cuts;
+    lock_drop(&l->lock);
+    return cut || (gone && rc == ERR_NOENT) ? ERR_AGAIN : rc;
+}
+
 int cleaner_clean(struct plog *l, const struct cleaner_job *job, struct cleaner_result *out)
 {
     struct pass p = { .l = l, .job = job, .out = out };
@@ -362,6 +378,7 @@ int cleaner_clean(struct plog *l, const struct cleaner_job *job, struct cleaner_
         rc = write_anew(&p);
     if (rc == OK)
         out->end = p.map_to + 1;
+    rc = overtaken(&p, rc);
     end(&p);
     if (rc != OK && plog_usable(l) != OK)
         rc = plog_usable(l);            /* files that were looked for may have been another log's by then */

@@ -279,6 +279,23 @@ void logdir_trash(struct logdir *d, const char *path, bool directory, int64_t de
     free(t.path);
 }
 
+void logdir_trash_renamed(struct logdir *d, const char *from, const char *to)
+{
+    size_t n = strlen(from);
+
+    lock_take(&d->lock);
+    for (size_t i = 0; i < d->trash_n; i++) {
+        char *old = d->trash[i].path, *path;
+        if (strncmp(old, from, n) != 0 || old[n] != '/')
+            continue;
+        if (asprintf(&path, "%s%s", to, old + n) < 0)
+            continue;                   /* it stays until the next start */
+        d->trash[i].path = path;
+        free(old);
+    }
+    lock_drop(&d->lock);
+}
+
 /* Logs' directories hold plain files only. */
 static void remove_directory(struct logdir *d, const char *path)
 {

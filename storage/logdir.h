@@ -66,6 +66,8 @@ bool logdir_stopping(const struct logdir *d);
 /* The file, or directory with all in it, is deleted delay_ms from now. When memory is out it stays until the next
  * start. */
 void logdir_trash(struct logdir *d, const char *path, bool directory, int64_t delay_ms);
+/* A directory has another name now: what was to be deleted in it is looked for there. */
+void logdir_trash_renamed(struct logdir *d, const char *from, const char *to);
 /* Deletes what is due (everything if all); milliseconds until the next is, or -1: nothing is left. */
 int64_t logdir_empty_trash(struct logdir *d, bool all);
 

@@ -260,6 +260,7 @@ static int change_places(struct log_move *mv)
         return ERR_CLOSED;
     rc = logdir_check(&mv->to->d, fio_rename(mv->to->d.fd, copy->dir_name, copy->name), "renaming", copy->dir_name);
     TRY(rc);
+    logdir_trash_renamed(&mv->to->d, copy->dir_name, copy->name);
     KILL_POINT("move.renamed");
     lock_take(&copy->lock);
     copy->place.dir = copy->name;

@@ -281,6 +281,59 @@ START_TEST(no_flipped_bit_is_compacted_away)
 }
 END_TEST
 
+/* ---- beside retention ---------------------------------------------------------------------------------------- */
+
+/* Once, while the first segment is read: the records below `start` go, with their segments. */
+struct cut {
+    struct plog *l;
+    int64_t      start;
+    bool         done;
+};
+
+static int retain_meanwhile(void *arg, size_t bytes)
+{
+    struct cut *c = arg;
+    size_t gone;
+
+    (void)bytes;
+    if (c->done)
+        return OK;
+    c->done = true;
+    ok(plog_set_start(c->l, c->start));
+    ok(plog_retain(c->l, 0, &gone));
+    ck_assert_uint_gt(gone, 1);
+    return OK;
+}
+
+START_TEST(segments_that_retention_takes_meanwhile_are_no_failure)
+{
+    struct cleaner_result r;
+    struct cleaner_job job;
+    struct model m;
+    struct cut cut;
+    struct box b;
+
+    box_init(&b);
+    small_segments(&b);
+    box_open(&b);
+    cut = (struct cut){ .l = box_log(&b, "t") };
+    model_init(&m, 9, 30);
+    model_fill(&m, cut.l, 200);
+    commit(cut.l);
+    ck_assert_uint_gt(cut.l->n, 5);
+    cut.start = cut.l->segs[4]->base;
+    job = job_of(cut.l);
+    job.pace = retain_meanwhile;
+    job.pace_arg = &cut;
+    fails(cleaner_clean(cut.l, &job, &r), ERR_AGAIN);
+    ck_assert(cut.done);
+    (void)clean(cut.l);
+    model_fini(&m);
+    plog_unref(&cut.l);
+    box_fini(&b);
+}
+END_TEST
+
 int main(void)
 {
     const struct kit_test tests[] = {
@@ -292,6 +345,7 @@ int main(void)
         { more_keys_than_the_map_holds_take_several_rounds, 120 },
         { a_segment_of_which_all_stays_is_left_alone, 0 },
         { no_flipped_bit_is_compacted_away, 120 },
+        { segments_that_retention_takes_meanwhile_are_no_failure, 0 },
     };
 
     return kit_main("cleaner", tests, sizeof tests / sizeof tests[0]);

@@ -182,6 +182,7 @@ class Maker:
         self.state.topics = topics
         if create:
             with Wire(self.apache.port) as c:
+                wait_for(lambda: c.call("Metadata", 8, Topics=[])["Brokers"], 60, "the broker is registered")
                 for name, (n, configs) in topics.items():
                     c.create(name, n, configs)
             wait_for(self.apache.serves, 60, "the topics")
@@ -381,7 +382,7 @@ def damage(state, pattern, rng, note):
         path, point = os.path.join(data, folder), points.get(folder, 0)
         files = sorted(os.listdir(path))
         logs = [f for f in files if f.endswith(".log")]
-        fresh = [f for i, f in enumerate(logs) if i + 1 == len(logs) or int(logs[i + 1][:20]) > point]
+        fresh = [f for f in logs if int(f[:20]) >= point]
         kinds = {"log": [f for f in fresh if os.path.getsize(os.path.join(path, f))],
                  "index": [f for f in files if f.endswith(".index")], "timeindex": [f for f in files if f.endswith(".timeindex")],
                  "txnindex": [f for f in files if f.endswith(".txnindex")],

@@ -53,11 +53,14 @@ static int check_batch(struct load *ld, const struct segment *s, struct log_scan
 /* s ends where its good batches do. */
 static int cut(const struct load *ld, const struct segment *s, int fd, int64_t file_size, int why)
 {
+    char path[SEGMENT_PATH_MAX];
+
     if (ld->expect < ld->recovery_point)
         return refuse(ld, s, "no batch that could follow begins there, below the recovery point");
-    log_warn("%s: segment %" PRId64 " ends with %" PRId64 " bytes that are no whole batch (%s), after offset %" PRId64
-             "; they were never acknowledged as durable and are cut off", ld->l->name, s->base, file_size - s->size,
-             err_text(why), ld->expect - 1);
+    segment_path(s->place, s->base, SEGMENT_LOG, "", path);
+    log_warn("%s/%s: the last %" PRId64 " bytes, from position %" PRIu32 " (after offset %" PRId64 "), are no whole "
+             "batch (%s); they were never acknowledged as durable and are cut off", ld->l->dir->path, path,
+             file_size - s->size, s->size, ld->expect - 1, err_text(why));
     return fio_truncate(fd, s->size);
 }
 

@@ -145,7 +145,8 @@ struct retain {
 };
 
 /* Retention goes by the records' timestamps, which producers choose: where they do not fit the time when the file was
- * written, it would seem not to work, or to take away too much. That is said, once for each segment. */
+ * written, it would seem not to work, or to take away too much. That is said, once for each segment; not of records
+ * that only came late, so that they go a little before retention.ms has passed since they were written. */
 static void tell_odd_times(struct plog *l, struct segment *s, int64_t newest, int64_t now_ms, bool goes)
 {
     int64_t mtime, age;
@@ -153,13 +154,13 @@ static void tell_odd_times(struct plog *l, struct segment *s, int64_t newest, in
     if (s->told_times || segment_mtime_ms(s, &mtime) != OK)
         return;
     age = now_ms - mtime;
-    if (goes ? age >= l->opts.retention_ms || age < 0 : newest <= now_ms || age <= l->opts.retention_ms)
+    if (goes ? age >= l->opts.retention_ms / 2 || age < 0 : newest <= now_ms || age <= l->opts.retention_ms)
         return;
     s->told_times = true;
     if (goes)
-        log_warn("%s: segment %" PRId64 " was written %" PRId64 " s ago, which is less than retention.ms, but goes: "
-                 "the newest timestamp in it is %" PRId64 "; if that is no time in ms, mend the producer", l->name,
-                 s->base, age / 1000, newest);
+        log_warn("%s: segment %" PRId64 " was written %" PRId64 " s ago, which is much less than retention.ms, but "
+                 "goes: the newest timestamp in it is %" PRId64 "; if that is no time in ms, mend the producer",
+                 l->name, s->base, age / 1000, newest);
     else
         log_warn("%s: segment %" PRId64 " was written %" PRId64 " s ago, which is more than retention.ms, but stays: "
                  "the newest timestamp in it, %" PRId64 ", is in the future; mend the producer, and set "

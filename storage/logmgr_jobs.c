@@ -44,7 +44,8 @@ int logmgr_after_round(void *arg, bool round)
     struct logmgr *m = md->m;
 
     if (logdir_offline(&md->d)) {
-        if (!md->offline_told && m->offline_fn != NULL) {
+        /* After a round that a truncation asked for, the caller may hold locks that who is told wants. */
+        if (!round && !md->offline_told && m->offline_fn != NULL) {
             md->offline_told = true;
             m->offline_fn(m->offline_arg, md->d.index, md->d.path);
         }

@@ -118,12 +118,6 @@ static int begin(struct plog *l, struct flush *f)
     return OK;
 }
 
-/* What is gone was deleted by retention or with its topic. */
-static int gone_is_fine(int rc)
-{
-    return rc == ERR_NOENT ? OK : rc;
-}
-
 static int sync_bytes(struct plog *l, struct flush *f)
 {
     for (size_t i = f->n; i-- > 0; ) {

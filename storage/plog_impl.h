@@ -96,6 +96,12 @@ struct segment *plog_segment_at(struct plog *l, int64_t offset, uint32_t *size, 
 /* [log] New files, epochs or a rolled segment are to be made durable soon. */
 void plog_dirty(struct plog *l);
 
+/* Of a file that is to be synced: what is gone was deleted by retention or with its topic. */
+static inline int gone_is_fine(int rc)
+{
+    return rc == ERR_NOENT ? OK : rc;
+}
+
 /* ---- plog_flush.c -------------------------------------------------------------------------------------------- */
 void plog_flush_init(struct plog *l);           /* [log] once, when the log has been loaded or made */
 void plog_leo_moved(struct plog *l, int64_t from, int64_t to);          /* [log] and [view]; for offsets_move() */
@@ -140,6 +146,8 @@ void plog_txn_forget(struct plog *l, int64_t hw);
 void plog_txn_cut(struct plog *l, int64_t leo);                 /* [log] what ended at or above leo has not ended */
 /* [log and view] The producers were loaded or thrown away: to be called before offsets_move(). */
 void plog_txn_reloaded(struct plog *l);
+/* The producers as they were before `offset`. ERR_NOENT, ERR_CORRUPT, ERR_VERSION: no usable snapshot of that. */
+int  plog_read_snapshot(struct plog *l, int64_t offset, struct producers *ps) must_use;
 /* [log] Makes the index of aborted transactions of s anew from its batches. */
 int  plog_txn_rebuild(struct plog *l, int64_t start, struct segment *s) must_use;
 /* [load] Reads them all. Those that are not sound, and all if they are not those of the last stop, are made anew. */

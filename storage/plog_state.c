@@ -9,8 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define SNAPSHOT_MAX ((size_t)1 << 30)
-
 int load_take_producer(struct load *ld, struct segment *s, const struct log_scan *sc)
 {
     uint8_t *p = NULL;
@@ -27,26 +25,19 @@ int load_take_producer(struct load *ld, struct segment *s, const struct log_scan
 
 static int load_snapshot(struct load *ld, int64_t offset)
 {
+    struct plog *l = ld->l;
     char path[SEGMENT_PATH_MAX];
-    struct snapshot_entry *v;
-    uint8_t *p;
-    size_t len, n;
-    int rc;
+    int rc = plog_read_snapshot(l, offset, &l->producers);
 
-    segment_path(&ld->l->place, offset, SEGMENT_SNAPSHOT, "", path);
-    TRY(fio_read_file(ld->l->place.dirfd, path, SNAPSHOT_MAX, &p, &len));
-    rc = snapshot_parse(p, len, &v, &n);
-    free(p);
     if (rc == ERR_CORRUPT || rc == ERR_VERSION) {
-        log_warn("%s/%s: %s; removed, an older one is used", ld->l->dir->path, path, err_text(rc));
-        TRY(fio_unlink(ld->l->place.dirfd, path));
+        segment_path(&l->place, offset, SEGMENT_SNAPSHOT, "", path);
+        log_warn("%s/%s: %s; removed, an older one is used", l->dir->path, path, err_text(rc));
+        TRY(fio_unlink(l->place.dirfd, path));
         return ERR_CORRUPT;
     }
     TRY(rc);
-    rc = producers_load(&ld->l->producers, v, n);
-    free(v);
     load_expire(ld);
-    return rc;
+    return OK;
 }
 
 void load_expire(struct load *ld)

@@ -127,11 +127,6 @@ int plog_sync_begin(struct plog *l, bool data, struct sync_item *it)
 
 /* ---- files, rename, directory -------------------------------------------------------------------------------- */
 
-static int gone_is_fine(int rc)
-{
-    return rc == ERR_NOENT ? OK : rc;
-}
-
 static int sync_segment(struct plog *l, struct segment *s)
 {
     char path[SEGMENT_PATH_MAX];

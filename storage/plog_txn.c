@@ -96,7 +96,7 @@ int plog_txn_replay(struct plog *l, struct segment *s, const struct batch_head *
 
 /* ---- the producers as they were ------------------------------------------------------------------------------ */
 
-static int read_snapshot(struct plog *l, int64_t offset, struct producers *ps)
+int plog_read_snapshot(struct plog *l, int64_t offset, struct producers *ps)
 {
     char path[SEGMENT_PATH_MAX];
     struct snapshot_entry *v;
@@ -121,7 +121,7 @@ static int newest_snapshot(struct plog *l, int64_t start, int64_t offset, struct
 
     *from = l->old_snapshot;
     if (*from >= 0 && *from <= offset && *from > plog_active(l)->base)
-        rc = read_snapshot(l, *from, ps);
+        rc = plog_read_snapshot(l, *from, ps);
     for (size_t i = l->n; i-- > 0 && (rc == ERR_NOENT || rc == ERR_CORRUPT || rc == ERR_VERSION);) {
         *from = l->segs[i]->base;
         if (*from <= start) {
@@ -129,7 +129,7 @@ static int newest_snapshot(struct plog *l, int64_t start, int64_t offset, struct
             return OK;
         }
         if (*from <= offset)
-            rc = read_snapshot(l, *from, ps);
+            rc = plog_read_snapshot(l, *from, ps);
     }
     return rc == ERR_NOENT || rc == ERR_CORRUPT || rc == ERR_VERSION ? OK : rc;
 }

@@ -121,6 +121,11 @@ END_TEST
 
 #ifdef KLAMM_KILL_POINTS
 
+static void no_fault(void)
+{
+    fio_fail(FIO_OPEN, 0, 0);
+}
+
 static int syncs_of_flush(struct plog *l)
 {
     int before = fio_syncs();
@@ -128,6 +133,27 @@ static int syncs_of_flush(struct plog *l)
     ok(plog_flush(l));
     return fio_syncs() - before;
 }
+
+/* The recovery point that is on the disk needs it. */
+START_TEST(a_snapshot_stays_as_long_as_the_checkpoint_stays)
+{
+    static const char name[] = "t-0/00000000000000000005.snapshot";
+    struct plog *l = fresh(), *all[1] = { l };
+
+    fill(l, 1);
+    ok(syncer_all(box_dir(&b)->syncer, all, 1));
+    ck_assert(kit_exists(box_path(&b, name)));
+    put(l, (struct put){ .n = 5 });
+    fio_fail(FIO_RENAME, ENOSPC, 1);
+    fails(syncer_all(box_dir(&b)->syncer, all, 1), ERR_NOSPACE);
+    no_fault();
+    ck_assert(kit_exists(box_path(&b, name)));
+    put(l, (struct put){ .n = 5 });
+    ok(syncer_all(box_dir(&b)->syncer, all, 1));
+    ck_assert(kit_exists(box_path(&b, "t-0/00000000000000000015.snapshot")));
+    done(l);
+}
+END_TEST
 
 /* What a flush vouches for has a name in a directory that is on the disk. */
 START_TEST(a_flush_syncs_the_directories_of_a_new_segment)
@@ -144,11 +170,6 @@ START_TEST(a_flush_syncs_the_directories_of_a_new_segment)
     done(l);
 }
 END_TEST
-
-static void no_fault(void)
-{
-    fio_fail(FIO_OPEN, 0, 0);
-}
 
 /* The log is out of use, and the clean stop does not say that all was well with it. */
 START_TEST(a_truncation_that_stops_half_way_is_recovered)
@@ -288,6 +309,7 @@ int main(void)
         { while_segments_are_replaced_none_is_cut_or_deleted, 0 },
 #ifdef KLAMM_KILL_POINTS
         { a_flush_syncs_the_directories_of_a_new_segment, 0 },
+        { a_snapshot_stays_as_long_as_the_checkpoint_stays, 0 },
         { a_truncation_that_stops_half_way_is_recovered, 0 },
         { old_segments_go_from_a_full_disk, 0 },
         { a_log_that_cannot_be_renamed_away_is_still_there, 0 },

@@ -31,7 +31,6 @@
 #endif
 
 /* Children end in the midst of their work, with the threads that they have: no leak. */
-const char *__tsan_default_options(void);
 const char *__tsan_default_options(void)
 {
     return "report_thread_leaks=0";

@@ -96,6 +96,11 @@ static int make_copy(struct log_move *mv)
         rc = plog_set_topic_id(l, id);
     if (rc == OK)
         return set_log(mv, l);
+    l->deleted = true;                  /* nobody else knows of what there is of it */
+    lock_take(&mv->m->lock);
+    if (mdir_put_away(mv->to, dir_name, l->name, l->topic_len, 0) != OK)
+        log_warn("%s/%s: a copy that was begun cannot be removed", mv->to->d.path, dir_name);
+    lock_drop(&mv->m->lock);
     plog_unref(&l);
     return rc;
 }

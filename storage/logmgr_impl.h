@@ -167,6 +167,10 @@ int  mdir_put_away(struct mdir *md, const char *dir_name, const char *name, size
     must_use;
 void move_mark_path(const char *name, char out[PATH_MAX]);
 
+/* logmgr_map.c: the log is deleted, so the syncer and the flusher, which might wait long yet, let go of it: open files
+ * keep their place on the disk. */
+void log_let_go(struct logdir *d, struct plog *l);
+
 /* logmgr_copy.c, not under the lock */
 int  move_work(struct log_move *mv) must_use;           /* one step; mv->retire is set when it has swapped */
 void move_finish(struct log_move *mv);                  /* it has swapped; frees it */

@@ -235,6 +235,12 @@ static int rename_with_reserve(struct logdir *d, const char *from, const char *t
     return logdir_check(d, rc, "renaming for deletion", from);
 }
 
+void log_let_go(struct logdir *d, struct plog *l)
+{
+    syncer_note(d->syncer, l, 0, false);
+    syncer_flush(d->syncer, l);
+}
+
 /* Nobody appends from here on; the files go later. If it cannot be done the log stays as it was. */
 static int rename_away(struct log_entry *e)
 {
@@ -257,8 +263,7 @@ static int rename_away(struct log_entry *e)
     }
     if (e->log != NULL) {
         lock_drop(&e->log->lock);
-        syncer_note(d->syncer, e->log, 0, false);       /* they let go of it: open files keep their place on the disk */
-        syncer_flush(d->syncer, e->log);
+        log_let_go(d, e->log);
     }
     KILL_POINT("delete.dir_renamed");
     if (rc == OK) {

@@ -163,6 +163,7 @@ void move_retire(struct log_move *mv)
     lock_take(&old->lock);
     old->deleted = true;
     lock_drop(&old->lock);
+    log_let_go(&md->d, old);
     if (mdir_put_away(md, l->name, l->name, l->topic_len, l->opts.file_delete_delay_ms) != OK)
         log_error("%s: moved to %s, but the old directory in %s cannot be removed; remove it by hand", l->name,
                   mv->to->d.path, md->d.path);
@@ -183,6 +184,7 @@ void move_cancel(struct log_move *mv)
         mv->log->deleted = true;
         rc = mdir_put_away(mv->to, mv->log->dir_name, e->name, e->topic_len, 0);
         lock_drop(&mv->log->lock);
+        log_let_go(&mv->to->d, mv->log);
     } else if (mv->dir_name != NULL) {
         rc = mdir_put_away(mv->to, mv->dir_name, e->name, e->topic_len, 0);
     }

@@ -2,6 +2,7 @@
 #include "storage/syncer.h"
 #include "tests/unit/storage/kit.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
@@ -204,6 +205,29 @@ START_TEST(what_a_copy_throws_away_goes_after_the_move)
 }
 END_TEST
 
+/* However long the old log could have waited for its next flush: its files would keep their place on the disk. */
+START_TEST(nobody_keeps_the_files_of_the_old_log)
+{
+    struct plog *l;
+
+    begin();
+    b.log.flush_ms = 3600000;
+    open_dirs();
+    seq = 0;
+    start();
+    l = box_log(&b, "t");
+    put_some(l, 100, 1);
+    commit(l);
+    ok(logmgr_move(b.m, STR_LIT("t"), 0, 1));
+    wait_moved(1);
+    while (atomic_load(&l->refs) > 1)
+        sched_yield();
+    plog_unref(&l);
+    box_stop(&b);
+    box_fini(&b);
+}
+END_TEST
+
 static atomic_bool writer_stop;
 
 static pthread_mutex_t gate = PTHREAD_MUTEX_INITIALIZER;        /* as a partition's lock: held by who appends */
@@ -303,6 +327,35 @@ START_TEST(a_move_is_given_up)
     box_fini(&b);
 }
 END_TEST
+
+#ifdef KLAMM_KILL_POINTS
+/* No room for the file with the topic's id: the directory of the copy is there by then. */
+START_TEST(a_copy_that_cannot_be_made_leaves_nothing)
+{
+    struct plog *l;
+
+    begin();
+    open_dirs();
+    seq = 0;
+    l = box_log(&b, "t");
+    ok(plog_set_topic_id(l, uuid_random()));
+    put_some(l, 20, 1);
+    plog_unref(&l);
+    fio_fail(FIO_WRITE, ENOSPC, 1);
+    start();
+    ok(logmgr_move(b.m, STR_LIT("t"), 0, 1));
+    while (atomic_load(&b.m->dirs[1].deletions) == 0)
+        sched_yield();
+    ok(logmgr_move(b.m, STR_LIT("t"), 0, 0));
+    fio_fail(FIO_OPEN, 0, 0);
+    while (!no_moves())
+        sched_yield();
+    ck_assert_ptr_null(find(1, "-future"));
+    box_stop(&b);
+    box_fini(&b);
+}
+END_TEST
+#endif
 
 static int never(void *arg, struct log_move *mv, struct str topic, int32_t partition)
 {
@@ -680,8 +733,12 @@ int main(void)
     const struct kit_test tests[] = {
         { a_log_moves_with_all_it_has, 60 },
         { what_a_copy_throws_away_goes_after_the_move, 60 },
+        { nobody_keeps_the_files_of_the_old_log, 20 },
         { appends_go_on_and_none_is_lost, 120 },
         { a_move_is_given_up, 60 },
+#ifdef KLAMM_KILL_POINTS
+        { a_copy_that_cannot_be_made_leaves_nothing, 20 },
+#endif
         { a_move_goes_on_after_a_restart, 60 },
         { a_copy_with_an_epoch_that_the_log_never_had_is_cut, 0 },
         { a_log_moves_without_the_records_at_its_end, 0 },

@@ -5,6 +5,7 @@
  */
 #include "storage/plog_impl.h"
 
+#include "base/log.h"
 #include "storage/killpoint.h"
 
 /* What the append needs to know about the bytes, found before the lock is taken. The leader's offsets count from 0 here
@@ -235,8 +236,22 @@ static int append_chunk(struct plog *l, const struct chunk *c, struct plog_appen
 
 /* ---- the leader's append --------------------------------------------------------------------------------------- */
 
+/* Free bytes are more than the limit, but fewer than these records need. */
+static void tell_no_room(const struct plog *l, size_t len)
+{
+    static struct log_limit limit = LOG_LIMIT(60000, 2);
+    int hidden;
+
+    if (log_limit(&limit, &hidden))
+        log_error("%s: %s: %zu bytes of records were refused, the disk has no room for them (%d more refusals were not "
+                  "told); delete topics or records, shorten retention, or make the disk larger", l->dir->path,
+                  l->name, len, hidden);
+}
+
 static int lead(struct plog *l, const struct plog_append *in, struct chunk *c, struct plog_appended *out)
 {
+    int rc;
+
     TRY(plog_usable(l));
     if (in->len > (size_t)l->opts.segment_bytes)
         return ERR_LIMIT;
@@ -249,7 +264,10 @@ static int lead(struct plog *l, const struct plog_append *in, struct chunk *c, s
     if (in->origin == APPEND_CLIENT && space_full(l->dir))
         return ERR_NOSPACE;
     assign_offsets(c, l->off.leo, in->leader_epoch);
-    TRY(plog_check(l, append_chunk(l, c, out), "append"));
+    rc = plog_check(l, append_chunk(l, c, out), "append");
+    if (rc == ERR_NOSPACE)
+        tell_no_room(l, c->len);
+    TRY(rc);
     plog_note_append(l);
     return OK;
 }

@@ -179,3 +179,13 @@ def test_the_limit_that_was_asked_for(brokers, small_disk):
         free = os.statvfs(str(small_disk))
         assert free.f_bavail * free.f_frsize > 1000000
         assert "klamm.log.dir.min.free.bytes=20000000" in b.log()
+
+
+def test_records_that_find_no_room_above_the_limit_are_told(brokers, small_disk):
+    b = brokers({"log.dirs": str(small_disk / "data"), "klamm.log.dir.min.free.bytes": "0"}).start()
+    with Wire(b.port) as w:
+        w.create("t", configs={"retention.ms": "-1"})
+        fill(small_disk / "other")
+        until_refused(w, "t")
+        wait_for(lambda: "bytes of records were refused, the disk has no room for them" in b.log(), within=20 * SLOW,
+                 what="the log says why")

@@ -136,7 +136,8 @@ class Client(Actor):
     def make(self):
         self.generation += 1
         self.producer = Producer(dict({
-            "bootstrap.servers": self.broker.address, "linger.ms": 2, "batch.num.messages": 30, "batch.size": 12000, "log_level": 0,
+            "bootstrap.servers": self.broker.address, "linger.ms": 2, "batch.num.messages": 30, "batch.size": 12000,
+            "log_level": 0, "error_cb": lambda _: None,         # else poll() raises what produce() will
             "message.timeout.ms": 120000 * SLOW, "reconnect.backoff.ms": 20, "reconnect.backoff.max.ms": 200,
             "retry.backoff.ms": 20, "queue.buffering.max.messages": 1000}, **self.config))
 
@@ -176,7 +177,11 @@ class Client(Actor):
         return delivered
 
     def finish(self):
-        if self.producer is not None and self.producer.flush(60 * SLOW):
+        if self.producer is None:
+            return
+        if not self.broker.alive():
+            self.producer.purge()
+        if self.producer.flush(60 * SLOW):
             self.truth.fault("%s: %d records are never answered", self.name, len(self.producer))
 
 

@@ -45,6 +45,7 @@ static int reopen_copy(struct log_move *mv)
 {
     struct plog *from = mv->from;
     struct load_result r;
+    struct log_opts opts;
     struct plog *l;
     int rc;
 
@@ -57,7 +58,10 @@ static int reopen_copy(struct log_move *mv)
         lock_drop(&mv->m->lock);
         return rc;
     }
-    l = plog_new_future(&mv->to->d, plog_topic(from), from->partition, &from->opts, mv->dir_name);
+    lock_take(&from->lock);
+    opts = from->opts;
+    lock_drop(&from->lock);
+    l = plog_new_future(&mv->to->d, plog_topic(from), from->partition, &opts, mv->dir_name);
     if (l == NULL)
         return ERR_NOMEM;
     rc = plog_load(l, &r);

@@ -155,16 +155,19 @@ int move_check_mark(struct mdir *md, const char *name)
 /* Under the lock. */
 void move_retire(struct log_move *mv)
 {
-    const struct plog *l = mv->log;
+    struct plog *l = mv->log, *old = mv->from;
     struct mdir *md = mv->retire;
-    struct plog *old = mv->from;
+    int64_t delay_ms;
 
     mv->retire = NULL;
     lock_take(&old->lock);
     old->deleted = true;
     lock_drop(&old->lock);
     log_let_go(&md->d, old);
-    if (mdir_put_away(md, l->name, l->name, l->topic_len, l->opts.file_delete_delay_ms) != OK)
+    lock_take(&l->lock);                /* settings may be changed meanwhile */
+    delay_ms = l->opts.file_delete_delay_ms;
+    lock_drop(&l->lock);
+    if (mdir_put_away(md, l->name, l->name, l->topic_len, delay_ms) != OK)
         log_error("%s: moved to %s, but the old directory in %s cannot be removed; remove it by hand", l->name,
                   mv->to->d.path, md->d.path);
 }

@@ -289,6 +289,21 @@ static void tell_progress(struct logmgr *m)
              l.read_bytes / 1000000);
 }
 
+/* In a directory that is new there is no recovery point yet. Where the file is missing later, it was lost. */
+static int begin_checkpoint(struct mdir *md)
+{
+    int64_t size;
+    int rc = OK;
+
+    if (md->d.ours || md->found_n > 0)
+        return OK;
+    lock_take(&md->checkpoint);
+    if (fio_size(md->d.fd, CHECKPOINT_RECOVERY_POINT, &size) == ERR_NOENT)
+        rc = offset_checkpoint_write(md->d.fd, CHECKPOINT_RECOVERY_POINT, NULL, 0);
+    lock_drop(&md->checkpoint);
+    return rc;
+}
+
 /* A log that could not be opened was perhaps not looked at since the machine went down. */
 static void write_boot_mark(struct mdir *md, bool all)
 {
@@ -297,7 +312,10 @@ static void write_boot_mark(struct mdir *md, bool all)
 
     if (logdir_offline(d) || (!all && !d->was_clean && !d->same_boot))
         return;
-    rc = logdir_check(d, boot_mark_write(d->fd, &d->boot), "writing", BOOT_MARK);
+    rc = begin_checkpoint(md);
+    if (rc == OK)
+        rc = boot_mark_write(d->fd, &d->boot);
+    rc = logdir_check(d, rc, "writing", BOOT_MARK);
     if (rc != OK && rc != ERR_OFFLINE)          /* a full disk must not keep it from starting */
         log_warn("%s/" BOOT_MARK ": cannot be written: %s; after a crash the next start reads more", d->path,
                  err_text(rc));

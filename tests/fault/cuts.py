@@ -127,7 +127,7 @@ def on_images(seed, cuts):
         for part in range(3):                   # with a death and a clean stop in between
             busy.until(busy.acks + rng.randrange(50, 400))
             if part == 1:
-                w.kill()
+                w.die()
                 w.start()
         busy.end()
         w.stop(clean=True)

@@ -144,6 +144,14 @@ static uint8_t root_of_fd(int fd)
 
 /* ---- what becomes of it ---- */
 
+/* Under the mutex, so that the journal has all that the others have done. */
+static void die(void)
+{
+    pthread_mutex_lock(&mutex);
+    kill(getpid(), SIGKILL);
+    pause();
+}
+
 static bool is_meant(enum fault_op op, uint8_t root, const char *path, bool *again)
 {
     *again = false;
@@ -168,7 +176,7 @@ static struct verdict judge(enum fault_op op, uint8_t root, const char *path)
         snprintf(ctl->fired_path, sizeof ctl->fired_path, "%s", path);
     }
     if (v.hit && v.action == FAULT_KILL_BEFORE)
-        kill(getpid(), SIGKILL);
+        die();
     return v;
 }
 
@@ -193,7 +201,7 @@ static bool refused(struct verdict v)
 static void after(struct verdict v)
 {
     if (v.hit && (v.action == FAULT_KILL_AFTER || v.action == FAULT_KILL_TORN))
-        kill(getpid(), SIGKILL);
+        die();
 }
 
 /* How much of n bytes is really done. */

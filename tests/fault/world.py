@@ -8,7 +8,7 @@ import tempfile
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "system"))
 import harness  # noqa: E402
 from checker import Checker, History  # noqa: E402
-from faults import Faults  # noqa: E402
+from faults import OPS, Faults  # noqa: E402
 from load import Target, Unreadable, Writer, end_of, read_all  # noqa: E402
 from wire import Wire  # noqa: E402
 
@@ -66,11 +66,17 @@ class World:
     # ---- the daemon ----
 
     def start(self):
-        """A start that must work."""
-        try:
-            return self.broker.start()
-        except AssertionError as no:
-            raise Broken("the daemon does not start: %s" % no) from None
+        """A start that must work. Another port if somebody has taken this one meanwhile."""
+        for _ in range(5):
+            try:
+                return self.broker.start()
+            except AssertionError as no:
+                if "Address already in use" not in self.broker.log(this_start=True):
+                    raise Broken("the daemon does not start: %s" % no) from None
+                self.broker.port = harness.free_ports(1)[0]
+                for name in ("listeners", "advertised.listeners"):
+                    self.broker.overrides[name] = "PLAINTEXT://" + self.broker.address
+        raise Broken("no port for the daemon")
 
     def try_start(self):
         """A start that may fail, but then the daemon ends by itself and says why. True: it is ready."""
@@ -120,6 +126,15 @@ class World:
     def kill(self):
         if self.broker.process is not None:
             self.broker.kill9()
+
+    def die(self):
+        """kill -9 at a call to the disk, after which the journal tells all that was done."""
+        self.faults.arm(OPS, 1, 0, "kill before")
+        try:
+            harness.wait_for(lambda: self.broker.process.poll() is not None, 10, "dead")
+        finally:
+            self.faults.disarm()
+        self.kill()
 
     # ---- topics, writing, checking ----
 

@@ -8,6 +8,7 @@ $(VECTOR_BINS): $(B)/tests/%: $(B)/obj/tests/%.o $(ALL_LIBS)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $< -Wl,--start-group $(ALL_LIBS) -Wl,--end-group $(LIBS)
 
 include tests/fuzz/fuzz.mk
+include tests/fault/fault.mk
 
 # Everything that tests/run starts must be built first; vector and fuzz programs add themselves to TEST_PROGRAMS.
 .PHONY: test-programs system interop test check
@@ -32,5 +33,4 @@ system: test-programs
 interop: build-all
 	@tests/run $(B) --only interop
 
-include tests/fault/fault.mk
 include tests/bench/bench.mk

@@ -26,6 +26,7 @@ EXPECTED = re.compile("|".join((
     r"no connection can be accepted: too many open files",
     r"its move to .* is broken off: (no space left|too many open files)",
     r"cannot be compacted: (no space left|too many open files)",
+    r"bytes of records were refused, the disk has no room for them",
     r"broker 0 cannot host churn.*: KAFKA_STORAGE_ERROR",   # nor is there room for a new topic
 )), re.IGNORECASE)
 PROPERTIES = {

@@ -7,10 +7,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #define NODE_HEAD       60
 #define KEY_EPHEMERAL   0xfe
@@ -623,12 +626,65 @@ static int env_open(struct tree *t)
     return err_of(mdb_txn_commit(txn));
 }
 
+static int sync_path(const char *path, int flags)
+{
+    int fd = open(path, flags | O_CLOEXEC), rc;
+
+    if (fd < 0)
+        return err_from_errno(errno);
+    rc = fsync(fd) == 0 ? OK : err_from_errno(errno);
+    close(fd);
+    return rc;
+}
+
+static int make_env(const char *path)
+{
+    MDB_env *env = NULL;
+    int rc = err_of(mdb_env_create(&env));
+
+    if (rc == OK)
+        rc = err_of(mdb_env_set_mapsize(env, MAP_START_BYTES));
+    if (rc == OK)
+        rc = err_of(mdb_env_open(env, path, MDB_NOSUBDIR | MDB_NOTLS | MDB_NOLOCK, 0644));
+    if (env != NULL)
+        mdb_env_close(env);
+    return rc == OK ? sync_path(path, O_RDONLY) : rc;
+}
+
+/* An empty store takes its name when it is whole: half a one would be refused as damaged by every later start. */
+static int make_if_absent(const char *file)
+{
+    char path[PATH_MAX], dir[PATH_MAX], *slash;
+    int rc;
+
+    if (access(file, F_OK) == 0 || errno != ENOENT)
+        return OK;                                  /* opening it says what is wrong */
+    if (snprintf(path, sizeof path, "%s.new", file) >= (int)sizeof path)
+        return ERR_TOO_LARGE;
+    (void)unlink(path);
+    rc = make_env(path);
+    if (rc == OK && rename(path, file) != 0)
+        rc = err_from_errno(errno);
+    if (rc != OK) {
+        (void)unlink(path);
+        return rc;
+    }
+    snprintf(dir, sizeof dir, "%s", file);
+    slash = strrchr(dir, '/');
+    if (slash == NULL)
+        return OK;
+    *slash = '\0';
+    return sync_path(dir, O_RDONLY | O_DIRECTORY);
+}
+
 int tree_open(struct tree *t, const char *file)
 {
     int rc;
 
     *t = (struct tree){ .file = strdup(file) };
-    rc = t->file == NULL ? ERR_NOMEM : env_open(t);
+    rc = t->file == NULL ? ERR_NOMEM : make_if_absent(file);
+    if (rc == OK)
+        rc = env_open(t);
     if (rc == OK)
         rc = counters_read(t);
     if (rc == ERR_AGAIN)

@@ -4,6 +4,7 @@ flush settings and moves; producers and consumers of all kinds; settings, topics
 At the end everything that was acknowledged and that no rule took away is there, what was read once was read the same ever after,
 and the broker is as it was. STORM_SECONDS makes it longer, STORM_SEED repeats a choice of deeds.
 """
+import contextlib
 import os
 import random
 import re
@@ -86,8 +87,11 @@ class Storm:
 
 def descriptors(broker):
     """Without the files of segments, of which many may stay open; with those that are deleted."""
-    folder = "/proc/%d/fd" % broker.process.pid
-    return [name for name in (os.readlink(os.path.join(folder, n)) for n in os.listdir(folder)) if not name.endswith(".log")]
+    folder, names = "/proc/%d/fd" % broker.process.pid, []
+    for n in os.listdir(folder):
+        with contextlib.suppress(FileNotFoundError):        # closed since it was listed
+            names.append(os.readlink(os.path.join(folder, n)))
+    return [name for name in names if not name.endswith(".log")]
 
 
 def check_kept(truth, place):

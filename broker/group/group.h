@@ -1,7 +1,8 @@
-/* broker/group/group.h - one consumer group: who is in it, which generation, which state. KIP-62, 345, 394, 429, 559, 814.
+/* broker/group/group.h - one consumer group: who is in it, which generation, which state. KIP-62, 345,
+ * 394, 429, 559, 814.
  *
- * Rules only: nothing here writes, waits or reads a clock. Whoever has the group locked (broker/group/groups.h) calls in
- * with the time, then looks at what the group wants written (group_want()) and when it wants to be called again
+ * Rules only: nothing here writes, waits or reads a clock. Whoever has the group locked (broker/group/groups.h) calls
+ * in with the time, then looks at what the group wants written (group_want()) and when it wants to be called again
  * (group_due()). Waiting Join- and SyncGroups are answered through their waiters, from within these calls.
  *
  *              join                 all joined, or time up              leader's sync is in the log
@@ -81,7 +82,7 @@ struct group {
     struct group_rebalance *rebalance;  /* group_*.c's: timers, pending ids, votes */
 };
 
-int  group_init(struct group *g, struct str id, const struct group_limits *limits) must_use;    /* EMPTY, generation 0 */
+int  group_init(struct group *g, struct str id, const struct group_limits *limits) must_use; /* EMPTY, generation 0 */
 void group_fini(struct group *g);
 
 /* ---- what a JoinGroup brings and gets ---- */
@@ -113,7 +114,8 @@ struct join_result {
     const struct group *members;        /* the leader's: group_next_member(), group_member_metadata(); NULL: none */
 };
 
-/* In the request's arena. done() is called once, under the group's lock, perhaps before the call that took it returns. */
+/* In the request's arena. done() is called once, under the group's lock, perhaps before the call that took it
+ * returns. */
 struct join_waiter {
     void (*done)(struct join_waiter *w, const struct join_result *res);
 };
@@ -143,8 +145,10 @@ struct sync_waiter {
 
 void    group_join(struct group *g, const struct join_args *in, struct join_waiter *w, int64_t now_ms);
 void    group_sync(struct group *g, const struct sync_args *in, struct sync_waiter *w, int64_t now_ms);
-int16_t group_heartbeat(struct group *g, struct str member_id, struct str instance_id, int32_t generation, int64_t now_ms);
-/* reason: null, or what the client says. The member id may be empty for a static member (removal by an administrator). */
+int16_t group_heartbeat(struct group *g, struct str member_id, struct str instance_id, int32_t generation,
+                        int64_t now_ms);
+/* reason: null, or what the client says. The member id may be empty for a static member (removal by an
+ * administrator). */
 int16_t group_leave(struct group *g, struct str member_id, struct str instance_id, struct str reason, int64_t now_ms);
 
 /* May this member commit offsets? generation -1 and no member id: who manages its partitions itself. txn: the rules of
@@ -155,14 +159,15 @@ int16_t group_may_commit(struct group *g, struct str member_id, struct str insta
 /* ---- time ---- */
 
 int64_t group_due(const struct group *g);                       /* INT64_MAX: nothing to wait for */
-void    group_tick(struct group *g, int64_t now_ms);            /* whatever is due: sessions, joins, syncs, pending ids */
+void    group_tick(struct group *g, int64_t now_ms);        /* whatever is due: sessions, joins, syncs, pending ids */
 
 /* ---- what it wants written ---- */
 
 enum group_want group_want(const struct group *g);
 /* The value of the record, as version `version` has it, in the arena; the want is taken: group_written() follows, in
  * order, with the write's generation. */
-int     group_take_record(struct group *g, int16_t version, struct arena *a, struct bytes *value, int32_t *generation) must_use;
+int     group_take_record(struct group *g, int16_t version, struct arena *a, struct bytes *value,
+                          int32_t *generation) must_use;
 /* kerr: the append's own code, which is mapped here for those who wait (internal-topics.md, 2.4). */
 void    group_written(struct group *g, enum group_want what, int32_t generation, int16_t kerr, int64_t now_ms);
 

@@ -74,8 +74,8 @@ int16_t groups_check(struct groups *gs, struct str group_id);   /* would groups_
 
 /* ---- writing (broker/group/write.c) ---- */
 
-/* One batch of records, appended now; done() is called with the group locked: at once when it is committed at once, else
- * later, in the coordinator's thread or an IO thread. The memory is the caller's until done(). */
+/* One batch of records, appended now; done() is called with the group locked: at once when it is committed at once,
+ * else later, in the coordinator's thread or an IO thread. The memory is the caller's until done(). */
 struct group_write {
     void   (*done)(struct group_write *w, struct group *g, int16_t kerr, int64_t base_offset);
     /* write.c's */
@@ -88,7 +88,8 @@ struct group_record {
 };
 
 /* kerr other than NONE: nothing was appended and done() will not be called. acks 0: done may be NULL. */
-int16_t groups_write(struct group_session *s, const struct group_record *v, size_t n, int16_t acks, struct group_write *w);
+int16_t groups_write(struct group_session *s, const struct group_record *v, size_t n, int16_t acks,
+                     struct group_write *w);
 
 /* ---- all of them ---- */
 
@@ -96,7 +97,8 @@ int16_t groups_write(struct group_session *s, const struct group_record *v, size
  * partition is still being loaded. */
 void groups_each(struct groups *gs, bool (*fn)(void *arg, struct group *g), void *arg, bool *loading);
 
-/* DeleteGroups, and the end of expiry: DEAD, out of the map, tombstones for its metadata (generation > 0) and offsets. */
+/* DeleteGroups, and the end of expiry: DEAD, out of the map, tombstones for its metadata (generation > 0) and
+ * offsets. */
 void groups_remove(struct group_session *s);
 
 #endif

@@ -30,12 +30,14 @@ void group_offsets_free(struct group_offsets **o);      /* NULL-safe */
 
 size_t group_offsets_n(const struct group_offsets *o);
 bool   group_offsets_get(const struct group_offsets *o, struct str topic, int32_t partition, struct committed *out);
-int    group_offsets_put(struct group_offsets *o, struct str topic, int32_t partition, const struct committed *c) must_use;
+int    group_offsets_put(struct group_offsets *o, struct str topic, int32_t partition,
+                         const struct committed *c) must_use;
 bool   group_offsets_remove(struct group_offsets *o, struct str topic, int32_t partition);      /* was there */
 
 /* Every one, topics and partitions in no particular order; fn must not change the table. */
 void   group_offsets_each(const struct group_offsets *o,
-                          void (*fn)(void *arg, struct str topic, int32_t partition, const struct committed *c), void *arg);
+                          void (*fn)(void *arg, struct str topic, int32_t partition, const struct committed *c),
+                          void *arg);
 
 /* A commit of this partition is being written (not yet committed): it is not expired meanwhile. */
 int    group_offsets_begin(struct group_offsets *o, struct str topic, int32_t partition) must_use;

@@ -94,6 +94,14 @@ def our_field(row):
     }
 
 
+def addition(row):
+    """Klamm's own field: tagged, with a tag that Apache Kafka will not come to, so that who does not know it skips it."""
+    if not row[0].startswith("Klamm"):
+        return False
+    assert our_field(row)["tag"] >= 10000 and "ignorable" in row[3:], row[0]
+    return True
+
+
 def our_messages():
     found = {}
 
@@ -102,6 +110,8 @@ def our_messages():
 
         def walk(fields, where):
             for row in fields:
+                if addition(row):
+                    continue
                 out.append((where, our_field(row)))
                 if isinstance(row[-1], list):
                     walk(row[-1], where + (row[1].rstrip("?").lstrip("[]"),))
@@ -137,6 +147,8 @@ def test_order_of_fields_agrees():
     """Fields are written in the order of their definition."""
     def names(fields, key):
         for f in fields:
+            if isinstance(f, list) and addition(f):
+                continue
             yield key(f)
             inner = f.get("fields", []) if isinstance(f, dict) else f[-1] if isinstance(f[-1], list) else []
             yield from names(inner, key)

@@ -24,6 +24,7 @@
 #include "base/arena.h"
 #include "base/bytes.h"
 #include "base/lock.h"
+#include "base/queue.h"
 #include "base/timer.h"
 
 #include <stdatomic.h>
@@ -34,6 +35,7 @@ struct group_history;
 struct group_member;
 struct group_offsets;
 struct group_partition;
+struct partition;
 
 enum group_state {
     GROUP_EMPTY, GROUP_PREPARING_REBALANCE, GROUP_COMPLETING_REBALANCE, GROUP_STABLE, GROUP_DEAD, GROUP_STATES_N
@@ -65,8 +67,10 @@ struct group {
     struct timer_entry timer;           /* fires at group_due() */
     struct group_partition *home;       /* whose records are in that partition; fixed */
     UT_hash_handle     hh;              /* map by id */
-    struct group      *next_due;
-    struct lock        lock;
+    struct partition  *log;             /* reference; whose end its records are appended to; fixed */
+    struct qnode       due;             /* in the list of those whose timer has fired */
+    struct lock        lock;            /* made by group_init() */
+    int64_t            armed_ms;        /* under `lock`: when the timer fires; INT64_MAX: it is not armed */
     /* under `lock` */
     enum group_state   state;
     int64_t            state_since_ms;  /* Unix ms; -1: not known */
@@ -164,8 +168,8 @@ void    group_tick(struct group *g, int64_t now_ms);        /* whatever is due: 
 /* ---- what it wants written ---- */
 
 enum group_want group_want(const struct group *g);
-/* The value of the record, as version `version` has it, in the arena; the want is taken: group_written() follows, in
- * order, with the write's generation. */
+/* The value of the record, as version `version` has it, in the arena; the want is taken: group_written() follows, once,
+ * with the write's generation (perhaps after that of a later generation, when both had to wait). */
 int     group_take_record(struct group *g, int16_t version, struct arena *a, struct bytes *value,
                           int32_t *generation) must_use;
 /* kerr: the append's own code, which is mapped here for those who wait (internal-topics.md, 2.4). */

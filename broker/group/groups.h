@@ -31,8 +31,10 @@ struct config;
 struct group_write;
 struct groups;
 struct metadata_cache;
+struct record_versions;
 struct replicas;
 struct scheduler;
+struct store;
 struct timer;
 
 extern const struct str groups_topic;                   /* __consumer_offsets */
@@ -42,6 +44,7 @@ struct groups_opts {
     const struct config   *cfg;
     struct replicas       *replicas;
     struct metadata_cache *metacache;
+    struct store          *store;       /* only asked for the number of partitions; NULL: the property's */
     struct scheduler      *sched;
     struct timer          *timer;
 };
@@ -53,7 +56,8 @@ void groups_free(struct groups **gs);   /* NULL-safe */
 /* Of N partitions: the topic's as found at start, else offsets.topic.num.partitions. */
 int32_t groups_partition_of(const struct groups *gs, struct str group_id);
 
-/* The replica manager tells: only noted, done later in another thread. Called with `becoming` held. */
+/* The replica manager tells (groups_leads() also when we have led it before): requests are refused at once, the rest is
+ * done later in other threads. Called with `becoming` held. */
 void groups_leads(struct groups *gs, int32_t partition, int32_t leader_epoch);
 void groups_resigns(struct groups *gs, int32_t partition, int32_t leader_epoch);
 
@@ -74,6 +78,9 @@ int16_t groups_check(struct groups *gs, struct str group_id);   /* would groups_
 
 /* ---- writing (broker/group/write.c) ---- */
 
+/* The versions of records that inter.broker.protocol.version asks for (broker/group/records.h). */
+const struct record_versions *groups_versions(const struct groups *gs);
+
 /* One batch of records, appended now; done() is called with the group locked: at once when it is committed at once,
  * else later, in the coordinator's thread or an IO thread. The memory is the caller's until done(). */
 struct group_write {
@@ -93,9 +100,9 @@ int16_t groups_write(struct group_session *s, const struct group_record *v, size
 
 /* ---- all of them ---- */
 
-/* fn is called with each group locked, a reference held meanwhile; false from fn ends it. *loading says whether a
- * partition is still being loaded. */
-void groups_each(struct groups *gs, bool (*fn)(void *arg, struct group *g), void *arg, bool *loading);
+/* fn is called in a session with each group that is not DEAD, which ends when fn returns: it may write, and remove the
+ * group. false from fn ends it. *loading (may be NULL) says whether a partition is still being loaded. */
+void groups_each(struct groups *gs, bool (*fn)(void *arg, struct group_session *s), void *arg, bool *loading);
 
 /* DeleteGroups, and the end of expiry: DEAD, out of the map, tombstones for its metadata (generation > 0) and
  * offsets. */

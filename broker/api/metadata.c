@@ -4,8 +4,8 @@
  * The answer is taken from one snapshot of the metadata cache. A request that has topics created waits for the
  * store (not for their leaders: LEADER_NOT_AVAILABLE makes the client ask again).
  */
-#include "base/log.h"
 #include "broker/api/authorized.h"
+#include "broker/api/auto_topic.h"
 #include "broker/api/handlers.h"
 #include "broker/api/reply.h"
 #include "broker/broker.h"
@@ -221,33 +221,6 @@ static bool ids_fill(struct broker *b, struct request *r, struct asked *q)
     return true;
 }
 
-/* Internal topics have settings of their own; on fewer brokers than replicas they get as many as there are. */
-static void wanted_shape(const struct config *cfg, const struct metadata *md, struct topic_op_topic *t)
-{
-    static struct log_limit limit = LOG_LIMIT(3600000, 1);
-    size_t brokers;
-    int hidden;
-
-    (void)metadata_brokers(md, &brokers);
-    t->partitions = cfg->num_partitions;
-    t->replication = (int16_t)cfg->default_replication_factor;
-    if (str_is(t->name, "__consumer_offsets")) {
-        t->partitions = cfg->offsets_topic_num_partitions;
-        t->replication = cfg->offsets_topic_replication_factor;
-    } else if (str_is(t->name, "__transaction_state")) {
-        t->partitions = cfg->transaction_state_log_num_partitions;
-        t->replication = cfg->transaction_state_log_replication_factor;
-    } else {
-        return;
-    }
-    if (brokers > 0 && (size_t)t->replication > brokers) {
-        if (log_limit(&limit, &hidden))
-            log_warn("%.*s: replication factor %d is more than the %zu brokers that are alive; it gets that many",
-                     STR_ARG(t->name), t->replication, brokers);
-        t->replication = (int16_t)brokers;
-    }
-}
-
 static bool names_fill(struct broker *b, struct request *r, struct asked *q)
 {
     struct str *names = arena_array(&r->arena, (size_t)q->in.topics_n + 1, sizeof *names);
@@ -275,7 +248,8 @@ static bool names_fill(struct broker *b, struct request *r, struct asked *q)
             (void)topic_add(q, names[i], (struct uuid){ { 0 } }, KERR_LEADER_NOT_AVAILABLE);    /* asked again */
         } else if (create) {
             op->topics[op->topics_n] = (struct topic_op_topic){ .name = names[i] };
-            wanted_shape(b->cfg, q->md, &op->topics[op->topics_n++]);
+            if (auto_topic_shape(b, q->md, &r->arena, &op->topics[op->topics_n++]) != OK)
+                return false;
         } else {
             (void)topic_add(q, names[i], (struct uuid){ { 0 } }, KERR_UNKNOWN_TOPIC_OR_PARTITION);
         }

@@ -1,6 +1,6 @@
 # tests/bench/bench.mk - `make bench`: the budget table. QUICK=1 takes under two minutes; BENCH_ARGS goes to tests/bench/bench.
 RDKAFKA_EXAMPLE := /usr/share/doc/librdkafka-dev/examples/rdkafka_performance.c
-BENCH_PROGRAMS  := $(B)/tests/bench/floors $(B)/tests/bench/ack $(B)/tests/bench/keyed
+BENCH_PROGRAMS  := $(B)/tests/bench/floors $(B)/tests/bench/ack $(B)/tests/bench/keyed $(B)/tests/bench/groups
 
 $(B)/tests/bench/%: $(B)/obj/tests/bench/%.o $(B)/libbase.a
 	@mkdir -p $(@D)
@@ -9,6 +9,11 @@ $(B)/tests/bench/%: $(B)/obj/tests/bench/%.o $(B)/libbase.a
 $(B)/tests/bench/keyed: $(B)/obj/tests/bench/keyed.o
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $< -lrdkafka -lpthread
+
+GROUPS_OBJS := $(patsubst %,$(B)/obj/tests/bench/%.o,groups group_member)
+$(B)/tests/bench/groups: $(GROUPS_OBJS) $(B)/libproto.a $(B)/libbase.a
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $(GROUPS_OBJS) $(B)/libproto.a $(B)/libbase.a $(LIBS)
 
 # The example's includes of the library's private headers give way to one header of ours. Where packages are installed
 # without their documentation, the example comes out of the package itself.

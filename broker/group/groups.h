@@ -58,8 +58,8 @@ int32_t groups_partition_of(const struct groups *gs, struct str group_id);
 
 /* The replica manager tells (groups_leads() also when we have led it before): requests are refused at once, the rest is
  * done later in other threads. Called with `becoming` held. */
-void groups_leads(struct groups *gs, int32_t partition, int32_t leader_epoch);
-void groups_resigns(struct groups *gs, int32_t partition, int32_t leader_epoch);
+void groups_leads(struct groups *gs, int32_t partition);
+void groups_resigns(struct groups *gs, int32_t partition);      /* another leads it, or it is gone */
 
 /* ---- one group ---- */
 

@@ -57,4 +57,9 @@ int record_key_read(struct bytes key, struct record_key *out) must_use;
 int offset_value_read(struct bytes value, struct arena *a, struct committed *out) must_use;
 int metadata_value_read(struct bytes value, struct arena *a, struct group_metadata_value *out) must_use;
 
+/* ---- answering ---- */
+
+/* What a client is told when the append of such a record (RECORD_GROUP: to who joins or syncs) failed with kerr. */
+int16_t record_error(enum record_kind of, int16_t kerr);
+
 #endif

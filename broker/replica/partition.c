@@ -356,12 +356,13 @@ bool partition_isr_short(struct partition *p)
     return atomic_load_explicit(&p->isr_n, memory_order_relaxed) < (min < replicas ? min : replicas);
 }
 
-int16_t partition_append(struct partition *p, struct plog_append *in, int16_t acks, struct plog_appended *out)
+int16_t partition_append_quiet(struct partition *p, struct plog_append *in, int16_t acks, struct plog_appended *out,
+                               bool *moved)
 {
     struct partition_standing st;
-    bool moved = false;
     int rc;
 
+    *moved = false;
     lock_take(&p->lock);
     st = partition_standing(p);
     if (st.role != ROLE_LEADER) {
@@ -378,12 +379,20 @@ int16_t partition_append(struct partition *p, struct plog_append *in, int16_t ac
         p->uncommitted_bytes += (int64_t)in->len;
         if (out->rolled)
             atomic_fetch_add_explicit(&p->rolls, 1, memory_order_relaxed);
-        moved = advance_hw(p, out->offsets.leo, &out->offsets);
+        *moved = advance_hw(p, out->offsets.leo, &out->offsets);
     }
     lock_drop(&p->lock);
+    return rc == ERR_BUSY && in->fixed_base ? (int16_t)PARTITION_RACED : partition_log_error(rc);
+}
+
+int16_t partition_append(struct partition *p, struct plog_append *in, int16_t acks, struct plog_appended *out)
+{
+    bool moved;
+    int16_t kerr = partition_append_quiet(p, in, acks, out, &moved);
+
     if (moved)
         partition_wake(p);
-    return rc == ERR_BUSY && in->fixed_base ? (int16_t)PARTITION_RACED : partition_log_error(rc);
+    return kerr;
 }
 
 int16_t partition_safe(struct partition *p, int64_t offset, bool *done)

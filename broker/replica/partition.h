@@ -128,6 +128,10 @@ bool partition_isr_short(struct partition *p);
  * another append came first. */
 enum { PARTITION_RACED = INT16_MIN };
 int16_t partition_append(struct partition *p, struct plog_append *in, int16_t acks, struct plog_appended *out);
+/* Wakes nobody, so that the caller may hold locks: *moved says whether partition_wake() is due when they have been
+ * dropped. */
+int16_t partition_append_quiet(struct partition *p, struct plog_append *in, int16_t acks, struct plog_appended *out,
+                               bool *moved);
 
 /* For an append that is held: may it be answered for, as far as the flush settings go? *done says whether the question
  * is decided; the result is NONE, KAFKA_STORAGE_ERROR or NOT_LEADER_OR_FOLLOWER. */

@@ -47,6 +47,8 @@ struct replicas {
     /* under `becoming` */
     struct lock            becoming;
     int32_t                controller_epoch;
+    replicas_role_fn      *on_role;     /* NULL: nobody wants to know */
+    void                  *role_arg;
     /* no fields: orders looking up a topic's settings and giving them to a partition */
     struct lock            settings;
 };
@@ -208,6 +210,22 @@ void replicas_configure(struct replicas *rs, struct str topic)
     if (failed)
         log_error("topic %.*s: out of memory: some of its partitions keep their old settings until the broker starts "
                   "again", STR_ARG(topic));
+}
+
+/* ---- who wants to know ---------------------------------------------------------------------------------------- */
+
+void replicas_on_role(struct replicas *rs, replicas_role_fn *fn, void *arg)
+{
+    lock_take(&rs->becoming);
+    rs->role_arg = arg;
+    rs->on_role = fn;
+    lock_drop(&rs->becoming);
+}
+
+static void tell_role(struct replicas *rs, struct partition *p)
+{
+    if (rs->on_role != NULL)
+        rs->on_role(rs->role_arg, p->topic, p->index, partition_standing(p).role == ROLE_LEADER);
 }
 
 /* ---- LeaderAndIsr ---------------------------------------------------------------------------------------------- */
@@ -397,6 +415,8 @@ static void lai_apply(struct replicas *rs, int32_t controller_epoch, struct beco
         rc = map_put(rs, b->p);
     if (kerr == KERR_NONE && rc == OK && b->create != NULL)
         configure(rs, b->p);                        /* again: its settings may have changed a moment ago */
+    if (kerr == KERR_NONE && rc == OK)
+        tell_role(rs, b->p);
     if (rc != OK) {
         kerr = partition_log_error(rc);
         log_error("%.*s-%d: leader epoch %d cannot be taken up: %s", STR_ARG(b->topic->topic_name),
@@ -517,6 +537,7 @@ static void go_offline(struct replicas *rs, struct partition *p)
         log_error("%.*s-%d: offline, and out of memory to remember it", STR_ARG(p->topic), (int)p->index);
     map_remove(rs, p);
     partition_go(p);
+    tell_role(rs, p);
 }
 
 static size_t dir_of(struct partition *p)
@@ -593,6 +614,7 @@ static int16_t stop_one(struct replicas *rs, struct str topic, int32_t index, in
         if (p != NULL) {
             map_remove(rs, p);
             partition_go(p);
+            tell_role(rs, p);
             *gone = partition_ref(p);
         }
         rc = logmgr_delete(rs->opts.logs, topic, index);

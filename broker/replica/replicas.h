@@ -75,6 +75,11 @@ void replicas_configure(struct replicas *rs, struct str topic);
  * elsewhere, or still being loaded) or KAFKA_STORAGE_ERROR (its log directory is offline). kerr may be NULL. */
 struct partition *replicas_find(struct replicas *rs, struct str topic, int32_t index, int16_t *kerr);
 
+/* fn is told what becomes of each partition: led here (again, in a new epoch) or not any more. It is called with
+ * `becoming` held, when the partition can be found: it must only note it. fn NULL: nobody is told any more. */
+typedef void replicas_role_fn(void *arg, struct str topic, int32_t index, bool leads);
+void replicas_on_role(struct replicas *rs, replicas_role_fn *fn, void *arg);
+
 size_t replicas_partitions(const struct replicas *rs);
 
 struct purgatory     *replicas_fetch_purgatory(struct replicas *rs);

@@ -1,0 +1,142 @@
+/* broker/group/parts.c - which partitions of __consumer_offsets are ours, as the replica manager says.
+ *
+ *            groups_leads()                 the loader has come to the end
+ *   NONE ---------------------> LOADING ----------------------------------> ACTIVE
+ *     ^                            |                                          |
+ *     +----------------------------+--------------- groups_resigns() ---------+
+ *
+ * The state changes at once, in the thread that tells; what follows from it is left to the coordinator's thread: first
+ * all groups of the partition are dropped (to_drop), then it is loaded (to_load) in a thread of the scheduler. While
+ * that runs nothing else is begun for the partition: a loader that is late finds that it is not wanted.
+ * Who leads a partition already and is told so again, in a new epoch, goes on.
+ */
+#include "broker/group/groups_priv.h"
+
+#include "base/log.h"
+#include "base/scheduler.h"
+#include "broker/replica/partition.h"
+#include "broker/replica/replicas.h"
+#include "proto/kerr.h"
+
+static struct group_partition *part_of(struct groups *gs, int32_t partition)
+{
+    return partition >= 0 && partition < gs->parts_n ? &gs->parts[partition] : NULL;
+}
+
+static void set_state(struct group_partition *part, enum part_state st)
+{
+    lock_assert(&part->gs->desk);
+    atomic_store_explicit(&part->state, (int)st, memory_order_release);
+}
+
+static enum part_state state_of(const struct group_partition *part)
+{
+    return (enum part_state)atomic_load_explicit(&part->state, memory_order_relaxed);
+}
+
+static void tell(struct groups *gs)
+{
+    lock_assert(&gs->desk);
+    gs->told = gs->rung = true;
+    cond_signal(&gs->bell);
+}
+
+void groups_leads(struct groups *gs, int32_t partition)
+{
+    struct group_partition *part = part_of(gs, partition);
+
+    if (part == NULL)
+        return;
+    lock_take(&gs->desk);
+    if (state_of(part) == PART_NONE) {
+        set_state(part, PART_LOADING);
+        part->to_load = true;
+        tell(gs);
+    }
+    lock_drop(&gs->desk);
+}
+
+void groups_resigns(struct groups *gs, int32_t partition)
+{
+    struct group_partition *part = part_of(gs, partition);
+
+    if (part == NULL)
+        return;
+    lock_take(&gs->desk);
+    if (state_of(part) != PART_NONE) {
+        set_state(part, PART_NONE);
+        part->to_drop = true;
+        part->to_load = false;
+        tell(gs);
+    }
+    lock_drop(&gs->desk);
+}
+
+/* No group of it is in the map, and none can come there. */
+static void drop(struct group_partition *part)
+{
+    groups_drop(part->gs, part, KERR_NOT_COORDINATOR);
+    partition_unref(&part->log);
+}
+
+static void ended(struct group_partition *part)
+{
+    struct groups *gs = part->gs;
+
+    lock_take(&gs->desk);
+    part->loading = false;
+    if (!part->to_drop && state_of(part) == PART_LOADING)
+        set_state(part, PART_ACTIVE);
+    tell(gs);
+    lock_drop(&gs->desk);
+    clock_done(gs);
+}
+
+/* job_fn */
+static void load(void *arg)
+{
+    struct group_partition *part = arg;
+
+    load_partition(part);
+    ended(part);
+}
+
+static void begin_load(struct group_partition *part)
+{
+    struct groups *gs = part->gs;
+
+    if (part->log == NULL)
+        part->log = replicas_find(gs->o.replicas, groups_topic, part->index, NULL);
+    if (part->log == NULL) {            /* gone again; we are told in a moment */
+        lock_take(&gs->desk);
+        part->loading = false;
+        lock_drop(&gs->desk);
+        return;
+    }
+    atomic_fetch_add(&gs->busy, 1);
+    if (scheduler_add(gs->o.sched, "load-groups", 0, 0, load, part, NULL) != OK)
+        load(part);                     /* out of memory: here, then */
+}
+
+void parts_work(struct groups *gs)
+{
+    for (int32_t i = 0; i < gs->parts_n; i++) {
+        struct group_partition *part = &gs->parts[i];
+        bool to_drop, to_load;
+
+        lock_take(&gs->desk);
+        to_drop = part->to_drop && !part->loading;
+        if (to_drop)
+            part->to_drop = false;
+        to_load = part->to_load && !part->loading && !part->to_drop && !atomic_load(&gs->stopping);
+        if (to_load) {
+            part->to_load = false;
+            part->loading = true;
+        }
+        lock_drop(&gs->desk);
+        if (to_drop)
+            drop(part);
+        if (to_load)
+            begin_load(part);
+    }
+}

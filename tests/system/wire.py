@@ -210,6 +210,22 @@ def encode_request(name, version, fields, correlation, client_id):
     return struct.pack(">i", len(body)) + body
 
 
+def decode_response(name, version, frame):
+    """(correlation id, the answer) of what follows the size."""
+    api = APIS[name]
+    flexible = inside(version, api.flexible)
+    r = Reader(frame)
+    correlation = r.number("i")
+    if flexible and name != "ApiVersions":
+        for _ in range(r.uvarint()):
+            r.uvarint()
+            r.take(r.uvarint())
+    out = r.struct(api.response, version, flexible)
+    if r.pos != len(r.data):
+        raise ValueError("%d bytes follow the answer" % (len(r.data) - r.pos))
+    return correlation, out
+
+
 class Wire:
     """One connection."""
 
@@ -242,19 +258,9 @@ class Wire:
         return bytes(out)
 
     def receive(self, name, version):
-        api = APIS[name]
-        flexible = inside(version, api.flexible)
-        r = Reader(self.exactly(struct.unpack(">i", self.exactly(4))[0]))
-        correlation = r.number("i")
+        correlation, out = decode_response(name, version, self.exactly(struct.unpack(">i", self.exactly(4))[0]))
         if correlation != self.correlation:
             raise ValueError("answer to request %d, not %d" % (correlation, self.correlation))
-        if flexible and name != "ApiVersions":
-            for _ in range(r.uvarint()):
-                r.uvarint()
-                r.take(r.uvarint())
-        out = r.struct(api.response, version, flexible)
-        if r.pos != len(r.data):
-            raise ValueError("%d bytes follow the answer" % (len(r.data) - r.pos))
         return out
 
     def call(self, name, version, **fields):

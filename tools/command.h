@@ -44,6 +44,7 @@ extern const struct command command_topics;
 extern const struct command command_configs;
 extern const struct command command_console_producer;
 extern const struct command command_console_consumer;
+extern const struct command command_consumer_groups;
 extern const struct command command_get_offsets;
 extern const struct command command_delete_records;
 extern const struct command command_broker_api_versions;

@@ -2,11 +2,10 @@
 #include "tools/admin.h"
 #include "tools/client/link.h"
 #include "tools/command.h"
+#include "tools/list_offsets.h"
 #include "tools/offset_filter.h"
 #include "tools/partition_jobs.h"
 
-#include "proto/gen/list_offsets_request.h"
-#include "proto/gen/list_offsets_response.h"
 #include "proto/gen/metadata_request.h"
 #include "proto/gen/metadata_response.h"
 #include "proto/kerr.h"
@@ -42,8 +41,6 @@ static const struct option_def get_offsets_options[G_N] = {
         "partition, a range without its end, or all partitions.", NULL },
 };
 
-CLIENT_API(list_offsets, API_LIST_OFFSETS);
-
 static int get_offsets_refuse(const struct invocation *inv, const char *message)
 {
     (void)inv;
@@ -69,51 +66,6 @@ static int time_parse(struct admin *a, const char *text, int64_t *out)
                       "/ -3 or max-timestamp / -4 or earliest-local / -5 or latest-tiered, or a specified "
                       "long format timestamp",
                       text);
-}
-
-/* One broker's partitions, which stand together by topic in the request. */
-static int ask_offsets(struct admin *a, int32_t broker, struct partition_job *const *v, size_t n)
-{
-    struct list_offsets_request  q;
-    struct list_offsets_response r;
-    int                          rc;
-
-    list_offsets_request_init(&q);
-    q.replica_id = -1;
-    q.topics = arena_array(&a->arena, n, sizeof *q.topics);
-    if (q.topics == NULL)
-        return admin_fail(a, ERR_NOMEM, "out of memory");
-    for (size_t i = 0; i < n; i++) {
-        __typeof__(q.topics) t = &q.topics[q.topics_n - 1];
-
-        if (q.topics_n == 0 || !str_eq(t->name, v[i]->topic)) {
-            t = &q.topics[q.topics_n++];
-            t->name = v[i]->topic;
-            t->partitions = arena_array(&a->arena, n - i, sizeof *t->partitions);
-            if (t->partitions == NULL)
-                return admin_fail(a, ERR_NOMEM, "out of memory");
-        }
-        __typeof__(t->partitions) p = &t->partitions[t->partitions_n++];
-        list_offsets_request_list_offsets_partition_init(p);
-        p->partition_index = v[i]->partition;
-        p->timestamp = v[i]->in;
-    }
-    rc = admin_call(a, broker, &client_list_offsets, &q, &r);
-    for (size_t i = 0; rc == ERR_UNSUPPORTED && i < n; i++)
-        partition_job_answer(v, n, v[i]->topic, v[i]->partition, KERR_UNSUPPORTED_VERSION, -1);
-    if (rc != OK)
-        return rc == ERR_UNSUPPORTED ? OK : rc;
-    for (int32_t i = 0; i < r.topics_n; i++) {
-        for (int32_t k = 0; k < r.topics[i].partitions_n; k++) {
-            __typeof__(r.topics->partitions) p = &r.topics[i].partitions[k];
-            int64_t offset = p->offset;
-
-            if (p->old_style_offsets_n > 0)     /* version 0 */
-                offset = p->old_style_offsets[0];
-            partition_job_answer(v, n, r.topics[i].name, p->partition_index, p->error_code, offset);
-        }
-    }
-    return OK;
 }
 
 /* The partitions that the filter chooses. */
@@ -177,7 +129,7 @@ static int get_offsets(struct admin *a, const struct options *o, const struct of
     client_doing(a->client, "listTopics");
     TRY(choose(a, f, options_has(o, G_EXCLUDE_INTERNAL), timestamp, &v, &n));
     client_doing(a->client, "listOffsets");
-    TRY(partition_jobs_run(a, v, n, ask_offsets));
+    TRY(partition_jobs_run(a, v, n, list_offsets_ask));
     qsort(v, n, sizeof *v, job_compare);
     print_offsets(v, n);
     return OK;

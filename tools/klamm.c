@@ -14,6 +14,7 @@ static const struct command *const commands[] = {
     &command_configs,
     &command_console_producer,
     &command_console_consumer,
+    &command_consumer_groups,
     &command_get_offsets,
     &command_delete_records,
     &command_broker_api_versions,

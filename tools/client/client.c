@@ -138,6 +138,11 @@ int client_new(struct client **out, const struct client_conf *conf, char *error,
     return rc;
 }
 
+void client_limit(struct client *c, int32_t api_timeout_ms)
+{
+    c->conf.api_timeout_ms = api_timeout_ms;
+}
+
 void client_free(struct client **cp)
 {
     struct client *c = *cp;

@@ -61,6 +61,8 @@ enum { CLIENT_ANY = -1, CLIENT_CONTROLLER = -2 };   /* in place of a broker id *
 
 /* The configuration is copied. Nothing is connected yet. ERR_INVALID: an address that cannot be read. */
 int  client_new(struct client **out, const struct client_conf *conf, char *error, size_t error_len) must_use;
+/* Changes api_timeout_ms. */
+void client_limit(struct client *c, int32_t api_timeout_ms);
 void client_free(struct client **c);                /* NULL-safe */
 const char *client_error(const struct client *c);
 /* Names what follows, for the message of a timeout: "listTopics". */

@@ -77,7 +77,8 @@ static int rows_order(struct cg *cg, struct row *v, size_t n)
 /* Members with most partitions first. */
 static int member_compare(const void *pa, const void *pb)
 {
-    const struct group_member *a = *(const struct group_member *const *)pa, *b = *(const struct group_member *const *)pb;
+    const struct group_member *a = *(const struct group_member *const *)pa;
+    const struct group_member *b = *(const struct group_member *const *)pb;
 
     if (a->assigned_n != b->assigned_n)
         return a->assigned_n > b->assigned_n ? -1 : 1;

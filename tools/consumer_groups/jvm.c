@@ -127,7 +127,8 @@ static const struct {
         "on an invalid topic." },
     { KERR_REQUEST_TIMED_OUT, "errors.TimeoutException", "The request timed out." },
     { KERR_UNSUPPORTED_VERSION, NULL, "The version of API is not supported." },
-    { KERR_UNKNOWN_SERVER_ERROR, "errors.UnknownServerException", "The server experienced an unexpected error when processing the request." },
+    { KERR_UNKNOWN_SERVER_ERROR, "errors.UnknownServerException", "The server experienced an unexpected error "
+        "when processing the request." },
 };
 
 const char *jvm_exception(int16_t kerr, char *out, size_t out_len)

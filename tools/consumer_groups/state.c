@@ -227,8 +227,8 @@ static int fetch_one(struct cg *cg, int32_t broker, int16_t version, struct grou
 
     if (version < 2) {
         group_job_answer(job, KERR_UNSUPPORTED_VERSION,
-                         arena_printf(&cg->a.arena, "The broker only supports OffsetFetchRequest v%d, but we need v2 or "
-                                      "newer to request all topic partitions.", version));
+                         arena_printf(&cg->a.arena, "The broker only supports OffsetFetchRequest v%d, but we need "
+                                      "v2 or newer to request all topic partitions.", version));
         return OK;
     }
     offset_fetch_request_init(&q);

@@ -33,7 +33,7 @@ struct member {
     uint8_t          *frame;                /* the request; its offset and partition are put in */
     size_t            frame_n;
     uint32_t          under_way;
-    int64_t           committed;
+    int64_t           committed;            /* how many; or the group for which it commits */
 };
 
 struct crowd {

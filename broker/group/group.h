@@ -1,9 +1,10 @@
 /* broker/group/group.h - one consumer group: who is in it, which generation, which state. KIP-62, 345,
  * 394, 429, 559, 814.
  *
- * Rules only: nothing here writes, waits or reads a clock. Whoever has the group locked (broker/group/groups.h) calls
- * in with the time, then looks at what the group wants written (group_want()) and when it wants to be called again
- * (group_due()). Waiting Join- and SyncGroups are answered through their waiters, from within these calls.
+ * Rules only: nothing here writes, waits, or reads the clock that timeouts go by. Whoever has the group locked
+ * (broker/group/groups.h) calls in with the time, then looks at what the group wants written (group_want()) and when it
+ * wants to be called again (group_due()). Waiting Join- and SyncGroups are answered through their waiters, from within
+ * these calls.
  *
  *              join                 all joined, or time up              leader's sync is in the log
  *   EMPTY ------------> PREPARING ---------------------> COMPLETING --------------------------> STABLE
@@ -48,6 +49,7 @@ struct group_limits {
     int32_t min_session_timeout_ms, max_session_timeout_ms;     /* group.{min,max}.session.timeout.ms */
     int32_t max_size;                                           /* group.max.size */
     int32_t initial_delay_ms;                                   /* group.initial.rebalance.delay.ms */
+    int64_t (*wall_ms)(void);                                   /* NULL: base/clock.h's; tests have their own */
 };
 
 /* What a group wants written to its partition: its metadata record as it is to be after the write. */
@@ -115,7 +117,7 @@ struct join_result {
     struct str protocol_type, protocol; /* null with an error */
     struct str leader, member_id;
     bool       skip_assignment;
-    const struct group *members;        /* the leader's: group_next_member(), group_member_metadata(); NULL: none */
+    const struct group *members;        /* the leader's: group_next_member(); NULL: none */
 };
 
 /* In the request's arena. done() is called once, under the group's lock, perhaps before the call that took it

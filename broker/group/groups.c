@@ -439,8 +439,10 @@ int groups_new(struct groups **out, const struct groups_opts *o)
     if (gs == NULL)
         return ERR_NOMEM;
     gs->o = *o;
-    gs->limits = (struct group_limits){ o->cfg->group_min_session_timeout_ms, o->cfg->group_max_session_timeout_ms,
-                                        o->cfg->group_max_size, o->cfg->group_initial_rebalance_delay_ms };
+    gs->limits = (struct group_limits){ .min_session_timeout_ms = o->cfg->group_min_session_timeout_ms,
+                                        .max_session_timeout_ms = o->cfg->group_max_session_timeout_ms,
+                                        .max_size = o->cfg->group_max_size,
+                                        .initial_delay_ms = o->cfg->group_initial_rebalance_delay_ms };
     gs->versions = record_versions_of(o->cfg->inter_broker_protocol_version);
     gs->parts_n = partitions_found(o->store, o->cfg->offsets_topic_num_partitions);
     lock_init(&gs->desk, LOCK_groupparts);

@@ -90,7 +90,7 @@ struct group_job *group_job_find(struct group_job *const *v, size_t n, struct st
 enum group_state {
     GS_UNKNOWN, GS_PREPARING, GS_COMPLETING, GS_STABLE, GS_DEAD, GS_EMPTY, GS_ASSIGNING, GS_RECONCILING, GS_N
 };
-const char      *group_state_name(enum group_state s);
+const char      *gs_name(enum group_state s);
 enum group_state group_state_parse(struct str name);        /* in upper or lower case */
 
 struct group_member {

@@ -374,7 +374,7 @@ static int show_states(struct cg *cg, struct group_info *v, size_t n)
         jvm_pad(str_of(where), 25);
         putchar(' ');
         jvm_pad(g->assignor, 20);
-        printf(" %-15s %zu\n", group_state_name(g->state), g->members_n);
+        printf(" %-15s %zu\n", gs_name(g->state), g->members_n);
     }
     return OK;
 }

@@ -169,7 +169,7 @@ static struct str state_filter(struct str word)
 {
     enum group_state s = group_state_parse(word);
 
-    return s != GS_UNKNOWN ? str_of(group_state_name(s)) : (struct str){ NULL, 0 };
+    return s != GS_UNKNOWN ? str_of(gs_name(s)) : (struct str){ NULL, 0 };
 }
 
 static struct str type_filter(struct str word)
@@ -233,7 +233,7 @@ static void print_listing(const struct cg *cg, const struct listing *l)
         }
         if (options_has(cg->o, CG_STATE)) {
             putchar(' ');
-            jvm_pad(g == NULL ? STR_LIT("STATE") : str_of(group_state_name(group_state_parse(g->state))), 20);
+            jvm_pad(g == NULL ? STR_LIT("STATE") : str_of(gs_name(group_state_parse(g->state))), 20);
         }
         putchar('\n');
     }

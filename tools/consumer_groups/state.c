@@ -24,7 +24,7 @@ static const char *const states[GS_N] = {
     [GS_RECONCILING] = "Reconciling",
 };
 
-const char *group_state_name(enum group_state s)
+const char *gs_name(enum group_state s)
 {
     return states[s];
 }

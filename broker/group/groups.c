@@ -24,26 +24,29 @@ const struct str groups_topic = { "__consumer_offsets", 18 };
 
 /* ---- which partition --------------------------------------------------------------------------------------------- */
 
-/* The code point at p, of which n bytes are there; what is no UTF-8 becomes U+FFFD, as Java reads it. */
+/* How long a character is that begins with this byte; 0: none does. */
+static size_t char_bytes(uint8_t lead)
+{
+    return lead < 0x80 ? 1 : lead < 0xc2 ? 0 : lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : lead < 0xf5 ? 4 : 0;
+}
+
+/* The code point at p, of which n bytes are there; what is no UTF-8 becomes U+FFFD, in pieces as Java has them. */
 static uint32_t code_point(const uint8_t *p, size_t n, size_t *used)
 {
     static const uint32_t least[] = { 0, 0, 0x80, 0x800, 0x10000 };
-    size_t len = p[0] < 0x80 ? 1 : (p[0] & 0xe0) == 0xc0 ? 2 : (p[0] & 0xf0) == 0xe0 ? 3
-                 : (p[0] & 0xf8) == 0xf0 ? 4 : 0;
+    size_t len = char_bytes(p[0]);
     uint32_t c = len < 2 ? p[0] : p[0] & (0x7fU >> len);
 
     *used = 1;
-    if (len == 1)
-        return c;
     for (size_t i = 1; i < len; i++) {
         if (i >= n || (p[i] & 0xc0) != 0x80)
             return 0xfffd;
         c = c << 6 | (p[i] & 0x3fU);
+        if (i == 1 && (c << 6 * (len - 2) < least[len] || c << 6 * (len - 2) > 0x10ffff))
+            return 0xfffd;              /* longer than it need be, or beyond Unicode: the second byte tells */
         *used = i + 1;
     }
-    if (len == 0 || c < least[len] || c > 0x10ffff || (c >= 0xd800 && c < 0xe000))
-        return 0xfffd;
-    return c;
+    return len == 0 || (c >= 0xd800 && c < 0xe000) ? 0xfffd : c;
 }
 
 /* Java's String.hashCode(), over UTF-16. */

@@ -21,6 +21,7 @@
 #include "proto/records/records.h"
 #include "storage/fio.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 enum { LINES_MAX = 10 };                /* of what was passed over, for one load; the rest is only counted */

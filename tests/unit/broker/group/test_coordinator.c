@@ -1,0 +1,354 @@
+/* tests/unit/broker/group/test_coordinator.c - sessions, writes that wait, partitions that come and go, and the end. */
+#include "tests/unit/broker/group/coord_kit.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+/* ---- a write that records what became of it ---- */
+
+struct noted {
+    struct group_write w;
+    atomic_int         done;
+    int16_t            kerr;
+    int64_t            base;
+};
+
+static void note(struct group_write *gw, struct group *g, int16_t kerr, int64_t base)
+{
+    struct noted *n = (struct noted *)gw;
+
+    lock_assert(&g->lock);
+    n->kerr = kerr;
+    n->base = base;
+    atomic_store(&n->done, 1);
+}
+
+static void wait_noted(struct noted *n)
+{
+    int64_t until = mono_ms() + WAIT_MS;
+
+    while (!atomic_load(&n->done) && mono_ms() < until)
+        poll(NULL, 0, 1);
+    ck_assert_int_eq(atomic_load(&n->done), 1);
+}
+
+static int16_t commit_with(const char *group, int64_t offset, int16_t acks, struct noted *n)
+{
+    struct group_record r = a_commit(group, "t", 0, offset);
+    struct group_session s;
+    int16_t kerr = groups_enter(w.gs, str_of(group), GROUPS_OR_NEW, &s);
+
+    if (kerr != KERR_NONE)
+        return kerr;
+    n->w.done = note;
+    kerr = groups_write(&s, &r, 1, acks, &n->w);
+    groups_leave(&s);
+    return kerr;
+}
+
+/* ---- tests ---- */
+
+START_TEST(partitions_are_chosen_as_java_does)
+{
+    static const struct {
+        const char *id;
+        int32_t     partition;
+    } cases[] = {
+        { "", 0 }, { "g", 3 }, { "my-group", 12 }, { "gr\xc3\xbc\xc3\x9f" "e", 23 },
+        { "\xe6\xb6\x88\xe8\xb4\xb9\xe8\x80\x85", 6 }, { "a\xf0\x9f\x98\x80" "b", 44 }, { "polygenelubricants", 0 },
+        { "console-consumer-12345", 6 }, { "\xff\xfex", 6 }, { "\xc0\xb8x", 6 },
+    };
+
+    world_new();
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
+        ck_assert_msg(groups_partition_of(w.gs, str_of(cases[i].id)) == cases[i].partition, "%s", cases[i].id);
+    world_end();
+}
+END_TEST
+
+START_TEST(only_who_leads_coordinates)
+{
+    struct group_session s;
+    int32_t p;
+
+    world_new();
+    ck_assert_int_eq(groups_check(w.gs, STR_LIT("g")), KERR_NOT_COORDINATOR);
+    ck_assert_int_eq(groups_enter(w.gs, STR_LIT("g"), GROUPS_OR_NEW, &s), KERR_NOT_COORDINATOR);
+    ck_assert_ptr_null(s.g);
+    groups_leave(&s);
+    p = lead_for("g", 0);
+    ck_assert_int_eq(groups_enter(w.gs, STR_LIT("g"), GROUPS_EXISTING, &s), KERR_NONE);
+    ck_assert_ptr_null(s.g);
+    groups_leave(&s);
+    ck_assert_int_eq(groups_enter(w.gs, STR_LIT("g"), GROUPS_OR_NEW, &s), KERR_NONE);
+    ck_assert(str_is(s.g->id, "g"));
+    groups_leave(&s);
+    ck_assert(is_here("g"));
+    tell(p, SELF, 1, false);            /* again: the groups stay */
+    ck_assert(is_here("g"));
+    tell(p, OTHER, 2, false);
+    ck_assert_int_eq(groups_enter(w.gs, STR_LIT("g"), GROUPS_OR_NEW, &s), KERR_NOT_COORDINATOR);
+    lead_for("g", 3);
+    ck_assert(!is_here("g"));           /* it had nothing in the log */
+    world_end();
+}
+END_TEST
+
+START_TEST(a_topic_that_is_made_again_is_led_again)
+{
+    struct noted n = { .done = 0 };
+    int32_t p;
+
+    world_new();
+    p = lead_for("g", 7);
+    ck_assert_int_eq(commit_with("g", 5, -1, &n), KERR_NONE);
+    ck_assert_int_eq(atomic_load(&n.done), 1);
+    delete_partition(p);
+    wait_for("g", KERR_NOT_COORDINATOR);
+    w.topic_id = uuid_random();
+    lead_for("g", 0);
+    ck_assert(!is_here("g"));
+    world_end();
+}
+END_TEST
+
+/* Keeps all threads of the scheduler. */
+struct blocked {
+    atomic_int in, go;
+};
+
+static void block(void *arg)
+{
+    struct blocked *b = arg;
+
+    atomic_fetch_add(&b->in, 1);
+    while (!atomic_load(&b->go))
+        poll(NULL, 0, 1);
+}
+
+START_TEST(while_it_loads_clients_are_told_to_wait)
+{
+    struct blocked b = { 0, 0 };
+    struct group_session s;
+    bool loading = false;
+    int32_t p;
+
+    world_new();
+    for (int i = 0; i < 4; i++)
+        ok(scheduler_add(w.sched, "block", 0, 0, block, &b, NULL));
+    while (atomic_load(&b.in) < 4)
+        poll(NULL, 0, 1);
+    p = groups_partition_of(w.gs, STR_LIT("g"));
+    tell(p, SELF, 0, false);
+    ck_assert_int_eq(groups_enter(w.gs, STR_LIT("g"), GROUPS_OR_NEW, &s), KERR_COORDINATOR_LOAD_IN_PROGRESS);
+    groups_each(w.gs, NULL, NULL, &loading);
+    ck_assert(loading);
+    tell(p, OTHER, 1, false);           /* gone and back, while the first load has not begun */
+    ck_assert_int_eq(groups_check(w.gs, STR_LIT("g")), KERR_NOT_COORDINATOR);
+    tell(p, SELF, 2, false);
+    ck_assert_int_eq(groups_check(w.gs, STR_LIT("g")), KERR_COORDINATOR_LOAD_IN_PROGRESS);
+    atomic_store(&b.go, 1);
+    wait_for("g", KERR_NONE);
+    world_end();
+}
+END_TEST
+
+START_TEST(an_append_that_is_committed_is_done_at_once)
+{
+    struct noted n = { .done = 0 };
+
+    world_new();
+    lead_for("g", 0);
+    ck_assert_int_eq(commit_with("g", 1, -1, &n), KERR_NONE);
+    ck_assert_int_eq(atomic_load(&n.done), 1);
+    ck_assert_int_eq(n.kerr, KERR_NONE);
+    ck_assert_int_eq(n.base, 0);
+    n.done = 0;
+    ck_assert_int_eq(commit_with("g", 2, 1, &n), KERR_NONE);
+    ck_assert_int_eq(n.base, 1);
+    ck_assert_int_eq(commit_with("g", 2, 0, &n), KERR_NONE);
+    ck_assert_int_eq(n.base, 2);
+    ck_assert_int_eq(commit_with("g", 2, 3, &n), KERR_INVALID_REQUIRED_ACKS);
+    world_end();
+}
+END_TEST
+
+START_TEST(an_append_that_others_must_have_waits)
+{
+    struct noted n = { .done = 0 }, t = { .done = 0 }, l = { .done = 0 };
+    int32_t p;
+
+    world_new("offsets.commit.timeout.ms=300");
+    p = lead_for("g", 0);
+    tell(p, SELF, 1, true);
+    ck_assert_int_eq(commit_with("g", 1, -1, &n), KERR_NONE);
+    ck_assert_int_eq(atomic_load(&n.done), 0);
+    tell(p, SELF, 2, false);            /* the other one has left the ISR: it is committed */
+    wait_noted(&n);
+    ck_assert_str_eq(kerr_name(n.kerr), "NONE");
+    ck_assert_int_eq(n.base, 0);
+    tell(p, SELF, 3, true);
+    ck_assert_int_eq(commit_with("g", 1, -1, &t), KERR_NONE);
+    wait_noted(&t);
+    ck_assert_str_eq(kerr_name(t.kerr), "REQUEST_TIMED_OUT");
+    ck_assert_int_eq(commit_with("g", 1, -1, &l), KERR_NONE);
+    tell(p, OTHER, 4, true);
+    wait_noted(&l);
+    ck_assert_str_eq(kerr_name(l.kerr), "NOT_LEADER_OR_FOLLOWER");
+    world_end();
+}
+END_TEST
+
+START_TEST(the_end_answers_who_waits)
+{
+    struct noted n = { .done = 0 };
+    int64_t began;
+    int32_t p;
+
+    world_new("offsets.commit.timeout.ms=60000");
+    p = lead_for("g", 0);
+    tell(p, SELF, 1, true);
+    ck_assert_int_eq(commit_with("g", 1, -1, &n), KERR_NONE);
+    began = mono_ms();
+    replicas_stop(w.rs);
+    groups_stop(w.gs);
+    ck_assert_int_eq(atomic_load(&n.done), 1);
+    ck_assert_str_eq(kerr_name(n.kerr), "NOT_LEADER_OR_FOLLOWER");
+    ck_assert_int_lt(mono_ms() - began, 5000);
+    ck_assert_int_eq(groups_check(w.gs, STR_LIT("g")), KERR_COORDINATOR_NOT_AVAILABLE);
+    world_end();
+}
+END_TEST
+
+START_TEST(too_large_a_batch_is_refused)
+{
+    struct committed c = { .metadata = { calloc(1, 30001), 30000 }, .expire_ms = -1 };
+    struct group_record v[40];
+    struct group_session s;
+
+    world_new();
+    lead_for("g", 0);
+    for (int i = 0; i < 40; i++)
+        ok(offset_record(groups_versions(w.gs), &w.arena, STR_LIT("g"), STR_LIT("t"), i, &c, &v[i]));
+    ck_assert_int_eq(groups_enter(w.gs, STR_LIT("g"), GROUPS_OR_NEW, &s), KERR_NONE);
+    ck_assert_str_eq(kerr_name(groups_write(&s, v, 40, -1, NULL)), "MESSAGE_TOO_LARGE");
+    ck_assert_str_eq(kerr_name(groups_write(&s, v, 20, -1, NULL)), "NONE");
+    groups_leave(&s);
+    free((void *)(uintptr_t)c.metadata.p);
+    world_end();
+}
+END_TEST
+
+static bool count_group(void *arg, struct group_session *s)
+{
+    size_t *n = arg;
+
+    lock_assert(&s->g->lock);
+    (*n)++;
+    return true;
+}
+
+static bool remove_group(void *arg, struct group_session *s)
+{
+    (void)arg;
+    groups_remove(s);
+    return true;
+}
+
+START_TEST(what_is_removed_stays_away)
+{
+    struct noted n = { .done = 0 };
+    size_t groups = 0;
+    int32_t p;
+
+    world_new();
+    p = lead_for("g", 0);
+    append(p, -1, (struct group_record[]){ a_group("g", 4, 0), a_commit("g", "t", 0, 9) }, 2);
+    tell(p, OTHER, 1, false);
+    lead_for("g", 2);
+    ck_assert_int_eq(offset_of("g", "t", 0), 9);
+    groups_each(w.gs, count_group, &groups, NULL);
+    ck_assert_uint_eq(groups, 1);
+    groups_each(w.gs, remove_group, NULL, NULL);
+    ck_assert(!is_here("g"));
+    tell(p, OTHER, 3, false);
+    lead_for("g", 4);
+    ck_assert(!is_here("g"));
+    ck_assert_int_eq(commit_with("g", 1, 1, &n), KERR_NONE);
+    ck_assert_int_eq(n.base, 4);        /* two records, two tombstones */
+    world_end();
+}
+END_TEST
+
+/* ---- all at once ---- */
+
+struct storm {
+    atomic_bool stop;
+    atomic_int  commits;
+};
+
+static void *storm_main(void *arg)
+{
+    struct storm *st = arg;
+    unsigned x = (unsigned)(uintptr_t)&x >> 8;
+
+    while (!atomic_load(&st->stop)) {
+        struct group_session s;
+        char id[16];
+
+        x = x * 1103515245 + 12345;
+        snprintf(id, sizeof id, "g%u", (x >> 8) % 200);
+        if (groups_enter(w.gs, str_of(id), GROUPS_OR_NEW, &s) != KERR_NONE)
+            continue;
+        if (x % 50 == 0) {
+            groups_remove(&s);
+        } else {
+            static const uint8_t key[] = { 0, 1, 0, 1, 'g', 0, 1, 't', 0, 0, 0, 1 };
+            struct group_record r = { { key, sizeof key }, { NULL, 0 } };
+
+            if (groups_write(&s, &r, 1, -1, NULL) == KERR_NONE)
+                atomic_fetch_add(&st->commits, 1);
+        }
+        groups_leave(&s);
+    }
+    return NULL;
+}
+
+START_TEST(groups_partitions_and_loads_in_a_storm)
+{
+    struct storm st = { .stop = false };
+    pthread_t t[3];
+    int64_t until;
+
+    world_new("offsets.topic.num.partitions=4");
+    for (int32_t p = 0; p < 4; p++)
+        tell(p, SELF, 0, false);
+    for (int i = 0; i < 3; i++)
+        ck_assert_int_eq(pthread_create(&t[i], NULL, storm_main, &st), 0);
+    until = mono_ms() + 1500;
+    for (int32_t e = 1; mono_ms() < until; e++) {
+        size_t groups = 0;
+
+        tell(e % 4, e / 4 % 2 == 0 ? OTHER : SELF, e, false);
+        groups_each(w.gs, count_group, &groups, NULL);
+    }
+    ck_assert_int_gt(atomic_load(&st.commits), 0);
+    groups_stop(w.gs);
+    atomic_store(&st.stop, true);
+    for (int i = 0; i < 3; i++)
+        pthread_join(t[i], NULL);
+    world_end();
+}
+END_TEST
+
+int main(void)
+{
+    const TTest *const tests[] = {
+        partitions_are_chosen_as_java_does, only_who_leads_coordinates, a_topic_that_is_made_again_is_led_again,
+        while_it_loads_clients_are_told_to_wait, an_append_that_is_committed_is_done_at_once,
+        an_append_that_others_must_have_waits, the_end_answers_who_waits, too_large_a_batch_is_refused,
+        what_is_removed_stays_away, groups_partitions_and_loads_in_a_storm,
+    };
+
+    return kit_run("group coordinator", tests, sizeof tests / sizeof tests[0]);
+}

@@ -13,6 +13,7 @@
 
 struct config;
 struct controller;
+struct groups;
 struct logmgr;
 struct metadata_cache;
 struct producer_ids;
@@ -34,6 +35,7 @@ struct broker {
     struct metadata_cache *metacache;
     struct topic_configs  *topic_configs;
     struct replicas       *replicas;
+    struct groups         *groups;          /* broker/group: the coordinator of consumer groups */
     struct producer_ids   *producer_ids;    /* broker/txn */
     struct controller     *controller;
     struct server         *net;

@@ -18,6 +18,7 @@
 #include "broker/cluster/topic_configs.h"
 #include "broker/controller/channel.h"
 #include "broker/controller/controller.h"
+#include "broker/group/groups.h"
 #include "broker/net/server.h"
 #include "broker/replica/partition.h"
 #include "broker/replica/replicas.h"
@@ -280,6 +281,36 @@ static void replicas_down(struct daemon *d)
     replicas_free(&d->b.replicas);
 }
 
+/* ---- consumer groups ---- */
+
+static void on_role(void *arg, struct str topic, int32_t partition, bool leads)
+{
+    struct daemon *d = arg;
+
+    if (!str_eq(topic, groups_topic))
+        return;
+    if (leads)
+        groups_leads(d->b.groups, partition);
+    else
+        groups_resigns(d->b.groups, partition);
+}
+
+static int groups_up(struct daemon *d)
+{
+    struct groups_opts o = { .cfg = d->b.cfg, .replicas = d->b.replicas, .metacache = d->b.metacache,
+                             .store = d->b.store, .sched = d->b.sched, .timer = d->b.timer };
+
+    TRY(groups_new(&d->b.groups, &o));
+    replicas_on_role(d->b.replicas, on_role, d);
+    return OK;
+}
+
+static void groups_down(struct daemon *d)
+{
+    replicas_on_role(d->b.replicas, NULL, NULL);
+    groups_free(&d->b.groups);
+}
+
 /* ---- the network ---- */
 
 static int limit_or_none(int32_t n)
@@ -413,6 +444,7 @@ static void register_down(struct daemon *d)
 {
     free(d->endpoints);
     replicas_stop(d->b.replicas);       /* what is parked there ends, while the network can still answer */
+    groups_stop(d->b.groups);
 }
 
 static void on_configured(void *arg, struct str topic)
@@ -468,6 +500,7 @@ static const struct part {
     { "the adoption of partitions", adoption_up,   NULL },
     { "the caches of metadata",     caches_up,     caches_down },
     { "the replica manager",        replicas_up,   replicas_down },
+    { "consumer groups",            groups_up,     groups_down },
     { "the logs",                   logs_up,       logs_down },
     { "the network",                net_up,        net_down },
     { "the broker's registration",  register_up,   register_down },

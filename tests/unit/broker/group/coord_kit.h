@@ -1,5 +1,5 @@
-/* tests/unit/broker/group/coord_kit.h - a coordinator on a real replica manager and real logs, in a directory of its own. The
- * test plays the controller: it says who leads which partition of __consumer_offsets. */
+/* tests/unit/broker/group/coord_kit.h - a coordinator on a real replica manager and real logs, in a directory of its
+ * own. The test plays the controller: it says who leads which partition of __consumer_offsets. */
 #ifndef TESTS_UNIT_BROKER_GROUP_COORD_KIT_H
 #define TESTS_UNIT_BROKER_GROUP_COORD_KIT_H
 

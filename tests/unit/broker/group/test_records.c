@@ -1,5 +1,5 @@
-/* tests/unit/broker/group/test_records.c - the records of __consumer_offsets: the same bytes as Apache Kafka's, in every
- * version, and nothing but an error for bytes that are cut or wrong. */
+/* tests/unit/broker/group/test_records.c - the records of __consumer_offsets: the same bytes as Apache Kafka's, in
+ * every version, and nothing but an error for bytes that are cut or wrong. */
 #include "broker/group/groups.h"
 #include "broker/group/offsets.h"
 #include "broker/group/records.h"
@@ -126,8 +126,8 @@ START_TEST(what_others_write_is_read)
     /* version 0, and the flexible version 4 */
     ck_assert_int_eq(offset_value_read(unhex("0000" "0000000000000102" "00016d" "0000018bcfe56800"), &a, &c), OK);
     ck_assert(c.offset == 258 && c.commit_ms == 1700000000000 && c.leader_epoch == -1 && str_is(c.metadata, "m"));
-    ck_assert_int_eq(offset_value_read(unhex("0004" "0000000000000102" "00000007" "026d" "0000018bcfe56800" "00"), &a, &c),
-                     OK);
+    ck_assert_int_eq(offset_value_read(unhex("0004" "0000000000000102" "00000007" "026d" "0000018bcfe56800" "00"), &a,
+                                       &c), OK);
     ck_assert(c.offset == 258 && c.leader_epoch == 7 && str_is(c.metadata, "m"));
     ck_assert_int_eq(offset_value_read(unhex("0005" "00"), &a, &c), ERR_UNSUPPORTED);
     ck_assert_int_eq(offset_value_read(unhex("ffff" "00"), &a, &c), ERR_CORRUPT);

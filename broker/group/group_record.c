@@ -9,6 +9,7 @@
 
 #include "base/chain.h"
 #include "base/log.h"
+#include "broker/group/records.h"
 #include "proto/gen/group_metadata_value.h"
 
 #include <stdio.h>
@@ -182,26 +183,6 @@ static void written_static(struct group *g, int32_t generation, int16_t kerr, in
 
 /* ---- what follows -------------------------------------------------------------------------------------------- */
 
-static int16_t told(int16_t kerr)
-{
-    static const struct { int16_t append, told; } map[] = {
-        { KERR_UNKNOWN_TOPIC_OR_PARTITION, KERR_COORDINATOR_NOT_AVAILABLE },
-        { KERR_NOT_ENOUGH_REPLICAS, KERR_COORDINATOR_NOT_AVAILABLE },
-        { KERR_NOT_ENOUGH_REPLICAS_AFTER_APPEND, KERR_COORDINATOR_NOT_AVAILABLE },
-        { KERR_NOT_LEADER_OR_FOLLOWER, KERR_NOT_COORDINATOR },
-        { KERR_KAFKA_STORAGE_ERROR, KERR_NOT_COORDINATOR },
-        { KERR_REQUEST_TIMED_OUT, KERR_REBALANCE_IN_PROGRESS },
-        { KERR_MESSAGE_TOO_LARGE, KERR_UNKNOWN_SERVER_ERROR },
-        { KERR_RECORD_LIST_TOO_LARGE, KERR_UNKNOWN_SERVER_ERROR },
-        { KERR_INVALID_FETCH_SIZE, KERR_UNKNOWN_SERVER_ERROR },
-    };
-
-    for (size_t i = 0; i < sizeof map / sizeof map[0]; i++)
-        if (map[i].append == kerr)
-            return map[i].told;
-    return kerr;
-}
-
 static void settle(struct group *g, int64_t now_ms)
 {
     struct group_rebalance *r = g->rebalance;
@@ -230,7 +211,7 @@ static void written_sync(struct group *g, int32_t generation, int16_t kerr, int6
         return;
     }
     snprintf(why, sizeof why, "assignments of generation %d could not be written: %s", generation, kerr_name(kerr));
-    rebalance_refuse_syncs(g, told(kerr), now_ms);
+    rebalance_refuse_syncs(g, record_error(RECORD_GROUP, kerr), now_ms);
     rebalance_prepare(g, why, now_ms);
 }
 
@@ -253,7 +234,7 @@ void group_written(struct group *g, enum group_want what, int32_t generation, in
 
     lock_assert(&g->lock);
     if (what != GROUP_WANTS_NOTHING)
-        written[what](g, generation, what == GROUP_WANTS_STATIC ? told(kerr) : kerr, now_ms);
+        written[what](g, generation, what == GROUP_WANTS_STATIC ? record_error(RECORD_GROUP, kerr) : kerr, now_ms);
 }
 
 /* ---- from the log -------------------------------------------------------------------------------------------- */

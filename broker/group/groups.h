@@ -14,7 +14,7 @@
  * Appends are made with the group locked, so what memory and log say of one group has one order.
  *
  * OWNER    the daemon makes one. A group is reference-counted; a session holds a reference and the lock.
- * LOCKS    groupmap (shards of the map), groupparts (states of the partitions), group (one group), in this order,
+ * LOCKS    groupmap (shards of the map), group (one group), groupparts (states of the partitions), in this order,
  *          all below `partition`. Metadata snapshots are taken before groups_enter().
  * THREADS  handlers on IO threads; one thread of its own for what is due, writes that end later, and expiry; loading
  *          on the scheduler's threads, several partitions at once.

@@ -135,7 +135,7 @@ void chain_ref(struct chain *ch, const void *p, size_t n)
 {
     struct slice *s;
 
-    if (n < COPY_BELOW) {
+    if (n < COPY_BELOW || ch->copies) {
         chain_copy(ch, p, n);
         return;
     }

@@ -5,7 +5,7 @@
  * the network thread can hand them to sendfile().
  *
  * OWNER   the chain owns its slices and holds one reference of each file it mentions; memory given to
- *         chain_ref() is borrowed and must outlive the chain (request buffer, arena, static).
+ *         chain_ref() is borrowed and must outlive the chain (request buffer, arena, static), unless it copies.
  * LOCKS   none: a chain belongs to one thread at a time. file_ref counts are atomic.
  * FAILURE a failed append sets rc once (ERR_NOMEM) and makes the later ones no-ops: check chain->rc at the end.
  * UNITS   bytes.
@@ -55,6 +55,7 @@ struct chain {
     uint8_t      *p, *end;      /* free room of the open memory block, which is v[n-1]'s tail */
     size_t        len;          /* of all slices */
     int           rc;
+    bool          copies;       /* set after chain_init(): what chain_ref() is given need not outlive the call */
 };
 
 void chain_init(struct chain *ch, struct arena *a);

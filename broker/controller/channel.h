@@ -56,6 +56,7 @@ struct local_channel_opts {                     /* all borrowed */
     struct replicas       *replicas;
     struct metadata_cache *metacache;
     struct topic_configs  *topic_configs;
+    struct groups         *groups;              /* told of deleted partitions; NULL: there are none */
 };
 int local_channel_new(struct broker_channel **out, const struct local_channel_opts *opts) must_use;
 

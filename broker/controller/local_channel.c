@@ -5,9 +5,11 @@
 #include "broker/controller/channel.h"
 
 #include "base/lock.h"
+#include "base/log.h"
 #include "base/queue.h"
 #include "broker/cluster/metadata_cache.h"
 #include "broker/cluster/topic_configs.h"
+#include "broker/group/expiry.h"
 #include "broker/replica/replicas.h"
 #include "proto/gen/leader_and_isr_request.h"
 #include "proto/gen/leader_and_isr_response.h"
@@ -17,6 +19,8 @@
 #include "proto/kerr.h"
 
 #include <stdlib.h>
+
+#define LEADER_GONE (-2)                        /* in UpdateMetadata: the topic is being deleted */
 
 struct local_channel {
     struct broker_channel    base;
@@ -54,10 +58,38 @@ static int do_leader_and_isr(struct local_channel *lc, struct control_request *r
     return replicas_leader_and_isr(lc->opts.replicas, req->req.leader_and_isr, req->resp.leader_and_isr, &req->arena);
 }
 
+/* The groups forget the offsets of partitions that are deleted. */
+static void forget_deleted(struct local_channel *lc, struct control_request *req)
+{
+    const struct update_metadata_request *r = req->req.update_metadata;
+    struct offset_key *v;
+    size_t n = 0;
+
+    for (int32_t i = 0; i < r->topic_states_n; i++)
+        for (int32_t k = 0; k < r->topic_states[i].partition_states_n; k++)
+            n += r->topic_states[i].partition_states[k].leader == LEADER_GONE;
+    if (n == 0 || lc->opts.groups == NULL)
+        return;
+    v = arena_array(&req->arena, n, sizeof *v);
+    if (v == NULL) {
+        log_error("consumer groups: out of memory: offsets of deleted topics stay until they expire");
+        return;
+    }
+    n = 0;
+    for (int32_t i = 0; i < r->topic_states_n; i++)
+        for (int32_t k = 0; k < r->topic_states[i].partition_states_n; k++)
+            if (r->topic_states[i].partition_states[k].leader == LEADER_GONE)
+                v[n++] = (struct offset_key){ r->topic_states[i].topic_name,
+                                              r->topic_states[i].partition_states[k].partition_index };
+    groups_forget(lc->opts.groups, v, n);
+}
+
 static int do_update_metadata(struct local_channel *lc, struct control_request *req)
 {
     req->resp.update_metadata = KERR_NONE;
-    return metadata_cache_update(lc->opts.metacache, req->req.update_metadata);
+    TRY(metadata_cache_update(lc->opts.metacache, req->req.update_metadata));
+    forget_deleted(lc, req);
+    return OK;
 }
 
 static int do_stop_replica(struct local_channel *lc, struct control_request *req)

@@ -18,6 +18,7 @@
 #include "broker/cluster/topic_configs.h"
 #include "broker/controller/channel.h"
 #include "broker/controller/controller.h"
+#include "broker/group/expiry.h"
 #include "broker/group/groups.h"
 #include "broker/net/server.h"
 #include "broker/replica/partition.h"
@@ -52,6 +53,7 @@ struct daemon {
     struct logmgr_loaded    loaded;     /* when the listeners were opened */
     atomic_bool             lost;       /* the controller is to be told that logs are offline */
     struct job             *lost_job;
+    struct group_expiry    *expiry;
     bool                    adopts, logs_run, controller_runs;
     size_t                  up_n;       /* rows of `parts` that are up */
     int                     rc;         /* of going down */
@@ -278,6 +280,7 @@ static int replicas_up(struct daemon *d)
 static void replicas_down(struct daemon *d)
 {
     controller_free(&d->b.controller);          /* now that nobody can ask it for anything any more */
+    groups_free(&d->b.groups);                  /* which its local channel tells of deleted partitions */
     replicas_free(&d->b.replicas);
 }
 
@@ -301,6 +304,7 @@ static int groups_up(struct daemon *d)
                              .store = d->b.store, .sched = d->b.sched, .timer = d->b.timer };
 
     TRY(groups_new(&d->b.groups, &o));
+    TRY(group_expiry_new(&d->expiry, d->b.groups, d->b.cfg, d->b.sched));
     replicas_on_role(d->b.replicas, on_role, d);
     return OK;
 }
@@ -308,7 +312,7 @@ static int groups_up(struct daemon *d)
 static void groups_down(struct daemon *d)
 {
     replicas_on_role(d->b.replicas, NULL, NULL);
-    groups_free(&d->b.groups);
+    group_expiry_free(&d->expiry);
 }
 
 /* ---- the network ---- */
@@ -455,7 +459,7 @@ static void on_configured(void *arg, struct str topic)
 static int controller_up(struct daemon *d)
 {
     struct local_channel_opts lo = { .replicas = d->b.replicas, .metacache = d->b.metacache,
-                                     .topic_configs = d->b.topic_configs };
+                                     .topic_configs = d->b.topic_configs, .groups = d->b.groups };
     struct controller_opts o = { .cfg = d->b.cfg, .broker = &d->info, .broker_epoch = d->epoch, .store = d->b.store,
                                  .metacache = d->b.metacache, .topic_configs = d->b.topic_configs,
                                  .configured = on_configured, .configured_arg = d->b.replicas };

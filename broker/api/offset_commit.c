@@ -1,4 +1,5 @@
-/* broker/api/offset_commit.c - OffsetCommit: a group's offsets into __consumer_offsets; version 0 into the metadata store.
+/* broker/api/offset_commit.c - OffsetCommit: a group's offsets into __consumer_offsets; version 0 into the metadata
+ * store.
  *
  *   partitions that are not in the metadata are answered at once;
  *   the group is asked whether this member may commit;
@@ -50,7 +51,7 @@ struct commit {
     struct stored_offsets         stored;
 };
 
-/* ---- answering ------------------------------------------------------------------------------------------------- */
+/* ---- answering -------------------------------------------------------------------------------------------------- */
 
 static bool is_answered(const struct commit *c, size_t i)
 {
@@ -99,7 +100,7 @@ static void commit_reply(struct commit *c)
         request_close(c->r, "out of memory");
 }
 
-/* ---- what is asked --------------------------------------------------------------------------------------------- */
+/* ---- what is asked ---------------------------------------------------------------------------------------------- */
 
 static int ask_topics(struct commit *c, struct arena *a)
 {
@@ -178,7 +179,7 @@ static size_t check_metadata(struct commit *c)
     return n;
 }
 
-/* ---- into the log ---------------------------------------------------------------------------------------------- */
+/* ---- into the log ----------------------------------------------------------------------------------------------- */
 
 /* What the append says, as OffsetCommit has it. */
 static int16_t commit_error(int16_t kerr)
@@ -334,7 +335,7 @@ static void commit_to_group(struct commit *c)
         commit_reply(c);
 }
 
-/* ---- into the store -------------------------------------------------------------------------------------------- */
+/* ---- into the store --------------------------------------------------------------------------------------------- */
 
 static void commit_stored(struct broker *b, struct request *r)
 {

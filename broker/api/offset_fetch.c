@@ -1,5 +1,5 @@
-/* broker/api/offset_fetch.c - OffsetFetch: what groups have committed, of named partitions or of all; version 0 reads the
- * metadata store.
+/* broker/api/offset_fetch.c - OffsetFetch: what groups have committed, of named partitions or of all; version 0 reads
+ * the metadata store.
  *
  * Works on the form of version 8, which has groups; older requests are one group, and their answers are put back into
  * the older form. A group's own error has no topics beside it, which in versions 0 and 1 leaves nothing to carry it:
@@ -42,7 +42,7 @@ static struct part_out part_of(int32_t partition, const struct committed *c)
                               .committed_leader_epoch = c->leader_epoch, .metadata = c->metadata };
 }
 
-/* ---- what is asked --------------------------------------------------------------------------------------------- */
+/* ---- what is asked ---------------------------------------------------------------------------------------------- */
 
 /* One group's request, each partition once; topics and part[] are the answer's, to be filled in. */
 struct fetch {
@@ -107,7 +107,7 @@ static int lay_out(struct fetch *f, int32_t topics_n)
     return OK;
 }
 
-/* ---- out of the group ------------------------------------------------------------------------------------------ */
+/* ---- out of the group ------------------------------------------------------------------------------------------- */
 
 /* o == NULL: there is no such group. */
 static int fetch_named(struct fetch *f, const struct group_offsets *o, bool stable)
@@ -181,7 +181,7 @@ static int fetch_group(struct broker *b, struct arena *a, const struct group_in 
     return rc;
 }
 
-/* ---- the older form -------------------------------------------------------------------------------------------- */
+/* ---- the older form --------------------------------------------------------------------------------------------- */
 
 static int old_request(struct arena *a, const struct offset_fetch_request *in, struct group_in *out)
 {
@@ -226,7 +226,7 @@ static int old_answer(struct arena *a, const struct group_out *in, struct offset
     return OK;
 }
 
-/* ---- out of the store ------------------------------------------------------------------------------------------ */
+/* ---- out of the store ------------------------------------------------------------------------------------------- */
 
 struct stored_fetch {
     struct stored_offsets stored;       /* first */
@@ -294,7 +294,7 @@ static int fetch_from_store(struct broker *b, struct request *r, const struct gr
     return OK;
 }
 
-/* ---- handler --------------------------------------------------------------------------------------------------- */
+/* ---- handler ---------------------------------------------------------------------------------------------------- */
 
 static void fetch_v0(struct broker *b, struct request *r, const struct group_in *in)
 {

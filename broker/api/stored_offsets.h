@@ -1,5 +1,5 @@
-/* broker/api/stored_offsets.h - the offsets of ZooKeeper days (version 0 of OffsetCommit and OffsetFetch): decimal text in
- * the metadata store, at /consumers/<group>/offsets/<topic>/<partition>. No group, no generation, no expiry.
+/* broker/api/stored_offsets.h - the offsets of ZooKeeper days (version 0 of OffsetCommit and OffsetFetch): decimal
+ * text in the metadata store, at /consumers/<group>/offsets/<topic>/<partition>. No members, no expiry.
  *
  * OWNER    everything lies in the request's arena; the request is parked meanwhile and then resumed on an IO thread.
  * FAILURE  error of each: UNKNOWN_SERVER_ERROR, as Apache Kafka says for whatever ZooKeeper answers.

@@ -26,7 +26,7 @@ struct group_expiry {
     int64_t           retention_ms;
 };
 
-/* ---- tombstones of one group ----------------------------------------------------------------------------------- */
+/* ---- tombstones of one group ------------------------------------------------------------------------------------ */
 
 struct tombs {
     struct group_session *s;
@@ -88,7 +88,7 @@ static void remove_if_useless(struct group_session *s)
     groups_remove(s);
 }
 
-/* ---- by time --------------------------------------------------------------------------------------------------- */
+/* ---- by time ---------------------------------------------------------------------------------------------------- */
 
 struct expiry_run {
     int64_t       now_ms, retention_ms;
@@ -198,7 +198,7 @@ void group_expiry_free(struct group_expiry **e)
     *e = NULL;
 }
 
-/* ---- by name --------------------------------------------------------------------------------------------------- */
+/* ---- by name ---------------------------------------------------------------------------------------------------- */
 
 size_t group_forget(struct group_session *s, const struct offset_key *v, size_t n)
 {

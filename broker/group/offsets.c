@@ -67,7 +67,7 @@ struct group_offsets {
     uint32_t            live_n, holes;
 };
 
-/* ---- indexes --------------------------------------------------------------------------------------------------- */
+/* ---- indexes ---------------------------------------------------------------------------------------------------- */
 
 static uint32_t mix(uint64_t h)
 {
@@ -188,7 +188,7 @@ static int reserve(void **v, uint32_t n, uint32_t *cap, size_t size)
     return OK;
 }
 
-/* ---- topics ---------------------------------------------------------------------------------------------------- */
+/* ---- topics ----------------------------------------------------------------------------------------------------- */
 
 static uint32_t topic_find(const struct group_offsets *o, struct str name)
 {
@@ -261,7 +261,7 @@ static void topic_drop(struct group_offsets *o, uint32_t at)
     }
 }
 
-/* ---- slots ----------------------------------------------------------------------------------------------------- */
+/* ---- slots ------------------------------------------------------------------------------------------------------ */
 
 static struct slot *slot_at(const struct group_offsets *o, uint32_t topic, int32_t partition)
 {
@@ -370,7 +370,7 @@ static void slot_settle(struct group_offsets *o, struct slot *s)
     give_back(o);
 }
 
-/* ---- values ---------------------------------------------------------------------------------------------------- */
+/* ---- values ----------------------------------------------------------------------------------------------------- */
 
 static int extra_set(struct extra **x, const struct committed *c)
 {
@@ -441,7 +441,7 @@ static bool slot_kill(struct group_offsets *o, struct slot *s)
     return was;
 }
 
-/* ---- the table ------------------------------------------------------------------------------------------------- */
+/* ---- the table -------------------------------------------------------------------------------------------------- */
 
 int group_offsets_new(struct group_offsets **out)
 {
@@ -574,7 +574,7 @@ int group_offsets_partitions(const struct group_offsets *o, struct str topic, st
     return OK;
 }
 
-/* ---- copying --------------------------------------------------------------------------------------------------- */
+/* ---- copying ---------------------------------------------------------------------------------------------------- */
 
 int group_offsets_copy(const struct group_offsets *o, struct arena *a, struct offsets_of_topic **out, size_t *n)
 {
@@ -609,7 +609,7 @@ int group_offsets_copy(const struct group_offsets *o, struct arena *a, struct of
     return OK;
 }
 
-/* ---- on their way ---------------------------------------------------------------------------------------------- */
+/* ---- on their way ----------------------------------------------------------------------------------------------- */
 
 static int slot_get_busy(struct group_offsets *o, struct str topic, int32_t partition, struct slot **out)
 {
@@ -660,7 +660,7 @@ void group_offsets_abandon(struct group_offsets *o, struct str topic, int32_t pa
     slot_settle(o, s);
 }
 
-/* ---- of transactions ------------------------------------------------------------------------------------------- */
+/* ---- of transactions -------------------------------------------------------------------------------------------- */
 
 static struct producer *producer_find(const struct group_offsets *o, int64_t id)
 {

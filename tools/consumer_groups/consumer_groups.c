@@ -88,6 +88,13 @@ int cg_array(struct cg *cg, size_t n, size_t size, void *out)
     return p != NULL ? OK : admin_fail(&cg->a, ERR_NOMEM, "out of memory");
 }
 
+int cg_order(struct cg *cg, void *v, size_t n, size_t size, size_t room, jvm_hash_of hash)
+{
+    if (jvm_order(v, n, size, room, hash, &cg->a.arena) != OK)
+        return admin_fail(&cg->a, ERR_NOMEM, "out of memory");
+    return OK;
+}
+
 int cg_usage(struct cg *cg, const char *fmt, ...)
 {
     va_list ap;
@@ -302,6 +309,9 @@ static const struct {
 } actions[] = {
     { CG_LIST, groups_list },
     { CG_DESCRIBE, groups_show },
+    { CG_DELETE, groups_delete },
+    { CG_RESET, groups_reset },
+    { CG_DELETE_OFFSETS, groups_delete_offsets },
 };
 
 static int open_client(struct cg *cg)

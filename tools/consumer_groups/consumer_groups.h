@@ -13,6 +13,7 @@
 
 #include "tools/admin.h"
 #include "tools/command.h"
+#include "tools/consumer_groups/jvm.h"
 #include "tools/partition_jobs.h"
 
 enum groups_option {
@@ -42,6 +43,8 @@ struct tp {
 
 /* Memory of cg's arena, zeroed; ERR_NOMEM with its sentence. */
 int  cg_array(struct cg *cg, size_t n, size_t size, void *out) must_use;
+/* jvm_order() in cg's arena. */
+int  cg_order(struct cg *cg, void *v, size_t n, size_t size, size_t room, jvm_hash_of hash) must_use;
 /* Fails because of what the user gave; the help text follows. */
 int  cg_usage(struct cg *cg, const char *fmt, ...) __attribute__((format(printf, 2, 3))) must_use;
 /* Fails with a code and, if not NULL, words for it. `wraps`: how often the exception is wrapped in another. */
@@ -117,15 +120,17 @@ struct group_info {
     struct group_job    *job;
 };
 
-/* State and members of groups; fails when one of them does. In the order of `names`. */
-int groups_describe(struct cg *cg, const struct strs *names, struct group_info **out) must_use;
+/* Asks for state and members of groups, in the order of `names`. group_read() then takes each group's answer apart,
+ * and fails if there is none. */
+int groups_describe(struct cg *cg, const struct strs *names, int wraps, struct group_info **out) must_use;
+int group_read(struct cg *cg, struct group_info *g, int wraps) must_use;
 /* Their committed offsets. */
 int groups_committed(struct cg *cg, struct group_info *v, size_t n) must_use;
 const struct committed *group_committed(const struct group_info *g, const struct tp *tp);   /* NULL: none */
 
 /* ---- offsets.c: offsets of partitions ---- */
 struct found_offset {
-    struct tp tp;
+    struct tp tp;               /* first: tp_hash() */
     int64_t   offset;
 };
 
@@ -133,7 +138,36 @@ struct found_offset {
  * of them does. */
 int offsets_find(struct cg *cg, struct found_offset *v, size_t n, int64_t timestamp) must_use;
 
+/* ---- topics.c: --topic ---- */
+struct tps {
+    struct tp *v;
+    size_t     n, cap;
+};
+int tps_add(struct cg *cg, struct tps *tps, struct tp tp) must_use;
+/* "topic:0,1,2" */
+int topic_parse(struct cg *cg, struct str text, struct tps *out) must_use;
+/* The partitions of each topic in `names`; kerr[i] says why topic i has none. */
+int topics_partitions(struct cg *cg, const struct strs *names, struct tps *out, int16_t *kerr) must_use;
+
+/* ---- plan.c: --from-file ---- */
+struct plan_row {
+    struct str group;
+    struct tp  tp;
+    int64_t    offset;
+};
+struct plan {
+    struct plan_row *v;
+    size_t           n;
+};
+int plan_read(struct cg *cg, const char *file, struct plan *out) must_use;
+/* The rows of one group; of two for one partition the later counts. */
+int plan_of_group(struct cg *cg, const struct plan *plan, struct str group, struct found_offset **out,
+                  size_t *n) must_use;
+
 /* ---- the actions ---- */
 int groups_show(struct cg *cg) must_use;                    /* --describe: describe.c */
+int groups_reset(struct cg *cg) must_use;                   /* --reset-offsets: reset.c */
+int groups_delete(struct cg *cg) must_use;                  /* --delete: delete.c */
+int groups_delete_offsets(struct cg *cg) must_use;          /* --delete-offsets: delete.c */
 
 #endif

@@ -68,8 +68,7 @@ static int rows_order(struct cg *cg, struct row *v, size_t n)
         qsort(by_partition, n, sizeof(struct row *), partition_compare);
     for (size_t i = 0; i < n; i++)
         sorted[i] = *by_partition[i];
-    if (jvm_order(sorted, n, sizeof *sorted, 0, tp_hash, &cg->a.arena) != OK)
-        return admin_fail(&cg->a, ERR_NOMEM, "out of memory");
+    TRY(cg_order(cg, sorted, n, sizeof *sorted, JVM_ROOM, tp_hash));
     memcpy(v, sorted, n * sizeof *v);
     return OK;
 }
@@ -122,8 +121,7 @@ static int rows_of_nobody(struct cg *cg, const struct group_info *g, struct rows
         if (n == 0 || bsearch(&c->tp, taken, n, sizeof *taken, tp_compare) == NULL)
             out->v[out->n++] = (struct row){ c->tp, c->offset, NULL };
     }
-    if (jvm_order(out->v + first, out->n - first, sizeof *out->v, 0, tp_hash, &cg->a.arena) != OK)
-        return admin_fail(&cg->a, ERR_NOMEM, "out of memory");
+    TRY(cg_order(cg, out->v + first, out->n - first, sizeof *out->v, JVM_ROOM, tp_hash));
     return rows_order(cg, out->v + first, out->n - first);
 }
 
@@ -394,7 +392,9 @@ int groups_show(struct cg *cg)
     struct group_info *v;
 
     TRY(groups_chosen(cg, &names));
-    TRY(groups_describe(cg, &names, &v));
+    TRY(groups_describe(cg, &names, 0, &v));
+    for (size_t i = 0; i < names.n; i++)
+        TRY(group_read(cg, &v[i], 0));
     if (names.n > 1)
         qsort(v, names.n, sizeof *v, name_compare);
     if (options_has(cg->o, CG_MEMBERS))

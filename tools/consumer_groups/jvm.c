@@ -80,13 +80,13 @@ static int place_compare(const void *pa, const void *pb)
 /* Within a bucket entries stand as they came, also after the table has grown. */
 int jvm_order(void *v, size_t n, size_t size, size_t room, jvm_hash_of hash, struct arena *a)
 {
-    uint32_t      slots = 16;
+    uint32_t      slots = 1;
     struct place *places;
     uint8_t      *sorted;
 
     if (n < 2)
         return OK;
-    while ((slots < room || n > slots / 4 * 3) && slots < 1U << 30)
+    while ((slots < room || n > slots * 3 / 4) && slots < 1U << 30)
         slots *= 2;
     places = arena_array(a, n, sizeof *places);
     sorted = arena_array(a, n, size);

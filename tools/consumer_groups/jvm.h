@@ -19,7 +19,8 @@ uint32_t jvm_hash(struct str s);
 void     jvm_pad(struct str s, size_t width);
 
 /* Puts n elements into the order in which a hash table gives them that they were put into one after the other.
- * `room`: the table was made for so many at least; 0 for one that grew. */
+ * `room`: what the table was made for at least; it grows when it is full to three quarters. */
+#define JVM_ROOM 16                     /* of a table that was made for nothing in particular */
 typedef uint32_t (*jvm_hash_of)(const void *element);
 int jvm_order(void *v, size_t n, size_t size, size_t room, jvm_hash_of hash, struct arena *a) must_use;
 

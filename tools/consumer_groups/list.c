@@ -94,9 +94,7 @@ static int listing_finish(struct cg *cg, struct listing *l)
             l->v[n++] = l->v[i];
     }
     l->n = n;
-    if (jvm_order(l->v, l->n, sizeof *l->v, 0, str_hash, &cg->a.arena) != OK)
-        return admin_fail(&cg->a, ERR_NOMEM, "out of memory");
-    return OK;
+    return cg_order(cg, l->v, l->n, sizeof *l->v, JVM_ROOM, str_hash);
 }
 
 static int listing_get(struct cg *cg, int wraps, const struct list_groups_request *q, struct listing *l)
@@ -149,9 +147,7 @@ int groups_chosen(struct cg *cg, struct strs *out)
         if (k == out->n)
             out->v[out->n++] = str_of(name);
     }
-    if (jvm_order(out->v, out->n, sizeof *out->v, 0, str_hash, &cg->a.arena) != OK)
-        return admin_fail(&cg->a, ERR_NOMEM, "out of memory");
-    return OK;
+    return cg_order(cg, out->v, out->n, sizeof *out->v, JVM_ROOM, str_hash);
 }
 
 /* ---- --list ---- */

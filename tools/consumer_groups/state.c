@@ -91,6 +91,12 @@ static int tps_unique(struct cg *cg, struct tp *v, size_t *n)
     return OK;
 }
 
+/* What a set made of n elements is made for. */
+static size_t set_room(size_t n)
+{
+    return n * 4 / 3 + 1 > JVM_ROOM ? n * 4 / 3 + 1 : JVM_ROOM;
+}
+
 /* The partitions in a member's assignment, which is what the leader of the group wrote: version, topics, user data. */
 static int assignment_read(struct cg *cg, struct bytes b, struct group_member *m)
 {
@@ -121,22 +127,21 @@ static int assignment_read(struct cg *cg, struct bytes b, struct group_member *m
     n = m->assigned_n;
     TRY(tps_unique(cg, m->assigned, &m->assigned_n));
     /* Apache Kafka's client makes a set of the list, and a set of the set. */
-    if (jvm_order(m->assigned, m->assigned_n, sizeof *m->assigned, n * 4 / 3 + 1, tp_hash, &cg->a.arena) != OK ||
-        jvm_order(m->assigned, m->assigned_n, sizeof *m->assigned, m->assigned_n * 4 / 3 + 1, tp_hash,
-                  &cg->a.arena) != OK)
-        return admin_fail(&cg->a, ERR_NOMEM, "out of memory");
+    TRY(cg_order(cg, m->assigned, m->assigned_n, sizeof *m->assigned, set_room(n), tp_hash));
+    TRY(cg_order(cg, m->assigned, m->assigned_n, sizeof *m->assigned, set_room(m->assigned_n), tp_hash));
     return OK;
 }
 
-static int group_read(struct cg *cg, struct group_info *g)
+int group_read(struct cg *cg, struct group_info *g, int wraps)
 {
     const struct describe_groups_response_described_group *d = g->answer;
 
     if (g->job->kerr != KERR_NONE)
-        return cg_fail_kafka(cg, 0, g->job->kerr, g->job->message);
+        return cg_fail_kafka(cg, wraps, g->job->kerr, g->job->message);
     if (d->protocol_type.len > 0 && !str_is(d->protocol_type, "consumer"))
-        return admin_fail(&cg->a, ERR_INVALID, "java.lang.IllegalArgumentException: GroupId %.*s is not a consumer "
-                          "group (%.*s).", STR_ARG(g->name), STR_ARG(d->protocol_type));
+        return admin_fail(&cg->a, ERR_INVALID, "%sjava.lang.IllegalArgumentException: GroupId %.*s is not a consumer "
+                          "group (%.*s).", wraps > 0 ? "java.util.concurrent.ExecutionException: " : "",
+                          STR_ARG(g->name), STR_ARG(d->protocol_type));
     g->state = group_state_parse(d->group_state);
     g->assignor = d->protocol_data;
     g->members_n = (size_t)(d->members_n > 0 ? d->members_n : 0);
@@ -151,7 +156,7 @@ static int group_read(struct cg *cg, struct group_info *g)
     return OK;
 }
 
-int groups_describe(struct cg *cg, const struct strs *names, struct group_info **out)
+int groups_describe(struct cg *cg, const struct strs *names, int wraps, struct group_info **out)
 {
     struct group_job *jobs;
     int               rc;
@@ -164,9 +169,7 @@ int groups_describe(struct cg *cg, const struct strs *names, struct group_info *
     }
     rc = group_jobs_run(cg, "describeConsumerGroups", jobs, names->n, ask_describe);
     if (rc != OK)
-        return cg_fail_call(cg, 0, rc);
-    for (size_t i = 0; i < names->n; i++)
-        TRY(group_read(cg, &(*out)[i]));
+        return cg_fail_call(cg, wraps, rc);
     return OK;
 }
 
@@ -212,8 +215,7 @@ static int committed_read(struct cg *cg, struct group_info *g, const struct offs
     }
     TRY(cg_array(cg, g->committed_n, sizeof *g->committed_in_order, &g->committed_in_order));
     memcpy(g->committed_in_order, g->committed, g->committed_n * sizeof *g->committed);
-    if (jvm_order(g->committed_in_order, g->committed_n, sizeof *g->committed, 0, tp_hash, &cg->a.arena) != OK)
-        return admin_fail(&cg->a, ERR_NOMEM, "out of memory");
+    TRY(cg_order(cg, g->committed_in_order, g->committed_n, sizeof *g->committed, JVM_ROOM, tp_hash));
     if (g->committed_n > 1)
         qsort(g->committed, g->committed_n, sizeof *g->committed, committed_compare);
     return OK;
@@ -269,7 +271,7 @@ int groups_committed(struct cg *cg, struct group_info *v, size_t n)
     TRY(cg_array(cg, n, sizeof *jobs, &jobs));
     for (size_t i = 0; i < n; i++)
         jobs[i] = (struct group_job){ .group = v[i].name, .coordinator = v[i].job->coordinator, .of = &v[i] };
-    rc = group_jobs_run(cg, "listConsumerGroupOffsets", jobs, n, ask_committed);
+    rc = group_jobs_run(cg, "offsetFetch", jobs, n, ask_committed);
     if (rc != OK)
         return cg_fail_call(cg, 1, rc);
     for (size_t i = 0; i < n; i++) {

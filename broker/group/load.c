@@ -4,9 +4,9 @@
  * the map when all is read. Of a group's own records only the last one counts, so that is kept as bytes and taken up at
  * the end; offsets are put as they come, later ones over earlier ones.
  *
- * What cannot be read is passed over: a record, the rest of a batch whose records break off, a batch whose checksum is
- * wrong; where not even the beginning of the next batch can be found, the next offset is searched for that can be
- * read. Each step goes on to a higher offset or is the last, so a load always ends.
+ * What cannot be read is passed over: a record, the rest of a batch whose records break off; where there is no sound
+ * batch, the next offset is searched for at which there is one. Each step goes on to a higher offset or is the last, so
+ * a load always ends.
  */
 #define HASH_NONFATAL_OOM 1
 #include "broker/group/groups_priv.h"
@@ -23,6 +23,8 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+
+static const char unsound[] = "there is no sound batch of records";
 
 enum { LINES_MAX = 10 };                /* of what was passed over, for one load; the rest is only counted */
 
@@ -244,10 +246,6 @@ static void take_batch(struct load *l, const struct batch_head *h, const uint8_t
     struct record_iter it;
     struct record r;
 
-    if (batch_check(h, p) != OK) {
-        skip(l, h->base_offset >= 0 ? h->base_offset : h->last_offset, "the checksum of its batch is wrong");
-        return;
-    }
     if (batch_is_control(h)) {
         take_marker(l, h, p);
         return;
@@ -271,12 +269,11 @@ static bool wanted(const struct load *l)
            atomic_load_explicit(&l->part->state, memory_order_relaxed) == PART_LOADING;
 }
 
-/* Bytes from `offset` on, into buf. ERR_NOENT: there are none. */
-static int read_at(struct load *l, int64_t offset, struct bytes *out)
+/* Bytes from `offset` on, into buf; of the first batch all. ERR_NOENT: there are none. */
+static int read_at(struct load *l, int64_t offset, int64_t max_bytes, struct bytes *out)
 {
     struct partition_read io = { .offset = offset, .leader_epoch = -1, .last_epoch = -1, .isolation = ISOLATION_LEO,
-                                 .leader_only = true, .at_least_one = true,
-                                 .max_bytes = l->gs->o.cfg->offsets_load_buffer_size };
+                                 .leader_only = true, .at_least_one = true, .max_bytes = max_bytes };
     int16_t kerr = partition_read(l->part->log, &io);
     struct slice s = io.read.records;
     int rc = OK;
@@ -304,26 +301,31 @@ static int read_at(struct load *l, int64_t offset, struct bytes *out)
     return rc;
 }
 
-/* Can the log be read at this offset? */
-static bool readable(struct load *l, int64_t offset)
+/* A whole one, between the offsets where it must lie. Its own offset is outside its checksum. */
+static bool sound(const struct batch_head *h, const uint8_t *p, int64_t from, int64_t leo)
+{
+    return h->last_offset >= from && h->last_offset < leo && batch_check(h, p) == OK;
+}
+
+static bool readable(struct load *l, int64_t offset, int64_t leo)
 {
     struct bytes in;
     struct batch_iter it;
 
-    if (read_at(l, offset, &in) != OK)
+    if (read_at(l, offset, 1, &in) != OK)
         return false;
     batch_iter_init(&it, in);
-    return batch_iter_next(&it) && it.head.last_offset >= offset;
+    return batch_iter_next(&it) && sound(&it.head, it.p, offset, leo);
 }
 
-/* At pos there is no batch. The nearest offset above it that can be read, by steps that double and then halve; -1:
- * there is none. */
+/* At pos there is no sound batch. The nearest offset above it where there is one, by steps that double and then halve;
+ * -1: none is found. */
 static int64_t search(struct load *l, int64_t leo)
 {
     int64_t bad = l->pos, good = -1;
 
     for (int64_t step = 1; good < 0 && bad + step < leo; step *= 2) {
-        if (readable(l, bad + step))
+        if (readable(l, bad + step, leo))
             good = bad + step;
         else
             bad += step;
@@ -331,7 +333,7 @@ static int64_t search(struct load *l, int64_t leo)
     while (good >= 0 && good - bad > 1) {
         int64_t mid = bad + (good - bad) / 2;
 
-        if (readable(l, mid))
+        if (readable(l, mid, leo))
             good = mid;
         else
             bad = mid;
@@ -339,21 +341,28 @@ static int64_t search(struct load *l, int64_t leo)
     return good;
 }
 
-/* Takes up what is there at pos, and moves pos behind it. ERR_CORRUPT: there is something else than a batch. */
-static int step(struct load *l)
+/* Takes up what is there at pos, and moves pos behind it. A batch that is not sound is passed over if one follows that
+ * is; else ERR_CORRUPT. */
+static int step(struct load *l, int64_t leo)
 {
     struct batch_iter it;
     struct bytes in;
+    bool bad = false;
 
-    TRY(read_at(l, l->pos, &in));
+    TRY(read_at(l, l->pos, l->gs->o.cfg->offsets_load_buffer_size, &in));
     batch_iter_init(&it, in);
     while (wanted(l) && batch_iter_next(&it)) {
-        if (it.head.last_offset < l->pos)
+        if (!sound(&it.head, it.p, l->pos, leo)) {
+            bad = true;
             continue;
+        }
+        if (bad)
+            skip(l, l->pos, unsound);
+        bad = false;
         take_batch(l, &it.head, it.p);
         l->pos = it.head.last_offset + 1;
     }
-    return it.rc;
+    return bad ? ERR_CORRUPT : it.rc;
 }
 
 static void read_all(struct load *l)
@@ -368,7 +377,7 @@ static void read_all(struct load *l)
         before = l->pos;
         if (l->pos >= now.leo)
             return;
-        rc = step(l);
+        rc = step(l, now.leo);
         if (l->pos > before)
             continue;
         if (rc == ERR_RANGE && partition_offsets(l->part->log).start > l->pos)
@@ -379,7 +388,7 @@ static void read_all(struct load *l)
                           (long long)now.leo, err_text(rc));
             return;
         }
-        skip(l, l->pos, "there is no batch of records");
+        skip(l, l->pos, unsound);
         next = search(l, now.leo);
         if (next < 0)
             return;

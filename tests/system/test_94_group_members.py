@@ -1,0 +1,302 @@
+"""The handlers of the group APIs, beside what test_94_groups_cells compares with Apache Kafka cell by cell: how the topic of
+the coordinator comes to be, what is parked and how it ends, what is told about members, and our own additions."""
+import re
+import socket
+import threading
+import time
+
+import pytest
+from confluent_kafka import Consumer, KafkaException, Producer
+
+from harness import SLOW, wait_for
+from wire import APIS, Wire
+
+TOPIC = "__consumer_offsets"
+SHAPE = {"cleanup.policy": "compact", "compression.type": "producer", "segment.bytes": "104857600"}
+QUICK = {"group.initial.rebalance.delay.ms": "0"}
+MEMBER_ID_REQUIRED, UNSUPPORTED_VERSION, NOT_AVAILABLE = 79, 35, 15
+
+
+def find(c, group, version=6):
+    if version >= 4:
+        return c.call("FindCoordinator", version, KeyType=0, CoordinatorKeys=[group])["Coordinators"][0]
+    return c.call("FindCoordinator", version, Key=group)
+
+
+def metadata(c, topic):
+    return c.call("Metadata", 12, Topics=[{"Name": topic}], AllowAutoTopicCreation=False)["Topics"][0]
+
+
+def given_settings(c, topic):
+    answer = c.call("DescribeConfigs", 1, Resources=[{"ResourceType": 2, "ResourceName": topic, "ConfigurationKeys": None}])
+    return {e["Name"]: e["Value"] for e in answer["Results"][0]["Configs"] if e["ConfigSource"] == 1}
+
+
+def join(c, group, version=9, member_id="", **more):
+    fields = dict(GroupId=group, SessionTimeoutMs=10000, RebalanceTimeoutMs=10000, MemberId=member_id,
+                  ProtocolType="consumer", Protocols=[{"Name": "range", "Metadata": b"meta"}])
+    fields.update(more)
+    answer = c.call("JoinGroup", version, **fields)
+    if answer["ErrorCode"] == MEMBER_ID_REQUIRED:
+        answer = c.call("JoinGroup", version, **dict(fields, MemberId=answer["MemberId"]))
+    return answer
+
+
+def enter(c, group, version=9, **more):
+    """Alone in its group, and stable."""
+    answer = join(c, group, version, **more)
+    assert answer["ErrorCode"] == 0
+    sync = c.call("SyncGroup", 5, GroupId=group, GenerationId=answer["GenerationId"], MemberId=answer["MemberId"],
+                  GroupInstanceId=more.get("GroupInstanceId"), ProtocolType="consumer", ProtocolName="range",
+                  Assignments=[{"MemberId": answer["MemberId"], "Assignment": b"share"}])
+    assert sync["ErrorCode"] == 0 and sync["Assignment"] == b"share"
+    return answer
+
+
+def describe(c, group, version=5, **more):
+    return c.call("DescribeGroups", version, Groups=[group], **more)["Groups"][0]
+
+
+def state(c, group):
+    return describe(c, group)["GroupState"]
+
+
+# ---- the topic ---------------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("version", [0, 3, 4, 6])
+def test_who_asks_first_is_answered_when_the_topic_is_there(brokers, version):
+    """Without being told to come back."""
+    b = brokers({"auto.create.topics.enable": "false"}).start()
+    with Wire(b.port) as c:
+        assert metadata(c, TOPIC)["ErrorCode"] == 3
+        got = find(c, "g", version)
+        assert (got["ErrorCode"], got["NodeId"], got["Host"], got["Port"]) == (0, 0, "127.0.0.1", b.port)
+        topic = metadata(c, TOPIC)
+        assert topic["IsInternal"] and len(topic["Partitions"]) == 50
+        assert all(p["LeaderId"] == 0 and p["ReplicaNodes"] == [0] for p in topic["Partitions"])
+        assert given_settings(c, TOPIC) == SHAPE
+        assert join(c, "g", MemberId="stranger")["ErrorCode"] == 25          # not: is being loaded
+    assert len(re.findall("__consumer_offsets gets one replica instead of the 3", b.log())) == 1
+
+
+def test_many_who_ask_at_once_make_one_topic(brokers):
+    b = brokers(QUICK).start()
+    codes = []
+
+    def ask(i):
+        with Wire(b.port) as c:
+            wait_for(lambda: codes.append(find(c, "g%d" % i)["ErrorCode"]) or codes[-1] == 0)
+
+    threads = [threading.Thread(target=ask, args=(i,)) for i in range(20)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert set(codes) <= {0, NOT_AVAILABLE}
+    with Wire(b.port) as c:
+        assert len(metadata(c, TOPIC)["Partitions"]) == 50
+    assert "WARN" not in b.log() and "ERROR" not in b.log()
+
+
+def test_the_topic_has_the_shape_that_is_configured(brokers):
+    b = brokers({"offsets.topic.num.partitions": "3", "offsets.topic.segment.bytes": "1048576",
+                 "offsets.topic.replication.factor": "1"}).start()
+    with Wire(b.port) as c:
+        assert find(c, "g")["ErrorCode"] == 0
+        assert len(metadata(c, TOPIC)["Partitions"]) == 3
+        assert given_settings(c, TOPIC) == dict(SHAPE, **{"segment.bytes": "1048576"})
+    assert "one replica" not in b.log()
+
+
+@pytest.mark.parametrize("topic, settings", [(TOPIC, SHAPE), ("__transaction_state", {
+    "cleanup.policy": "compact", "compression.type": "uncompressed", "segment.bytes": "104857600",
+    "min.insync.replicas": "1", "unclean.leader.election.enable": "false"})])
+def test_who_asks_for_its_metadata_makes_an_internal_topic(broker, topic, settings):
+    with Wire(broker.port) as c:
+        got = c.call("Metadata", 9, Topics=[{"Name": topic}], AllowAutoTopicCreation=True)["Topics"][0]
+        assert got["ErrorCode"] == 5 and got["IsInternal"]
+        wait_for(lambda: metadata(c, topic)["ErrorCode"] == 0 and len(metadata(c, topic)["Partitions"]) == 50)
+        assert given_settings(c, topic) == settings
+
+
+def test_the_first_poll_of_a_fresh_group_comes_soon(brokers):
+    """JoinGroup to SyncGroup take the initial delay and little more; the rest is the client's."""
+    b = brokers({"group.initial.rebalance.delay.ms": "500"}).start()
+    with Wire(b.port) as c:
+        find(c, "g")
+        began = time.monotonic()
+        enter(c, "g")
+        took = time.monotonic() - began
+    assert 0.5 <= took <= 0.5 + 0.05 * SLOW
+
+
+# ---- coordinators that there are not -------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("version", range(1, 7))
+def test_nobody_waits_for_a_coordinator_of_transactions(broker, version):
+    with Wire(broker.port) as c:
+        if version >= 4:
+            got = c.call("FindCoordinator", version, KeyType=1, CoordinatorKeys=["t"])["Coordinators"][0]
+        else:
+            got = c.call("FindCoordinator", version, KeyType=1, Key="t")
+        assert (got["ErrorCode"], got["NodeId"], got["Host"], got["Port"]) == (UNSUPPORTED_VERSION, -1, "", -1)
+        assert "transactions" in got["ErrorMessage"]
+
+
+def test_idempotent_producers_are_served_and_transactional_ones_are_told(broker):
+    p = Producer({"bootstrap.servers": broker.address, "enable.idempotence": True})
+    for i in range(100):
+        p.produce("t", b"%d" % i)
+    assert p.flush(10 * SLOW) == 0
+    p = Producer({"bootstrap.servers": broker.address, "transactional.id": "t"})
+    with pytest.raises(KafkaException):
+        p.init_transactions(5 * SLOW)
+
+
+# ---- what is parked ----------------------------------------------------------------------------------------------------
+
+def send_join(c, group, **more):
+    c.send("JoinGroup", 3, dict(dict(
+        GroupId=group, SessionTimeoutMs=10000, RebalanceTimeoutMs=60000, MemberId="", ProtocolType="consumer",
+        Protocols=[{"Name": "range", "Metadata": b"m" * 3000}]), **more))
+
+
+def test_a_broker_stops_whoever_waits_for_it(brokers):
+    """Members in all kinds of waits, some of whom have gone."""
+    b = brokers({"group.initial.rebalance.delay.ms": "600000"}).start()
+    with Wire(b.port) as c:
+        find(c, "g")
+    waiting = [Wire(b.port) for _ in range(8)]
+    for i, c in enumerate(waiting):
+        send_join(c, "g%d" % (i % 4))
+    with Wire(b.port) as c:
+        for i in range(4):
+            wait_for(lambda i=i: len(describe(c, "g%d" % i)["Members"]) == 2)
+            assert state(c, "g%d" % i) == "PreparingRebalance"
+    for c in waiting[4:]:
+        c.close()
+    began = time.monotonic()
+    assert b.stop() == 0
+    assert time.monotonic() - began < 5 * SLOW
+    for c in waiting[:4]:
+        assert c.receive("JoinGroup", 3)["ErrorCode"] == NOT_AVAILABLE
+        c.close()
+
+
+def test_who_waits_for_the_leader_is_answered_when_it_leaves(brokers):
+    b = brokers(QUICK).start()
+    with Wire(b.port) as lead, Wire(b.port) as follow:
+        find(lead, "g")
+        send_join(lead, "g")
+        first = lead.receive("JoinGroup", 3)
+        send_join(follow, "g")
+        wait_for(lambda: state_of(b, "g") == "PreparingRebalance")
+        send_join(lead, "g", MemberId=first["MemberId"])
+        a, z = lead.receive("JoinGroup", 3), follow.receive("JoinGroup", 3)
+        assert a["GenerationId"] == z["GenerationId"] == 2
+        assert sorted(m["MemberId"] for m in a["Members"]) == sorted([a["MemberId"], z["MemberId"]])
+        assert all(m["Metadata"] == b"m" * 3000 for m in a["Members"]) and z["Members"] == []
+        follow.send("SyncGroup", 3, dict(GroupId="g", GenerationId=2, MemberId=z["MemberId"]))
+        assert lead.call("LeaveGroup", 1, GroupId="g", MemberId=a["MemberId"])["ErrorCode"] == 0
+        assert follow.receive("SyncGroup", 3)["ErrorCode"] == 27
+
+
+def state_of(b, group):
+    with Wire(b.port) as c:
+        return state(c, group)
+
+
+# ---- what is told --------------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("host, text", [("127.0.0.1", "/127.0.0.1"), ("::1", "/0:0:0:0:0:0:0:1")])
+def test_the_host_of_a_member_is_written_as_java_does(brokers, host, text):
+    b = brokers(QUICK)
+    at = "PLAINTEXT://%s:%d" % ("[%s]" % host if ":" in host else host, b.port)
+    b.overrides.update({"listeners": at, "advertised.listeners": at})
+    try:
+        socket.create_server((host, b.port), family=socket.AF_INET6 if ":" in host else socket.AF_INET).close()
+    except OSError:
+        pytest.skip("no IPv6 here")
+    b.start()
+    with Wire(b.port, host=host, client_id="me") as c:
+        assert find(c, "g")["Host"] == host
+        enter(c, "g")
+        m, = describe(c, "g")["Members"]
+        assert (m["ClientHost"], m["ClientId"]) == (text, "me")
+
+
+@pytest.mark.parametrize("version", range(APIS["DescribeGroups"].versions[0], APIS["DescribeGroups"].versions[1] + 1))
+def test_a_stable_group_is_described(broker_quick, version):
+    with Wire(broker_quick.port) as c:
+        find(c, "g")
+        member = enter(c, "g", GroupInstanceId="i")["MemberId"]
+        got = describe(c, "g", version, IncludeAuthorizedOperations=True) if version >= 3 else describe(c, "g", version)
+        assert (got["ErrorCode"], got["GroupState"], got["ProtocolType"], got["ProtocolData"]) == (
+            0, "Stable", "consumer", "range")
+        m, = got["Members"]
+        assert (m["MemberId"], m["MemberMetadata"], m["MemberAssignment"]) == (member, b"meta", b"share")
+        if version >= 3:
+            assert got["AuthorizedOperations"] == 1 << 3 | 1 << 6 | 1 << 8
+        if version >= 4:
+            assert m["GroupInstanceId"] == "i"
+        c.call("LeaveGroup", 5, GroupId="g", Members=[{"MemberId": member, "GroupInstanceId": "i"}])
+        c.call("DeleteGroups", 2, GroupsNames=["g"])
+
+
+@pytest.fixture(scope="module")
+def broker_quick(tmp_path_factory):
+    from harness import Broker
+    b = Broker(tmp_path_factory.mktemp("quick"), QUICK).start()
+    yield b
+    assert b.stop() == 0, b.log()[-4000:]
+
+
+def test_the_history_of_a_group_is_sent_to_who_asks_for_it(broker_quick):
+    with Wire(broker_quick.port, client_id="me") as c:
+        find(c, "h")
+        member = enter(c, "h", Reason="to see")["MemberId"]
+        c.call("LeaveGroup", 5, GroupId="h", Members=[{"MemberId": member, "Reason": "seen enough"}])
+        wait_for(lambda: state(c, "h") == "Empty")
+        assert describe(c, "h")["KlammHistory"] == []
+        events = describe(c, "h", KlammIncludeHistory=True)["KlammHistory"]
+        kinds = [e["Kind"] for e in events]
+        assert "joined" in kinds and "left" in kinds
+        assert kinds.count("rebalance-began") >= 1 and kinds.count("rebalance-ended") >= 1
+        for e in events:
+            assert abs(e["TimestampMs"] / 1000 - time.time()) < 60 * SLOW
+            assert (e["DurationMs"] >= 0) == (e["Kind"] == "rebalance-ended"), e
+        left = events[kinds.index("left")]
+        assert (left["MemberId"], left["ClientId"], left["ClientHost"]) == (member, "me", "/127.0.0.1")
+        assert "seen enough" in left["Reason"]
+
+
+# ---- clients -----------------------------------------------------------------------------------------------------------
+
+def test_consumers_of_a_group_share_and_take_over(brokers):
+    b = brokers(QUICK).start()
+    b.create_topic("t", 4)
+    p = Producer({"bootstrap.servers": b.address})
+    for i in range(400):
+        p.produce("t", b"%d" % i, partition=i % 4)
+    assert p.flush(10 * SLOW) == 0
+    conf = {"bootstrap.servers": b.address, "group.id": "g", "session.timeout.ms": 6000, "auto.offset.reset": "earliest",
+            "heartbeat.interval.ms": 200, "enable.auto.commit": False}
+    one, two = Consumer(conf), Consumer(conf)
+    seen = []
+
+    def poll(*consumers):
+        for c in consumers:
+            m = c.poll(0.05)
+            if m is not None and m.error() is None:
+                seen.append(m.value())
+                c.commit(m, asynchronous=False)
+
+    one.subscribe(["t"])
+    wait_for(lambda: poll(one) or len(one.assignment()) == 4, 20)
+    two.subscribe(["t"])
+    wait_for(lambda: poll(one, two) or (len(one.assignment()), len(two.assignment())) == (2, 2), 20)
+    one.close()
+    wait_for(lambda: poll(two) or len(two.assignment()) == 4, 20)
+    wait_for(lambda: poll(two) or len(set(seen)) == 400, 30)
+    two.close()
+    assert len(seen) == 400

@@ -77,6 +77,11 @@ struct join {                           /* in the request's arena */
     bool               answered;        /* under the group's lock */
 };
 
+static struct str no_protocol(const struct request *r)
+{
+    return r->version >= 7 ? (struct str){ NULL, 0 } : STR_LIT("");
+}
+
 static void join_error(struct request *r, int16_t kerr, struct str member_id)
 {
     struct join_group_response out;
@@ -84,8 +89,7 @@ static void join_error(struct request *r, int16_t kerr, struct str member_id)
     join_group_response_init(&out);
     out.error_code = kerr;
     out.member_id = member_id;
-    if (r->version >= 7)
-        out.protocol_name = (struct str){ NULL, 0 };
+    out.protocol_name = no_protocol(r);
     API_REPLY_COPY(r, join_group_response, &out);
 }
 
@@ -120,8 +124,8 @@ static void joined(struct join_waiter *w, const struct join_result *res)
     out.generation_id = res->generation;
     out.protocol_type = res->protocol_type;
     out.protocol_name = res->protocol;
-    if (r->version < 7 && res->protocol.p == NULL)
-        out.protocol_name = STR_LIT("");
+    if (res->protocol.len == 0)
+        out.protocol_name = no_protocol(r);
     out.leader = res->leader.p != NULL ? res->leader : STR_LIT("");
     out.member_id = res->member_id.p != NULL ? res->member_id : STR_LIT("");
     out.skip_assignment = res->skip_assignment && r->version >= 9;
@@ -131,11 +135,10 @@ static void joined(struct join_waiter *w, const struct join_result *res)
         request_close(r, "out of memory");
 }
 
-static bool join_args(struct broker *b, struct request *r, const struct join_group_request *in, struct join_args *out)
+static bool join_args(struct request *r, const struct join_group_request *in, struct join_args *out)
 {
     struct group_protocol *v = arena_array(&r->arena, (size_t)in->protocols_n + 1, sizeof *v);
 
-    (void)b;
     *out = (struct join_args){
         .member_id = in->member_id, .instance_id = in->group_instance_id, .client_id = r->client_id,
         .client_host = client_host(r), .protocol_type = in->protocol_type, .protocols = v,
@@ -165,7 +168,7 @@ void api_join_group(struct broker *b, struct request *r)
         return;
     }
     j = arena_zalloc(&r->arena, sizeof *j);
-    if (j == NULL || !join_args(b, r, &in, &args)) {
+    if (j == NULL || !join_args(r, &in, &args)) {
         request_close(r, "out of memory");
         return;
     }

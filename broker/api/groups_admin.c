@@ -84,6 +84,7 @@ static int describe_history(struct arena *a, const struct group_history *h, stru
     out->klamm_history = arena_array(a, n + 1, sizeof *out->klamm_history);
     if (out->klamm_history == NULL)
         return ERR_NOMEM;
+    out->klamm_history_n = 0;           /* empty, where null says that none was asked for */
     while ((size_t)out->klamm_history_n < n && history_next(h, &pos, &e))
         TRY(describe_event(a, &e, &out->klamm_history[out->klamm_history_n++]));
     return OK;

@@ -165,6 +165,7 @@ int plan_of_group(struct cg *cg, const struct plan *plan, struct str group, stru
                   size_t *n) must_use;
 
 /* ---- the actions ---- */
+int groups_show_history(struct cg *cg, const struct group_info *v, size_t n) must_use;      /* history.c */
 int groups_show(struct cg *cg) must_use;                    /* --describe: describe.c */
 int groups_reset(struct cg *cg) must_use;                   /* --reset-offsets: reset.c */
 int groups_delete(struct cg *cg) must_use;                  /* --delete: delete.c */

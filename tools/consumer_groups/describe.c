@@ -399,6 +399,8 @@ int groups_show(struct cg *cg)
         qsort(v, names.n, sizeof *v, name_compare);
     if (options_has(cg->o, CG_MEMBERS))
         return show_members(cg, v, names.n);
+    if (options_has(cg->o, CG_HISTORY))
+        return groups_show_history(cg, v, names.n);
     if (options_has(cg->o, CG_STATE))
         return show_states(cg, v, names.n);
     return show_offsets(cg, v, names.n);

@@ -295,7 +295,8 @@ START_TEST(cell)
         kit_check();
     ck_assert_msg(code == row->cell[state].code && (int)g.state == row->cell[state].then,
                   "%s in %s: got %d and %s, want %d and %s", row->name, group_state_name(state), code,
-                  group_state_name(g.state), row->cell[state].code, group_state_name((enum group_state)row->cell[state].then));
+                  group_state_name(g.state), row->cell[state].code,
+                  group_state_name((enum group_state)row->cell[state].then));
     end();
 }
 END_TEST

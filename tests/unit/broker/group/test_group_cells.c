@@ -40,7 +40,7 @@ static void reach(enum group_state to)
     ck_assert_int_eq(g.state, to);
 }
 
-/* ---- requests: the code, or WAITS ------------------------------------------------------------------------------ */
+/* ---- requests: the code, or WAITS -------------------- */
 
 static int do_join(struct client *c)
 {
@@ -175,7 +175,7 @@ static int t_member(void) { return commits(str_of(foll.id), NULL_STR, foll.gener
 static int t_old(void) { return commits(str_of(foll.id), NULL_STR, foll.generation - 1, true); }
 static int t_unknown(void) { return commits(STR_LIT("nobody"), NULL_STR, g.generation, true); }
 
-/* ---- the cells ------------------------------------------------------------------------------------------------- */
+/* ---- the cells -------------------- */
 
 enum {
     E = GROUP_EMPTY, P = GROUP_PREPARING_REBALANCE, C = GROUP_COMPLETING_REBALANCE, S = GROUP_STABLE, D = GROUP_DEAD

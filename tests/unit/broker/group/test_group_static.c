@@ -1,5 +1,5 @@
-/* tests/unit/broker/group/test_group_static.c - static members (KIP-345, KIP-814): taking over, fencing, what is written,
- * and what happens when it cannot be.
+/* tests/unit/broker/group/test_group_static.c - static members (KIP-345, KIP-814): taking over, fencing, what is
+ * written, and what happens when it cannot be.
  */
 #include "tests/unit/broker/group/kit.h"
 
@@ -225,7 +225,7 @@ START_TEST(back_before_it_has_fetched_its_assignment)
 }
 END_TEST
 
-/* ---- its new id is being written ----------------------------------------------------------------------------------- */
+/* ---- its new id is being written -------------------- */
 
 START_TEST(the_former_id_stays_when_the_new_one_cannot_be_written)
 {

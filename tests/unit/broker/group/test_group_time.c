@@ -16,7 +16,7 @@ static void setup(void)
     client(&d, "d");
 }
 
-/* ---- the initial delay ----------------------------------------------------------------------------------------- */
+/* ---- the initial delay -------------------- */
 
 static struct client many[10];
 
@@ -105,7 +105,7 @@ START_TEST(all_gone_within_the_initial_delay)
 }
 END_TEST
 
-/* ---- sessions -------------------------------------------------------------------------------------------------- */
+/* ---- sessions -------------------- */
 
 START_TEST(a_member_that_is_silent_is_removed)
 {
@@ -203,7 +203,7 @@ START_TEST(waiting_for_sync_outlives_the_session)
 }
 END_TEST
 
-/* ---- those who do not come back ---------------------------------------------------------------------------------- */
+/* ---- those who do not come back -------------------- */
 
 START_TEST(who_does_not_join_again_in_time_is_removed)
 {
@@ -277,7 +277,7 @@ START_TEST(when_all_have_fetched_nobody_waits_for_them)
 }
 END_TEST
 
-/* ---- promised ids ------------------------------------------------------------------------------------------------ */
+/* ---- promised ids -------------------- */
 
 START_TEST(a_promised_id_is_kept_for_a_session)
 {
@@ -314,7 +314,7 @@ START_TEST(an_open_promise_holds_a_rebalance_up_until_its_end)
 }
 END_TEST
 
-/* ---- numbers at their edge ----------------------------------------------------------------------------------------- */
+/* ---- numbers at their edge -------------------- */
 
 START_TEST(the_longest_timeouts_do_not_wrap)
 {

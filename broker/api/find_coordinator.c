@@ -53,6 +53,17 @@ static void locate_group(struct broker *b, const struct request *r, const struct
     out->port = e->port;
 }
 
+static void tell_no_transactions(const struct request *r)
+{
+    static struct log_limit limit = LOG_LIMIT(60000, 1);
+    char peer[REQUEST_PEER_MAX];
+    int hidden;
+
+    if (log_limit(&limit, &hidden))
+        log_warn("%s %s: a producer with a transactional.id was refused: there are no transactions here; take the id "
+                 "out of its configuration", r->listener.p, request_peer(r, peer));
+}
+
 static void locate(struct broker *b, const struct request *r, const struct metadata *md, int8_t type, struct str key,
                    struct node_out *out)
 {
@@ -65,10 +76,11 @@ static void locate(struct broker *b, const struct request *r, const struct metad
         locate_group(b, r, md, key, out);
         break;
     case KEY_TRANSACTION:
-        /* There is no transaction coordinator. Codes that mean "not now" would have producers ask for ever; this one
-         * ends them, as InitProducerId's does. */
-        out->error_code = KERR_UNSUPPORTED_VERSION;
+        /* Of the codes that there are this is the only one on which every client stops at once: librdkafka asks again
+         * and again after all that are not about rights, until it is told to stop. */
+        out->error_code = KERR_TRANSACTIONAL_ID_AUTHORIZATION_FAILED;
         out->error_message = STR_LIT("This broker does not coordinate transactions.");
+        tell_no_transactions(r);
         break;
     case KEY_SHARE:
         out->error_code = r->version < 6 ? KERR_INVALID_REQUEST : KERR_COORDINATOR_NOT_AVAILABLE;

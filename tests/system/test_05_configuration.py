@@ -43,8 +43,8 @@ def test_override_wins_over_everything(brokers):
 
 
 def test_warnings_are_told_at_start_and_do_not_stop_it(brokers):
-    b = brokers({"log.retention.hour": "5", "max.partition.fetch.bytes": "200000000", "group.max.size": "7"}).start()
-    for key in ("log.retention.hour", "log.retention.hours", "max.partition.fetch.bytes", "group.max.size"):
+    b = brokers({"log.retention.hour": "5", "max.partition.fetch.bytes": "200000000", "group.share.max.groups": "7"}).start()
+    for key in ("log.retention.hour", "log.retention.hours", "max.partition.fetch.bytes", "group.share.max.groups"):
         assert key in b.log(), b.log()
 
 

@@ -24,8 +24,9 @@ struct group_partition {
     _Atomic int       state;            /* enum part_state */
     /* under `desk` */
     bool              to_drop, to_load; /* in this order, by the coordinator's thread */
-    bool              loading;          /* a thread of the scheduler is at it */
-    /* set by the coordinator's thread while no group of the partition is in the map, and none can come there */
+    bool              busy;             /* being loaded, in a thread of the scheduler, or dropped */
+    /* changed under `desk` or by who made the partition busy, while no group of it is in the map, and none can come
+     * there */
     struct partition *log;              /* reference; NULL: none */
 };
 

@@ -1,7 +1,8 @@
 /* broker/group/parts.c - which partitions of __consumer_offsets are ours, as the replica manager says.
  *
- *            groups_leads()                 the loader has come to the end
- *   NONE ---------------------> LOADING ----------------------------------> ACTIVE
+ *     +------------- groups_leads(), its log is empty ------------------------+
+ *     |                                                                       v
+ *   NONE --groups_leads()--> LOADING --the loader has come to the end------> ACTIVE
  *     ^                            |                                          |
  *     +----------------------------+--------------- groups_resigns() ---------+
  *
@@ -41,19 +42,38 @@ static void tell(struct groups *gs)
     cond_signal(&gs->bell);
 }
 
+/* Nothing to load and nothing left of an earlier time: so whoever had the topic made can use it at once, rather than be
+ * told to come back, for which some clients take seconds. */
+static bool is_ready(const struct group_partition *part, struct partition *log)
+{
+    struct plog_offsets now;
+
+    if (log == NULL || part->log != NULL || part->to_drop || part->busy)
+        return false;
+    now = partition_offsets(log);
+    return now.start == now.leo;
+}
+
 void groups_leads(struct groups *gs, int32_t partition)
 {
     struct group_partition *part = part_of(gs, partition);
+    struct partition *log;
 
     if (part == NULL)
         return;
+    log = replicas_find(gs->o.replicas, groups_topic, partition, NULL);
     lock_take(&gs->desk);
-    if (state_of(part) == PART_NONE) {
+    if (state_of(part) == PART_NONE && is_ready(part, log)) {
+        part->log = log;
+        log = NULL;
+        set_state(part, PART_ACTIVE);
+    } else if (state_of(part) == PART_NONE) {
         set_state(part, PART_LOADING);
         part->to_load = true;
         tell(gs);
     }
     lock_drop(&gs->desk);
+    partition_unref(&log);
 }
 
 void groups_resigns(struct groups *gs, int32_t partition)
@@ -84,7 +104,7 @@ static void ended(struct group_partition *part)
     struct groups *gs = part->gs;
 
     lock_take(&gs->desk);
-    part->loading = false;
+    part->busy = false;
     if (!part->to_drop && state_of(part) == PART_LOADING)
         set_state(part, PART_ACTIVE);
     tell(gs);
@@ -109,7 +129,7 @@ static void begin_load(struct group_partition *part)
         part->log = replicas_find(gs->o.replicas, groups_topic, part->index, NULL);
     if (part->log == NULL) {            /* gone again; we are told in a moment */
         lock_take(&gs->desk);
-        part->loading = false;
+        part->busy = false;
         lock_drop(&gs->desk);
         return;
     }
@@ -125,17 +145,21 @@ void parts_work(struct groups *gs)
         bool to_drop, to_load;
 
         lock_take(&gs->desk);
-        to_drop = part->to_drop && !part->loading;
-        if (to_drop)
+        to_drop = part->to_drop && !part->busy;
+        if (to_drop) {
             part->to_drop = false;
-        to_load = part->to_load && !part->loading && !part->to_drop && !atomic_load(&gs->stopping);
+            part->busy = true;
+            lock_drop(&gs->desk);
+            drop(part);
+            lock_take(&gs->desk);
+            part->busy = false;
+        }
+        to_load = part->to_load && !part->busy && !part->to_drop && !atomic_load(&gs->stopping);
         if (to_load) {
             part->to_load = false;
-            part->loading = true;
+            part->busy = true;
         }
         lock_drop(&gs->desk);
-        if (to_drop)
-            drop(part);
         if (to_load)
             begin_load(part);
     }

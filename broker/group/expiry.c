@@ -8,16 +8,12 @@
 #include "base/scheduler.h"
 #include "broker/group/groups.h"
 #include "broker/group/offsets.h"
-#include "broker/group/records.h"
+#include "broker/group/tombs.h"
 #include "config/config.h"
-#include "proto/kerr.h"
 
 #include <stdlib.h>
 
-/* Batches of tombstones stay far below what a message may be; a group may lose any number at once. */
-#define BATCH_BYTES (128 * 1024)
-
-enum { RECORD_BYTES = 32, MINUTE_MS = 60000 };
+enum { MINUTE_MS = 60000 };
 
 struct group_expiry {
     struct groups    *gs;
@@ -25,60 +21,6 @@ struct group_expiry {
     struct job       *job;
     int64_t           retention_ms;
 };
-
-/* ---- tombstones of one group ------------------------------------------------------------------------------------ */
-
-struct tombs {
-    struct group_session *s;
-    struct arena          a;
-    struct group_record  *v;
-    size_t                n, cap, bytes;
-};
-
-static void tombs_init(struct tombs *t, struct group_session *s)
-{
-    *t = (struct tombs){ .s = s };
-    arena_init(&t->a, SIZE_MAX);
-}
-
-static void tombs_write(struct tombs *t)
-{
-    const struct group *g = t->s->g;
-    int16_t kerr = t->n > 0 ? groups_write(t->s, t->v, t->n, 0, NULL) : KERR_NONE;
-
-    if (kerr != KERR_NONE)
-        log_warn("group %.*s: %zu offsets are gone, but not from %.*s, so they may come back when it is loaded: %s",
-                 STR_ARG(g->id), t->n, STR_ARG(groups_topic), kerr_name(kerr));
-    t->n = t->bytes = 0;
-    arena_reset(&t->a);
-}
-
-static void tombs_end(struct tombs *t)
-{
-    tombs_write(t);
-    arena_fini(&t->a);
-    free(t->v);
-}
-
-/* false: out of memory, and the offset had better stay. */
-static bool tombs_add(struct tombs *t, struct str topic, int32_t partition)
-{
-    if (t->n == t->cap) {
-        size_t cap = t->cap > 0 ? t->cap * 2 : 4;
-        struct group_record *v = realloc(t->v, cap * sizeof *v);
-
-        if (v == NULL)
-            return false;
-        t->v = v;
-        t->cap = cap;
-    }
-    if (offset_record(groups_versions(t->s->gs), &t->a, t->s->g->id, topic, partition, NULL, &t->v[t->n]) != OK)
-        return false;
-    t->bytes += t->v[t->n++].key.len + RECORD_BYTES;
-    if (t->bytes >= BATCH_BYTES)
-        tombs_write(t);
-    return true;
-}
 
 static void remove_if_useless(struct group_session *s)
 {
@@ -134,7 +76,8 @@ static bool expires(void *arg, struct str topic, int32_t partition, const struct
         return false;
     if (run->unread && group_subscribes(run->g, topic) != GROUP_SUBSCRIBES_NO)
         return false;
-    return tombs_add(run->tombs, topic, partition);
+    tombs_add(run->tombs, topic, partition);
+    return true;
 }
 
 static bool expire_group(void *arg, struct group_session *s)
@@ -203,7 +146,7 @@ void group_expiry_free(struct group_expiry **e)
 size_t group_forget(struct group_session *s, const struct offset_key *v, size_t n)
 {
     struct group_offsets *o = s->g->offsets;
-    bool known = false, failed = false;
+    bool known = false;
     struct tombs t;
     size_t gone = 0;
 
@@ -212,13 +155,11 @@ size_t group_forget(struct group_session *s, const struct offset_key *v, size_t 
         if (i == 0 || !str_eq(v[i].topic, v[i - 1].topic))
             known = group_offsets_has_topic(o, v[i].topic);
         if (known && group_offsets_delete(o, v[i].topic, v[i].partition)) {
-            failed |= !tombs_add(&t, v[i].topic, v[i].partition);
+            tombs_add(&t, v[i].topic, v[i].partition);
             gone++;
         }
     }
     tombs_end(&t);
-    if (failed)
-        log_error("group %.*s: out of memory: deleted offsets may come back when it is loaded", STR_ARG(s->g->id));
     remove_if_useless(s);
     return gone;
 }

@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "broker/group/offsets.h"
+#include "broker/group/tombs.h"
 #include "broker/replica/partition.h"
 #include "config/config.h"
 #include "metadata/store.h"
@@ -375,44 +376,23 @@ void groups_drop(struct groups *gs, const struct group_partition *of, int16_t ke
 
 /* ---- removing ---------------------------------------------------------------------------------------------------- */
 
-struct tombs {
-    struct group_session *s;
-    struct arena          a;
-    struct group_record  *v;
-    size_t                n, cap;
-};
-
 static void tomb_offset(void *arg, struct str topic, int32_t partition, const struct committed *c)
 {
-    struct tombs *t = arg;
-
     (void)c;
-    if (t->n < t->cap &&
-        offset_record(&t->s->gs->versions, &t->a, t->s->g->id, topic, partition, NULL, &t->v[t->n]) == OK)
-        t->n++;
+    tombs_add(arg, topic, partition);
 }
 
 void groups_remove(struct group_session *s)
 {
-    struct tombs t = { .s = s };
     struct group *g = s->g;
-    int16_t kerr = KERR_NONE;
+    struct tombs t;
 
-    arena_init(&t.a, SIZE_MAX);
-    t.cap = group_offsets_n(g->offsets) + 1;
-    t.v = arena_array(&t.a, t.cap, sizeof *t.v);
-    if (t.v != NULL) {
-        group_offsets_each(g->offsets, tomb_offset, &t);
-        if (g->generation > 0 && metadata_record(&t.a, g->id, (struct bytes){ NULL, 0 }, &t.v[t.n]) == OK)
-            t.n++;
-    }
+    tombs_init(&t, s);
+    group_offsets_each(g->offsets, tomb_offset, &t);
+    if (g->generation > 0)
+        tombs_add_group(&t);
     group_end(g, KERR_NONE);
-    if (t.n > 0)
-        kerr = groups_write(s, t.v, t.n, 0, NULL);
-    if (kerr != KERR_NONE || t.v == NULL)
-        log_warn("group %.*s: removed, but not in %.*s-%d, so it may come back when this is loaded: %s", STR_ARG(g->id),
-                 STR_ARG(groups_topic), (int)g->home->index, t.v == NULL ? "out of memory" : kerr_name(kerr));
-    arena_fini(&t.a);
+    tombs_end(&t);
 }
 
 /* ---- life -------------------------------------------------------------------------------------------------------- */

@@ -388,8 +388,9 @@ static void read_all(struct load *l)
                           (long long)now.leo, err_text(rc));
             return;
         }
-        skip(l, l->pos, unsound);
         next = search(l, now.leo);
+        if (rc != ERR_NOENT || next >= 0)       /* else all up to the end was compacted away */
+            skip(l, l->pos, unsound);
         if (next < 0)
             return;
         l->pos = next;

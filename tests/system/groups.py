@@ -197,7 +197,8 @@ def read_subscription(data):
     b = Blob(data)
     version = b.number("h")
     topics = [b.text() for _ in range(b.number("i"))]
-    b.pos += max(b.number("i"), 0)
+    user_data = b.number("i")
+    b.pos += max(user_data, 0)
     owned = b.partitions() if version >= 1 else set()
     return topics, owned, b.number("i") if version >= 2 else -1
 
@@ -420,6 +421,7 @@ class Model:
         self.sent = collections.defaultdict(int)        # (group, topic, partition) -> largest ever sent; 0: none
         self.acked = collections.defaultdict(lambda: -1)
         self.fenced = set()                             # (group, member, generation)
+        self.holders = {}                               # (group, topic, partition) -> member that works on it now
         self.acks = self.reads = self.owned = self.refusals = 0
 
     def own(self, group, generation, member, partitions):
@@ -428,6 +430,16 @@ class Model:
             assert other == member, "%s, generation %d: %s-%d has two owners, %s and %s" % (
                 group, generation, topic, p, other, member)
             self.owned += 1
+
+    def take(self, group, member, partitions):
+        """It begins to work on them; of members whose sessions do not end, so that each has let go before."""
+        for topic, p in partitions:
+            other = self.holders.setdefault((group, topic, p), member)
+            assert other == member, "%s: %s takes %s-%d, on which %s still works" % (group, member, topic, p, other)
+
+    def give(self, group, partitions):
+        for topic, p in partitions:
+            self.holders.pop((group, topic, p), None)
 
     def fence(self, group, member, generation):
         """From now on no commit that this member sends with this generation may be acknowledged."""
@@ -476,3 +488,98 @@ class Model:
         got = await committed(link, group, partitions, version)
         self.read(group, got, floor)
         return got
+
+
+# ---- a member that lives by itself -----------------------------------------------------------------------------------
+
+class Life:
+    """Joins, heartbeats, gives up and takes partitions as a consumer does, until it is told to leave or dies.
+
+    What it holds is told to the model when it changes: an eager member gives up all before it joins again, a cooperative one
+    only what its new share lacks, and joins once more after that.
+    """
+
+    def __init__(self, member, model, partitions, beat=0.03):
+        self.member, self.model, self.partitions, self.beat = member, model, partitions, beat
+        self.held, self.settled, self.rebalances, self.leaving = set(), False, 0, False
+        self.task = asyncio.ensure_future(self.run())
+
+    async def run(self):
+        while not self.leaving:
+            if not self.settled:
+                await self.settle()
+                continue
+            code = await self.ask(self.member.heartbeat)
+            if code == REBALANCE_IN_PROGRESS:
+                self.settled = False
+            elif code in LOST:
+                self.lose()
+            elif code == NONE:
+                await pause(self.beat)
+            else:
+                assert code in LATER, code
+                await pause(self.beat)
+        await self.ask(self.member.leave)
+        self.give(self.held)
+        self.member.drop()
+
+    async def ask(self, what, *args):
+        """Its code; while the broker is away, as if it were loading."""
+        try:
+            return await what(*args)
+        except OSError:
+            self.member.drop()
+            return COORDINATOR_NOT_AVAILABLE
+
+    async def settle(self):
+        m = self.member
+        if not m.cooperative:
+            self.give(self.held)
+        code = await self.ask(m.join)
+        if code == NONE:
+            code = await self.ask(m.sync, self.partitions)
+        if code in LOST:
+            self.lose()
+        elif code != NONE:
+            assert code in LATER + (REBALANCE_IN_PROGRESS,), code
+            await pause(self.beat if code in LATER else 0)
+        else:
+            self.rebalances += 1
+            self.model.own(m.group, m.generation, m.member_id, m.owned)
+            lost = self.held - m.owned
+            self.give(lost)
+            self.model.take(m.group, m.member_id, m.owned - self.held)
+            self.held = set(m.owned)
+            self.settled = not (lost and m.cooperative)
+
+    def give(self, partitions):
+        self.model.give(self.member.group, partitions)
+        self.held = self.held - partitions
+
+    def lose(self):
+        self.give(self.held)
+        self.member.forget()
+        self.settled = False
+
+    async def leave(self):
+        self.leaving = True
+        await self.task
+
+    def kill(self):
+        self.task.cancel()
+        self.give(self.held)
+        self.member.drop()
+
+
+async def converged(lives, partitions, within=30):
+    """Waits until they are in one generation and share all that there is."""
+    everything = {(t, p) for t, n in partitions.items() for p in range(n)}
+
+    async def together():
+        for life in lives:
+            if life.task.done():
+                life.task.result()
+        held = [tp for life in lives for tp in life.held]
+        return all(x.settled for x in lives) and len({x.member.generation for x in lives}) == 1 and \
+            len(held) == len(everything) and set(held) == everything
+    await until(together, within, "one generation for all")

@@ -1,0 +1,224 @@
+"""Groups of clients that are not ours: kcat and confluent-kafka (librdkafka), python-kafka. They share partitions, take over
+what a killed one had, and go on from committed offsets after the broker was killed."""
+import collections
+import importlib.util
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+
+from group_cells import PROPERTIES
+from harness import SLOW, wait_for
+
+SETTINGS = dict(PROPERTIES, **{"group.max.size": "100", "group.min.session.timeout.ms": "500"})
+SESSION = {"session.timeout.ms": 1500 * SLOW, "heartbeat.interval.ms": 200, "reconnect.backoff.ms": 20,
+           "reconnect.backoff.max.ms": 100, "topic.metadata.refresh.interval.ms": 500}
+PARTITIONS = 6
+
+
+class Shell:
+    """A kcat in a group: a process of its own, which can be killed; what it read is parsed as it comes."""
+
+    def __init__(self, broker, group, *settings):
+        options = [x for k, v in {**SESSION, "auto.offset.reset": "earliest", "auto.commit.interval.ms": 100}.items()
+                   for x in ("-X", "%s=%s" % (k, v))]
+        self.process = subprocess.Popen(
+            ["kcat", "-E", "-b", broker.address, *options, *settings, "-u", "-f", "%p %o %s\n", "-G", group, "t"],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self.read, self.assigned, self.notes = [], None, []
+        self.threads = [threading.Thread(target=f, daemon=True) for f in (self.follow, self.listen)]
+        for t in self.threads:
+            t.start()
+
+    def follow(self):
+        for line in self.process.stdout:
+            p, offset, value = line.split()
+            self.read.append((int(p), int(offset), int(value)))
+
+    def listen(self):
+        for line in self.process.stderr:
+            self.notes.append(line)
+            if "assigned:" in line:
+                self.assigned = {int(x.split("[")[1].rstrip("],\n ")) for x in line.split("assigned:")[1].split(",") if "[" in x}
+            elif "revoked:" in line:
+                self.assigned = set()
+
+    def end(self, sig=signal.SIGTERM):
+        self.process.send_signal(sig)
+        self.process.wait(20 * SLOW)
+        for t in self.threads:
+            t.join()
+        self.process.stdout.close()
+        self.process.stderr.close()
+
+
+def shares(members):
+    """Do they have all partitions, each one of them?"""
+    got = [m.assigned for m in members]
+    return all(got) and sorted(p for g in got for p in g) == list(range(PARTITIONS))
+
+
+def produce(broker, numbers):
+    p = Producer({"bootstrap.servers": broker.address, "linger.ms": 1})
+    for n in numbers:
+        p.produce("t", b"%d" % n, partition=n % PARTITIONS)
+    assert p.flush(20 * SLOW) == 0
+
+
+def have(members, numbers):
+    return {value for m in members for _, _, value in m.read} >= set(numbers)
+
+
+@pytest.fixture
+def served(brokers):
+    b = brokers(SETTINGS).start()
+    b.create_topic("t", PARTITIONS)
+    return b
+
+
+def test_kcat_members_share_and_take_over(served):
+    members = [Shell(served, "g", "-X", "partition.assignment.strategy=range") for _ in range(3)]
+    try:
+        wait_for(lambda: shares(members), 30, "three shares")
+        produce(served, range(600))
+        wait_for(lambda: have(members, range(600)), 30, "all records")
+        members[0].end(signal.SIGKILL)
+        produce(served, range(600, 1200))
+        wait_for(lambda: have(members[1:], range(600, 1200)), 30, "the others take over")
+        served.kill9()
+        served.start()
+        produce(served, range(1200, 1800))
+        wait_for(lambda: have(members[1:], range(1200, 1800)), 30, "they go on after the broker was killed")
+        for m in members[1:]:
+            seen = collections.Counter((p, o) for p, o, _ in m.read)
+            assert max(seen.values()) == 1, "read again: %s" % seen.most_common(5)
+    finally:
+        for m in members:
+            if m.process.poll() is None:
+                m.end()
+
+
+def confluent(broker, **more):
+    return Consumer({"bootstrap.servers": broker.address, "group.id": "c", "auto.offset.reset": "earliest",
+                     "enable.auto.commit": False, "log_level": 0, **SESSION, **more})
+
+
+class Polling(threading.Thread):
+    """A consumer that commits all it has read."""
+
+    def __init__(self, broker, strategy, client_id):
+        super().__init__(daemon=True)
+        self.consumer = confluent(broker, **{"partition.assignment.strategy": strategy, "client.id": client_id})
+        self.assigned, self.read, self.failed, self.over = set(), [], None, threading.Event()
+        self.cooperative = strategy == "cooperative-sticky"
+        self.consumer.subscribe(["t"], on_assign=self.given, on_revoke=self.taken)
+        self.start()
+
+    def given(self, consumer, partitions):
+        self.assigned = self.assigned | {p.partition for p in partitions}
+        (consumer.incremental_assign if self.cooperative else consumer.assign)(partitions)
+
+    def taken(self, consumer, partitions):
+        self.assigned = self.assigned - {p.partition for p in partitions}
+        if self.cooperative:
+            consumer.incremental_unassign(partitions)
+        else:
+            consumer.unassign()
+
+    def run(self):
+        try:
+            while not self.over.is_set():
+                for m in self.consumer.consume(200, timeout=0.05):
+                    if m.error() is None:
+                        self.read.append((m.partition(), m.offset(), int(m.value())))
+                        self.commit(m)
+        except Exception as e:      # pylint: disable=broad-except
+            self.failed = e
+
+    def commit(self, m):
+        try:
+            self.consumer.commit(message=m, asynchronous=m.offset() % 50 != 0)
+        except KafkaException:      # a rebalance, or the broker is away: the next one does it
+            pass
+
+    def end(self):
+        self.over.set()
+        self.join(30 * SLOW)
+        self.consumer.close()
+        assert self.failed is None, self.failed
+
+
+@pytest.mark.parametrize("strategy", ["range", "roundrobin", "cooperative-sticky"])
+def test_confluent_members_share_and_resume(served, strategy):
+    members = [Polling(served, strategy, "c%d" % i) for i in range(3)]
+    try:
+        wait_for(lambda: shares(members), 30, "three shares")
+        produce(served, range(600))
+        wait_for(lambda: have(members, range(600)), 30, "all records")
+        members.pop(0).end()
+        wait_for(lambda: shares(members), 30, "two shares")
+        produce(served, range(600, 900))
+        wait_for(lambda: have(members, range(600, 900)), 30, "the rest")
+        served.kill9()
+        served.start()
+        produce(served, range(900, 1200))
+        wait_for(lambda: have(members, range(900, 1200)), 30, "they go on")
+    finally:
+        for m in members:
+            m.end()
+    tps = [TopicPartition("t", p) for p in range(PARTITIONS)]
+    c = confluent(served)
+    try:
+        offsets = [tp.offset for tp in c.committed(tps, timeout=20 * SLOW)]
+        assert all(0 < o <= 200 for o in offsets), offsets
+    finally:
+        c.close()
+
+
+def test_python_kafka_and_librdkafka_in_one_group(served):
+    """Versions mixed: JoinGroup v2 of python-kafka, v5 of librdkafka."""
+    if importlib.util.find_spec("kafka") is None:
+        pytest.skip("python3-kafka is not installed")
+    script = os.path.join(served.folder, "member.py")
+    with open(script, "w", encoding="utf-8") as f:
+        f.write("""
+import sys
+from kafka import KafkaConsumer
+from kafka.coordinator.assignors.range import RangePartitionAssignor
+c = KafkaConsumer('t', bootstrap_servers=sys.argv[1], group_id='mixed', auto_offset_reset='earliest', session_timeout_ms=%d,
+                  heartbeat_interval_ms=200, auto_commit_interval_ms=100, partition_assignment_strategy=[RangePartitionAssignor])
+for m in c:
+    print(m.partition, m.offset, m.value.decode(), flush=True)
+""" % SESSION["session.timeout.ms"])
+    members = []
+    python = subprocess.Popen([sys.executable, script, served.address], stdout=subprocess.PIPE, text=True)
+    lines = []
+    reader = threading.Thread(target=lambda: lines.extend(iter(python.stdout.readline, "")), daemon=True)
+    reader.start()
+    try:
+        members = [Shell(served, "mixed", "-X", "partition.assignment.strategy=range") for _ in range(2)]
+        wait_for(lambda: all(m.assigned for m in members) and sum(len(m.assigned) for m in members) == 4, 40, "shares of three")
+        produce(served, range(300))
+
+        def values():
+            return {value for m in members for _, _, value in m.read} | {int(x.split()[2]) for x in list(lines)}
+        wait_for(lambda: values() == set(range(300)), 30, "all records")
+        assert lines and all(m.read for m in members), "each has its share"
+        python.kill()
+        python.wait()
+        reader.join()
+        wait_for(lambda: shares(members), 30, "the two take over")
+        produce(served, range(300, 600))
+        wait_for(lambda: have(members, range(300, 600)), 30, "what came later")
+    finally:
+        if python.poll() is None:
+            python.kill()
+            python.wait()
+        python.stdout.close()
+        for m in members:
+            m.end()

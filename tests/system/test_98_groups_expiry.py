@@ -1,0 +1,259 @@
+"""D6: committed offsets expire when their group's kind and state say so, and never before. Each situation twenty times, with ages
+at random: written into __consumer_offsets, as if the broker had slept; over restarts.
+"""
+import asyncio
+import random
+import time
+
+from group_cells import PROPERTIES
+from group_log import Log, group_key, group_value, member, offset_key, offset_value, partition_of, replace
+from groups import ROUNDS, Link, Member, assignment, commit_topics, committed, describe, ready, run, subscription, until
+from harness import SLOW
+from wire import Wire
+
+RETENTION = 60000                       # ms; offsets.retention.minutes has no less
+PARTITIONS = 4
+SETTINGS = dict(PROPERTIES, **{"offsets.retention.minutes": "1", "offsets.retention.check.interval.ms": "100",
+                               "offsets.topic.num.partitions": str(PARTITIONS), "group.max.size": "100"})
+SPARE = 40000 * SLOW if SLOW == 1 else 3600000          # so much younger than that it does not expire while the test runs
+SOON = 1500 * SLOW                      # expires so long after the start
+STAYS, GOES = "stays", "goes"
+
+
+def old(rng):
+    return RETENTION + rng.randrange(1000, 10 * 86400000)
+
+
+def young(rng):
+    return rng.randrange(0, max(RETENTION - SPARE, 1)) - (SPARE if SLOW > 1 else 0)
+
+
+class Situation:
+    """Records of one group, and which of its offsets are to go."""
+
+    def __init__(self, name, now, rng, shape):
+        self.name, self.now, self.rng, self.records, self.want, self.until_ms = name, now, rng, [], {}, {}
+        shape(self)
+
+    def group(self, members=(), since=None, version=3, kind="consumer"):
+        self.records.append((group_key(self.name), group_value(
+            members, kind=kind, version=version, since_ms=-1 if since is None else self.now - since)))
+
+    def offset(self, topic, partition, age, fate, expires=None):
+        version = 3 if expires is None else 1
+        self.records.append((offset_key(self.name, topic, partition), offset_value(
+            7, commit_ms=self.now - age, expire_ms=-1 if expires is None else self.now + expires, version=version)))
+        self.want[topic, partition] = fate
+
+    def soon(self, topic, partition):
+        """Its time comes while the test looks; never before."""
+        self.offset(topic, partition, RETENTION - SOON, GOES)
+        self.until_ms[topic, partition] = self.now + SOON
+
+
+def simple(s):
+    s.offset("t", 0, old(s.rng), GOES)
+    s.offset("t", 1, young(s.rng), STAYS)
+    s.soon("t", 2)
+
+
+def simple_all_old(s):
+    s.offset("t", 0, old(s.rng), GOES)
+    s.offset("u", 1, old(s.rng), GOES)
+
+
+def empty_long_ago(s):
+    s.group(since=old(s.rng))
+    s.offset("t", 0, old(s.rng), GOES)
+    s.offset("u", 0, old(s.rng), GOES)
+
+
+def empty_since_now(s):
+    """However old the commits are: the time counts from when the last member left (KAFKA-8069)."""
+    s.group(since=young(s.rng))
+    s.offset("t", 0, old(s.rng), STAYS)
+    s.offset("t", 1, young(s.rng), STAYS)
+
+
+def empty_until_soon(s):
+    s.group(since=RETENTION - SOON)
+    s.offset("t", 0, old(s.rng), GOES)
+    s.until_ms["t", 0] = s.now + SOON
+
+
+def empty_of_unknown_time(s):
+    s.group(version=s.rng.choice([0, 1]))
+    s.offset("t", 0, old(s.rng), GOES)
+    s.offset("t", 1, young(s.rng), STAYS)
+    s.soon("t", 2)
+
+
+def one_member(topics):
+    return [member("m", subscription(topics), assignment({("t", 0)}))]
+
+
+def stable(s):
+    s.group(one_member(["t"]), since=old(s.rng))
+    s.offset("t", 0, old(s.rng), STAYS)
+    s.offset("t", 5, old(s.rng), STAYS)
+    s.offset("u", 0, old(s.rng), GOES)
+    s.offset("u", 1, young(s.rng), STAYS)
+    s.soon("u", 2)
+
+
+def stable_of_unknown_subscription(s):
+    s.group([member("m", b"\xff", b"")], since=old(s.rng))
+    s.offset("t", 0, old(s.rng), STAYS)
+    s.offset("u", 0, old(s.rng), STAYS)
+
+
+def stable_but_no_consumers(s):
+    s.group(one_member(["t"]), since=old(s.rng), kind="connect")
+    s.offset("t", 0, old(s.rng), STAYS)
+    s.offset("u", 0, old(s.rng), STAYS)
+
+
+def explicit(s):
+    """Commits of versions 2 to 4 said how long."""
+    s.offset("t", 0, old(s.rng), STAYS, expires=3600000)
+    s.offset("t", 1, young(s.rng), GOES, expires=-s.rng.randrange(1, 100000))
+    s.offset("t", 2, young(s.rng), GOES, expires=SOON)
+    s.until_ms["t", 2] = s.now + SOON
+
+
+def explicit_in_a_stable_group(s):
+    s.group(one_member(["t"]), since=old(s.rng))
+    s.offset("t", 0, old(s.rng), STAYS, expires=-1000)
+    s.offset("u", 0, young(s.rng), GOES, expires=-1000)
+    s.offset("u", 1, old(s.rng), STAYS, expires=3600000)
+
+
+def rebalancing(s):
+    """Someone joins before its time has come, and the others do not follow (KAFKA-13636)."""
+    s.group([member("m", subscription(["t"]), b"")], since=old(s.rng))
+    s.offset("t", 0, old(s.rng), STAYS)
+    s.offset("u", 0, RETENTION - 3 * SOON, STAYS)
+
+
+SHAPES = [simple, simple_all_old, empty_long_ago, empty_since_now, empty_until_soon, empty_of_unknown_time, stable,
+          stable_of_unknown_subscription, stable_but_no_consumers, explicit, explicit_in_a_stable_group, rebalancing]
+
+
+async def look(link, situations):
+    return {s.name: await committed(link, s.name, None) for s in situations}
+
+
+async def everything_goes(port, situations, joined):
+    """Watches until all that is to go is gone; nothing goes before its time."""
+    link = await Link.open(port)
+
+    async def gone():
+        before = time.time() * 1000
+        got = await look(link, situations)
+        left = 0
+        for s in situations:
+            for tp, fate in s.want.items():
+                there = tp in got[s.name]
+                assert there or fate == GOES, "%s: %s went" % (s.name, tp)
+                assert there or time.time() * 1000 >= s.until_ms.get(tp, 0) or before >= s.until_ms.get(tp, 0), \
+                    "%s: %s went before its time" % (s.name, tp)
+                left += there and fate == GOES
+        return not left and joined()
+    await until(gone, 20, "expiry of what is old")
+    link.close()
+
+
+async def stays_so(port, situations, n):
+    """After two more runs of expiry: offsets that are made for it have gone, the others are as they were."""
+    link = await Link.open(port)
+    for i in range(2):
+        group = "sentinel.%d.%d" % (n, i)
+        code = await link.call("OffsetCommit", 1, GroupId=group, Topics=[{"Name": "t", "Partitions": [
+            {"PartitionIndex": 0, "CommittedOffset": 1, "CommitTimestamp": 1000, "CommittedMetadata": ""}]}])
+        assert code["Topics"][0]["Partitions"][0]["ErrorCode"] == 0
+
+        async def went(group=group):
+            return not await committed(link, group, None)
+        await until(went, 20, "expiry")
+    got = await look(link, situations)
+    for s in situations:
+        assert set(got[s.name]) == {tp for tp, fate in s.want.items() if fate == STAYS}, s.name
+        if not got[s.name]:
+            assert (await describe(link, s.name))["GroupState"] == "Dead", s.name
+    link.close()
+
+
+async def rebalance(port, situations):
+    """One more joins each of those groups and waits there. The joins, and until when they have to wait."""
+    waiting = []
+    for s in situations:
+        if s.name.startswith("rebalancing"):
+            m = Member(port, s.name, era="0.11", session_ms=1800000, rebalance_ms=1800000)
+            waiting.append(asyncio.ensure_future(m.join()))
+    return waiting
+
+
+async def watch(port, situations, now):
+    for p in {partition_of(s.name, PARTITIONS): s.name for s in situations}.values():
+        await ready(port, p)
+    waiting = await rebalance(port, situations)
+    await everything_goes(port, situations, lambda: time.time() * 1000 > now + 4 * SOON)
+    assert len(waiting) == ROUNDS and not any(w.done() for w in waiting)
+    await stays_so(port, situations, 0)
+    for w in waiting:
+        w.cancel()
+
+
+def test_offsets_expire_in_time_and_never_early(brokers):
+    b = brokers(SETTINGS).start()
+    run(ready(b.port, "any"))
+    with Wire(b.port) as c:
+        c.create("t", 8)
+        c.create("u", 8)
+    rng, now = random.Random(11), int(time.time() * 1000)
+    situations = [Situation("%s.%d" % (f.__name__, n), now, rng, f) for f in SHAPES for n in range(ROUNDS)]
+    logs = {p: Log() for p in range(PARTITIONS)}
+    for s in situations:
+        logs[partition_of(s.name, PARTITIONS)].append(s.records)
+    replace(b, logs)
+    b.start()
+    run(watch(b.port, situations, now), 60)
+    b.kill9()
+    b.start()
+
+    async def after():
+        for s in situations:
+            await ready(b.port, s.name)
+        await stays_so(b.port, [s for s in situations if not s.name.startswith("rebalancing")], 1)
+    run(after(), 60)
+
+
+def test_commits_that_say_how_long_they_are_kept(brokers):
+    """Versions 2 to 4, in a running broker."""
+    b = brokers(SETTINGS).start()
+    run(ready(b.port, "any"))
+    with Wire(b.port) as c:
+        c.create("t", 8)
+
+    async def scene():
+        link = await Link.open(b.port)
+        groups = {}
+        for n in range(ROUNDS):
+            short = 200 + 50 * n
+            for version in (2, 3, 4):
+                for ms in (short, 3600000, -1):
+                    group = "kept.%d.%d.%d" % (n, version, ms)
+                    sent = time.monotonic()
+                    await link.call("OffsetCommit", version, GroupId=group, RetentionTimeMs=ms, Topics=commit_topics({("t", 0): 1}))
+                    groups[group] = sent + ms / 1000 if ms == short else None
+
+        async def went():
+            left = 0
+            for group, end in groups.items():
+                there = await committed(link, group, None)
+                assert there or end is not None and time.monotonic() >= end - 0.001, "%s went early" % group
+                left += bool(there) and end is not None
+            return not left
+        await until(went, 20, "expiry of the short ones", every=0.05)
+        link.close()
+    run(scene())

@@ -48,7 +48,8 @@ static bool is_ready(const struct group_partition *part, struct partition *log)
 {
     struct plog_offsets now;
 
-    if (log == NULL || part->log != NULL || part->to_drop || part->busy)
+    lock_assert(&part->gs->desk);
+    if (log == NULL || part->busy || part->to_drop || part->log != NULL)     /* who made it busy changes `log` */
         return false;
     now = partition_offsets(log);
     return now.start == now.leo;

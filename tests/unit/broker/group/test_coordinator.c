@@ -134,21 +134,24 @@ START_TEST(while_it_loads_clients_are_told_to_wait)
     int32_t p;
 
     world_new();
+    p = lead_for("g", 0);               /* at once: there is nothing to load */
+    append(p, -1, (struct group_record[]){ a_commit("g", "t", 0, 9) }, 1);
     for (int i = 0; i < 4; i++)
         ok(scheduler_add(w.sched, "block", 0, 0, block, &b, NULL));
     while (atomic_load(&b.in) < 4)
         poll(NULL, 0, 1);
-    p = groups_partition_of(w.gs, STR_LIT("g"));
-    tell(p, SELF, 0, false);
+    tell(p, OTHER, 1, false);
+    tell(p, SELF, 2, false);
     ck_assert_int_eq(groups_enter(w.gs, STR_LIT("g"), GROUPS_OR_NEW, &s), KERR_COORDINATOR_LOAD_IN_PROGRESS);
     groups_each(w.gs, NULL, NULL, &loading);
     ck_assert(loading);
-    tell(p, OTHER, 1, false);           /* gone and back, while the first load has not begun */
+    tell(p, OTHER, 3, false);           /* gone and back, while the first load has not begun */
     ck_assert_int_eq(groups_check(w.gs, STR_LIT("g")), KERR_NOT_COORDINATOR);
-    tell(p, SELF, 2, false);
+    tell(p, SELF, 4, false);
     ck_assert_int_eq(groups_check(w.gs, STR_LIT("g")), KERR_COORDINATOR_LOAD_IN_PROGRESS);
     atomic_store(&b.go, 1);
     wait_for("g", KERR_NONE);
+    ck_assert_int_eq(offset_of("g", "t", 0), 9);
     world_end();
 }
 END_TEST

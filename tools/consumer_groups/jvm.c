@@ -136,6 +136,8 @@ const char *jvm_exception(int16_t kerr, char *out, size_t out_len)
     size_t n = (size_t)snprintf(out, out_len, "org.apache.kafka.common.");
     bool   first = true;
 
+    if (strcmp(kerr_name(kerr), kerr_name(KERR_UNKNOWN_SERVER_ERROR)) == 0)
+        kerr = KERR_UNKNOWN_SERVER_ERROR;
     for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
         if (known[i].kerr == kerr && known[i].name != NULL) {
             snprintf(out + n, out_len - n, "%s", known[i].name);

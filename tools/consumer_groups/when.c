@@ -46,7 +46,7 @@ static bool zone(const char *p, int64_t *out)
     p++;
     if (!two_digits(&p, 23, &hours))
         return false;
-    p += *p == ':';
+    p += *p == ':' && p[1] != '\0';
     if (*p != '\0' && !two_digits(&p, 59, &minutes))
         return false;
     *out = sign * (hours * 60 + minutes);
@@ -135,6 +135,8 @@ int when_parse_duration(const char *text, int64_t *out_ms)
     }
     if (!any || *p != '\0')
         return ERR_INVALID;
-    *out_ms = negative ? -sum : sum;
+    if (negative && __builtin_sub_overflow(0, sum, &sum))
+        return ERR_INVALID;
+    *out_ms = sum;
     return OK;
 }

@@ -46,6 +46,7 @@ struct groups {
     bool                    runs;       /* the thread; of who starts and stops */
     /* any thread */
     atomic_bool             stopping;
+    atomic_bool             told_beyond;    /* that the topic has partitions that are not used */
     atomic_size_t           busy;       /* armed timers, parked writes, loads: what the thread waits for at its end */
     struct mpsc             due;        /* struct group by `due` */
     struct mpsc             ended;      /* struct group_write_state, whose wait has ended */

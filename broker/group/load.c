@@ -143,7 +143,7 @@ static void txn_free(struct load *l, struct load_txn *t)
 
 static void take_offset(struct load *l, const struct batch_head *h, const struct record *r, const struct record_key *k)
 {
-    struct committed c = { .log_offset = h->base_offset };
+    struct committed c = { .log_offset = h->base_offset >= 0 ? h->base_offset : h->last_offset };
     struct load_group *lg = group_of(l, k->group, r->value.p != NULL);
     int rc = OK;
 

@@ -60,8 +60,13 @@ void groups_leads(struct groups *gs, int32_t partition)
     struct group_partition *part = part_of(gs, partition);
     struct partition *log;
 
-    if (part == NULL)
+    if (part == NULL) {
+        if (!atomic_exchange(&gs->told_beyond, true))
+            log_warn("%.*s-%d is not used for groups: they are spread over the %d partitions that there were at the "
+                     "start; when the broker is started again they are spread over all, and are looked for where "
+                     "their offsets are not", STR_ARG(groups_topic), (int)partition, (int)gs->parts_n);
         return;
+    }
     log = replicas_find(gs->o.replicas, groups_topic, partition, NULL);
     lock_take(&gs->desk);
     if (state_of(part) == PART_NONE && is_ready(part, log)) {

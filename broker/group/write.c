@@ -261,8 +261,12 @@ void writes_want(struct group_session *s)
         int16_t kerr = write_want(s, what, &generation);
 
         if (kerr != KERR_NONE) {
-            log_warn("group %.*s: generation %d cannot be written to %.*s-%d: %s", STR_ARG(s->g->id), (int)generation,
-                     STR_ARG(groups_topic), (int)s->g->home->index, kerr_name(kerr));
+            static struct log_limit limit = LOG_LIMIT(10000, 20);
+            int hidden;
+
+            if (log_limit(&limit, &hidden))
+                log_warn("group %.*s: generation %d cannot be written to %.*s-%d: %s", STR_ARG(s->g->id),
+                         (int)generation, STR_ARG(groups_topic), (int)s->g->home->index, kerr_name(kerr));
             group_written(s->g, what, generation, kerr, mono_ms());
         }
     }

@@ -258,6 +258,49 @@ static bool remove_group(void *arg, struct group_session *s)
     return true;
 }
 
+/* Whatever the batches are made of, they are taken up again. */
+START_TEST(every_codec_and_format_comes_back)
+{
+    static const char *const formats[][2] = {
+        { "inter.broker.protocol.version=3.9", "log.message.format.version=3.0" },
+        { "inter.broker.protocol.version=0.10.2", "log.message.format.version=0.10.0" },
+        { "inter.broker.protocol.version=0.10.2", "log.message.format.version=0.9.0" },
+    };
+
+    for (size_t f = 0; f < 3; f++)
+        for (int codec = 0; codec <= 5; codec++) {
+            struct noted n = { .done = 0 };
+            char over[64];
+            int32_t p;
+
+            snprintf(over, sizeof over, "offsets.topic.compression.codec=%d", codec);
+            world_new(over, formats[f][0], formats[f][1]);
+            p = lead_for("g", 0);
+            for (int i = 1; i <= 5; i++)
+                ck_assert_str_eq(kerr_name(commit_with("g", i, -1, &n)), "NONE");
+            tell(p, OTHER, 1, false);
+            lead_for("g", 2);
+            ck_assert_int_eq(offset_of("g", "t", 0), 5);
+            world_end();
+        }
+}
+END_TEST
+
+START_TEST(a_directory_that_fails_takes_its_groups_along)
+{
+    struct noted n = { .done = 0 };
+
+    world_new("offsets.commit.timeout.ms=60000");
+    tell(lead_for("g", 0), SELF, 1, true);
+    ck_assert_int_eq(commit_with("g", 1, -1, &n), KERR_NONE);
+    replicas_dir_failed(w.rs, 0);
+    wait_noted(&n);
+    ck_assert_str_eq(kerr_name(n.kerr), "NOT_LEADER_OR_FOLLOWER");
+    ck_assert_int_eq(groups_check(w.gs, STR_LIT("g")), KERR_NOT_COORDINATOR);
+    world_end();
+}
+END_TEST
+
 START_TEST(what_is_removed_stays_away)
 {
     struct noted n = { .done = 0 };
@@ -350,6 +393,7 @@ int main(void)
         partitions_are_chosen_as_java_does, only_who_leads_coordinates, a_topic_that_is_made_again_is_led_again,
         while_it_loads_clients_are_told_to_wait, an_append_that_is_committed_is_done_at_once,
         an_append_that_others_must_have_waits, the_end_answers_who_waits, too_large_a_batch_is_refused,
+        every_codec_and_format_comes_back, a_directory_that_fails_takes_its_groups_along,
         what_is_removed_stays_away, groups_partitions_and_loads_in_a_storm,
     };
 

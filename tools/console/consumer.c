@@ -1,32 +1,28 @@
 /* tools/console/consumer.c - kafka-console-consumer.sh: the records of topics on standard output.
  *
- * There are no consumer groups in the broker yet, so every partition is read directly; what Kafka's console consumer
- * shows is the same, since it makes up a new group each time. Partitions and topics that appear later are read from
- * their beginning: all of it is newer than this command.
+ * As in Kafka it is always a member of a group: of the one that is named, where it goes on from what was committed, and
+ * commits what it has printed; or of one whose name it makes up and that commits nothing. Only --partition reads
+ * without a group's help.
  */
 #include "base/clock.h"
 #include "tools/command.h"
 #include "tools/console/formatter.h"
-#include "tools/console/rd_conf.h"
-#include "tools/pattern.h"
+#include "tools/console/subscription.h"
 
-#include <ctype.h>
 #include <inttypes.h>
-#include <signal.h>
 #include <stdio_ext.h>
 #include <stdlib.h>
-#include <string.h>
 #include <strings.h>
-#include <unistd.h>
+#include <sys/random.h>
 
 #define MEMORY_LIMIT      (16U << 20)   /* properties */
 #define OUTPUT_BYTES      (256U << 10)
-#define BATCH_N           500           /* records taken off the queue at once */
+#define BATCH_N           2000          /* records between two looks at the clock */
 #define WAIT_MS           100           /* the longest wait: signals are looked at in between */
-#define LOOK_MISSING_MS   250           /* how often to ask for a topic that is not there yet */
 #define LOOK_AGAIN_MS     5000          /* how often to look for new partitions; metadata.max.age.ms lowers it */
 #define METADATA_WAIT_MS  5000
 #define HEADERS_MAX       1000
+#define GROUPS_MADE_UP    100000        /* console-consumer-0 and so on */
 
 enum consumer_option {
     C_BOOTSTRAP = OPT_FIRST, C_CONSUMER_PROPERTY, C_CONSUMER_CONFIG, C_SYSTEST, C_FORMATTER, C_FORMATTER_CONFIG,
@@ -45,15 +41,17 @@ static const struct option_def consumer_options[C_N] = {
     [C_SYSTEST] = { "enable-systest-events", OPT_FLAG, NULL,
         "Print shutdown_complete at the end.", NULL },
     [C_FORMATTER] = { "formatter", OPT_VALUE, "class",
-        "How records are printed: DefaultMessageFormatter, LoggingMessageFormatter or NoOpMessageFormatter, "
-        "by its full class name.",
+        "How records are printed, by the full class name: DefaultMessageFormatter, LoggingMessageFormatter, "
+        "NoOpMessageFormatter; for the internal topics OffsetsMessageFormatter, GroupMetadataMessageFormatter and "
+        "TransactionLogMessageFormatter. Kafka's older names are known too.",
         "org.apache.kafka.tools.consumer.DefaultMessageFormatter" },
     [C_FORMATTER_CONFIG] = { "formatter-config", OPT_VALUE, "config file",
         "A file of the formatter's properties; --property wins over it.", NULL },
     [C_FROM_BEGINNING] = { "from-beginning", OPT_FLAG, NULL,
-        "Start with the oldest record instead of the next new one.", NULL },
+        "Start with the oldest record instead of the next new one, where the group has committed nothing.", NULL },
     [C_GROUP] = { "group", OPT_VALUE, "consumer group id",
-        "Not available yet: needs consumer groups.", NULL },
+        "Share the partitions with the other members of this group, go on from what it has committed, and commit "
+        "what is printed. Without it a group is made up and nothing is committed.", NULL },
     [C_INCLUDE] = { "include", OPT_VALUE, "regex",
         "Read every topic whose whole name matches.", NULL },
     [C_ISOLATION] = { "isolation-level", OPT_VALUE, "level",
@@ -90,43 +88,20 @@ static const struct option_def consumer_options[C_N] = {
         "Of Kafka before 2.0. Not available yet: use --bootstrap-server.", NULL },
 };
 
-struct topic {
-    rd_kafka_topic_t *rkt;
-    int32_t           started;          /* partitions 0 .. started-1 are being read */
-    bool              one_partition;
-};
-
 struct consumer {
-    rd_kafka_t       *rk;
-    rd_kafka_queue_t *queue;
-    struct topic     *topics;
-    size_t            topics_n;
-    const char       *topic_name;       /* NULL: by pattern */
-    struct pattern   *include;
-    bool              exclude_internal;
-    bool              looked;           /* the cluster has answered once: what appears from now on is new */
-    bool              complained;       /* about a missing topic */
-    int32_t           partition;        /* -1: all */
-    int64_t           offset;           /* where to start: an offset or RD_KAFKA_OFFSET_* */
-    int64_t           max_messages;     /* -1: no limit */
-    int64_t           timeout_ms;       /* -1: none */
-    int64_t           look_every_ms;
-    bool              skip_errors;
-    int64_t           count;
-    struct formatter  formatter;
-    struct arena      arena;
-    struct props      props;
-    char              error[512];
+    struct rd_member    member;
+    struct subscription sub;
+    struct pattern     *include;
+    bool                commits;
+    int64_t             max_messages;   /* -1: no limit */
+    int64_t             timeout_ms;     /* -1: none */
+    bool                skip_errors;
+    int64_t             count;
+    struct formatter    formatter;
+    struct arena        arena;
+    struct props        props;
+    char                error[512];
 };
-
-static sig_atomic_t stopped_by;         /* signal number; written by the handler only */
-
-static void on_signal(int sig)
-{
-    if (stopped_by != 0)
-        _exit(128 + sig);               /* asked twice */
-    stopped_by = sig;
-}
 
 static int consumer_fail(struct consumer *c, int rc, const char *text)
 {
@@ -139,16 +114,6 @@ static int consumer_fail(struct consumer *c, int rc, const char *text)
 static int usage(const struct invocation *inv, const char *text)
 {
     return command_usage(inv, text);
-}
-
-static int check_group(const struct invocation *inv, const struct options *o, const struct props *p)
-{
-    if (!options_has(o, C_GROUP) && props_get(p, "group.id").p == NULL)
-        return 0;
-    if (options_has(o, C_PARTITION))
-        return usage(inv, "Options group and partition cannot be specified together.");
-    return command_fail("--group needs consumer groups, which are not there yet. Without it every record is "
-                        "read, from the end or --from-beginning, and no position is kept.");
 }
 
 /* What goes with what, in the order in which Kafka looks. */
@@ -183,14 +148,14 @@ static int read_offset(struct consumer *c, const struct options *o)
 {
     const char *text = options_str(o, C_OFFSET);
 
-    c->offset = options_has(o, C_FROM_BEGINNING) ? RD_KAFKA_OFFSET_BEGINNING : RD_KAFKA_OFFSET_END;
+    c->sub.offset = options_has(o, C_FROM_BEGINNING) ? RD_KAFKA_OFFSET_BEGINNING : RD_KAFKA_OFFSET_END;
     if (!options_has(o, C_OFFSET) || strcasecmp(text, "latest") == 0)
         return OK;
     if (strcasecmp(text, "earliest") == 0) {
-        c->offset = RD_KAFKA_OFFSET_BEGINNING;
+        c->sub.offset = RD_KAFKA_OFFSET_BEGINNING;
         return OK;
     }
-    if (parse_i64(text, 0, INT64_MAX, &c->offset) == OK)
+    if (parse_i64(text, 0, INT64_MAX, &c->sub.offset) == OK)
         return OK;
     snprintf(c->error, sizeof c->error, "The provided offset value '%s' is incorrect. Valid values are "
              "'earliest', 'latest', or a non-negative long.", text);
@@ -203,13 +168,13 @@ static int read_numbers(struct consumer *c, struct options *o)
     int     rc = options_i32(o, C_MAX_MESSAGES, &n);
 
     c->max_messages = n;
-    c->partition = -1;
+    c->sub.partition = -1;
     c->timeout_ms = -1;
     if (rc == OK || rc == ERR_NOENT)
         rc = options_i64(o, C_TIMEOUT, &c->timeout_ms);
     if (rc == OK || rc == ERR_NOENT)
-        rc = options_i32(o, C_PARTITION, &c->partition);
-    if (rc == OK && c->partition < 0)
+        rc = options_i32(o, C_PARTITION, &c->sub.partition);
+    if (rc == OK && c->sub.partition < 0)
         return consumer_fail(c, ERR_RANGE, "Invalid partition number");
     if (rc != OK && rc != ERR_NOENT)
         return consumer_fail(c, rc, o->error);
@@ -222,11 +187,8 @@ static int read_formatter(struct consumer *c, const struct options *o)
     const char  *class_name = options_str(o, C_FORMATTER);
     int          rc = formatter_init(&c->formatter, class_name);
 
-    if (rc != OK) {
-        snprintf(c->error, sizeof c->error, rc == ERR_UNSUPPORTED ? "%s comes with consumer groups and "
-                 "transactions, which are not there yet" : "%s", class_name);
-        return rc;
-    }
+    if (rc != OK)
+        return consumer_fail(c, rc, class_name);
     if (options_has(o, C_FORMATTER_CONFIG))
         TRY(props_add_file(&p, options_str(o, C_FORMATTER_CONFIG), &c->arena, c->error, sizeof c->error));
     if (options_str(o, C_KEY_DESERIALIZER) != NULL)
@@ -254,169 +216,81 @@ static int read_reset(struct consumer *c, const struct options *o)
                  "'auto.offset.reset=%.*s', please remove one option", STR_ARG(reset));
         return ERR_INVALID;
     }
-    if (str_is(reset, "earliest") && !options_has(o, C_PARTITION))
-        c->offset = RD_KAFKA_OFFSET_BEGINNING;
+    return OK;
+}
+
+/* group.id: the same wherever it is given, or a new one, which has nothing to commit unless that is asked for. Nobody
+ * else will be in that one, so that partitions which are added can come without those that are read going. */
+static int read_group(struct consumer *c, const struct options *o)
+{
+    static const char *const ours[][2] = {
+        { "enable.auto.commit", "false" },
+        { "partition.assignment.strategy", "org.apache.kafka.clients.consumer.CooperativeStickyAssignor" },
+    };
+    uint32_t    n = 0;
+    const char *name;
+
+    if (options_has(o, C_GROUP))
+        return props_set(&c->props, STR_LIT("group.id"), str_of(options_str(o, C_GROUP)), &c->arena);
+    if (props_get(&c->props, "group.id").p != NULL)
+        return OK;
+    if (getrandom(&n, sizeof n, 0) != sizeof n)
+        n = (uint32_t)mono_ns();
+    name = arena_printf(&c->arena, "console-consumer-%" PRIu32, n % GROUPS_MADE_UP);
+    if (name == NULL)
+        return ERR_NOMEM;
+    TRY(props_set(&c->props, STR_LIT("group.id"), str_of(name), &c->arena));
+    for (size_t i = 0; i < sizeof ours / sizeof ours[0]; i++) {
+        if (props_get(&c->props, ours[i][0]).p == NULL)
+            TRY(props_set(&c->props, str_of(ours[i][0]), str_of(ours[i][1]), &c->arena));
+    }
+    c->sub.remember = !prop_is_true(props_get(&c->props, "enable.auto.commit"));
     return OK;
 }
 
 static int read_properties(struct consumer *c, const struct options *o)
 {
-    static const struct { const char *name, *value; } defaults[] = {
-        { "client.id", "console-consumer" },
-        { "reconnect.backoff.ms", "50" },
-        { "reconnect.backoff.max.ms", "1000" },
-        { "allow.auto.create.topics", "true" },
-    };
-    struct str age;
+    struct str commit;
     char       text[24];
     int64_t    ms;
 
     TRY(props_set(&c->props, STR_LIT("bootstrap.servers"), str_of(options_str(o, C_BOOTSTRAP)), &c->arena));
     TRY(read_reset(c, o));
+    TRY(read_group(c, o));
     if (options_has(o, C_ISOLATION) || props_get(&c->props, "isolation.level").p == NULL)
         TRY(props_set(&c->props, STR_LIT("isolation.level"), str_of(options_str(o, C_ISOLATION)), &c->arena));
-    for (size_t i = 0; i < sizeof defaults / sizeof defaults[0]; i++) {
-        if (props_get(&c->props, defaults[i].name).p == NULL)
-            TRY(props_set(&c->props, str_of(defaults[i].name), str_of(defaults[i].value), &c->arena));
-    }
-    c->exclude_internal = !str_is(props_get(&c->props, "exclude.internal.topics"), "false");
-    c->look_every_ms = LOOK_AGAIN_MS;
-    age = props_get(&c->props, "metadata.max.age.ms");
-    snprintf(text, sizeof text, "%.*s", STR_ARG(age));
-    if (age.p != NULL && parse_i64(text, 1, LOOK_AGAIN_MS, &ms) == OK)
-        c->look_every_ms = ms;
-    return OK;
+    c->sub.exclude_internal = !str_is(props_get(&c->props, "exclude.internal.topics"), "false");
+    c->sub.look_every_ms = LOOK_AGAIN_MS;
+    snprintf(text, sizeof text, "%.*s", STR_ARG(props_get(&c->props, "metadata.max.age.ms")));
+    if (parse_i64(text, 1, LOOK_AGAIN_MS, &ms) == OK)
+        c->sub.look_every_ms = ms;
+    else if (text[0] == '\0')
+        TRY(props_set(&c->props, STR_LIT("metadata.max.age.ms"), STR_LIT("5000"), &c->arena));
+    commit = props_get(&c->props, "enable.auto.commit");
+    c->commits = commit.p == NULL || prop_is_true(commit);
+    c->sub.answer_ms = c->timeout_ms >= 0 && c->timeout_ms < METADATA_WAIT_MS ? (int)c->timeout_ms + 1
+                                                                              : METADATA_WAIT_MS;
+    return rd_props_defaults(&c->props, RD_CONSUMER, "console-consumer", &c->arena);
 }
 
-/* ---- librdkafka ---- */
+/* ---- partitions come and go ---- */
 
-static int start(struct consumer *c)
+static void on_assigned(void *arg, rd_kafka_topic_partition_list_t *list)
 {
-    static const struct { const char *name, *value; } fixed[] = {
-        { "enable.auto.commit", "false" },
-        { "enable.auto.offset.store", "false" },
-        { "fetch.error.backoff.ms", "100" },
-    };
-    rd_kafka_conf_t *conf = rd_kafka_conf_new();
-    int              rc;
+    struct consumer *c = arg;
 
-    rd_conf_log(conf);
-    rc = rd_conf_apply(conf, RD_CONSUMER, &c->props, c->error, sizeof c->error);
-    for (size_t i = 0; rc == OK && i < sizeof fixed / sizeof fixed[0]; i++)
-        rc = rd_conf_set(conf, fixed[i].name, fixed[i].value, c->error, sizeof c->error);
-    if (rc == OK) {
-        c->rk = rd_kafka_new(RD_KAFKA_CONSUMER, conf, c->error, sizeof c->error);
-        if (c->rk != NULL)
-            conf = NULL;                /* it is the handle's now */
-        else
-            rc = ERR_INVALID;
-    }
-    if (conf != NULL)
-        rd_kafka_conf_destroy(conf);
-    TRY(rc);
-    c->queue = rd_kafka_queue_new(c->rk);
-    return OK;
+    subscription_assigned(&c->sub, list);
 }
 
-static struct topic *topic_find(struct consumer *c, const char *name)
+static void on_revoked(void *arg, const rd_kafka_topic_partition_list_t *list, bool lost)
 {
-    struct topic     *v;
-    rd_kafka_topic_t *rkt;
+    struct consumer *c = arg;
 
-    for (size_t i = 0; i < c->topics_n; i++) {
-        if (strcmp(rd_kafka_topic_name(c->topics[i].rkt), name) == 0)
-            return &c->topics[i];
-    }
-    v = reallocarray(c->topics, c->topics_n + 1, sizeof *v);
-    if (v == NULL)
-        return NULL;
-    c->topics = v;
-    rkt = rd_kafka_topic_new(c->rk, name, NULL);
-    if (rkt == NULL)
-        return NULL;
-    v[c->topics_n] = (struct topic){ .rkt = rkt };
-    return &v[c->topics_n++];
+    (void)lost;
+    subscription_revoked(&c->sub, list);
 }
 
-static int topic_start(struct consumer *c, struct topic *t, int32_t from, int32_t to)
-{
-    int64_t offset = c->looked ? RD_KAFKA_OFFSET_BEGINNING : c->offset;
-
-    for (int32_t p = from; p < to; p++) {
-        if (rd_kafka_consume_start_queue(t->rkt, p, offset, c->queue) != 0)
-            return consumer_fail(c, ERR_INVALID, rd_kafka_err2str(rd_kafka_last_error()));
-        t->started = p + 1;
-    }
-    return OK;
-}
-
-/* One topic of a metadata answer. *missing: it is not there, or has no partitions yet. */
-static int topic_seen(struct consumer *c, const rd_kafka_metadata_topic_t *m, bool *missing)
-{
-    struct topic *t;
-
-    if (m->err != RD_KAFKA_RESP_ERR_NO_ERROR || m->partition_cnt == 0) {
-        *missing = true;
-        if (m->err == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED || m->err == RD_KAFKA_RESP_ERR_TOPIC_EXCEPTION)
-            return consumer_fail(c, ERR_DENIED, rd_kafka_err2str(m->err));
-        if (!c->complained && m->err != RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE)
-            fprintf(stderr, "WARN Topic %s: %s Waiting for it.\n", m->topic,
-                    m->err == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART ? "it does not exist."
-                                                                            : rd_kafka_err2str(m->err));
-        c->complained = c->complained || m->err != RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE;
-        return OK;
-    }
-    t = topic_find(c, m->topic);
-    if (t == NULL)
-        return consumer_fail(c, ERR_NOMEM, "out of memory");
-    if (c->partition < 0)
-        return topic_start(c, t, t->started, m->partition_cnt);
-    if (c->partition < m->partition_cnt)
-        return t->one_partition ? OK : (t->one_partition = true, topic_start(c, t, c->partition, c->partition + 1));
-    if (!c->complained)
-        fprintf(stderr, "WARN Topic %s has no partition %d, only %d of them. Waiting for it.\n", m->topic,
-                c->partition,
-                m->partition_cnt);
-    c->complained = true;
-    *missing = true;
-    return OK;
-}
-
-/* Asks which topics and partitions there are and starts to read those that are new. *next_ms: when to look again. */
-static int look(struct consumer *c, int64_t *next_ms)
-{
-    const rd_kafka_metadata_t *md;
-    rd_kafka_resp_err_t        err;
-    rd_kafka_topic_t          *only = NULL;
-    bool                       missing = false;
-    int                        rc = OK;
-
-    if (c->topic_name != NULL) {
-        only = rd_kafka_topic_new(c->rk, c->topic_name, NULL);
-        if (only == NULL)
-            return consumer_fail(c, ERR_INVALID, rd_kafka_err2str(rd_kafka_last_error()));
-    }
-    err = rd_kafka_metadata(c->rk, 0 + (only == NULL), only, &md,
-                            c->timeout_ms >= 0 && c->timeout_ms < METADATA_WAIT_MS ? (int)c->timeout_ms + 1
-                                                                                 : METADATA_WAIT_MS);
-    if (only != NULL)
-        rd_kafka_topic_destroy(only);
-    if (err != RD_KAFKA_RESP_ERR_NO_ERROR) {
-        *next_ms = mono_ms() + LOOK_MISSING_MS;     /* the log has said why */
-        return OK;
-    }
-    for (int i = 0; i < md->topic_cnt && rc == OK; i++) {
-        struct str name = str_of(md->topics[i].topic);
-
-        if (c->topic_name != NULL ||
-            (pattern_matches(c->include, name) && !(c->exclude_internal && topic_is_internal(name))))
-            rc = topic_seen(c, &md->topics[i], &missing);
-    }
-    c->looked = true;
-    rd_kafka_metadata_destroy(md);
-    *next_ms = mono_ms() + (missing && c->topic_name != NULL ? LOOK_MISSING_MS : c->look_every_ms);
-    return rc;
-}
+static const struct rd_member_hooks hooks = { on_assigned, on_revoked };
 
 /* ---- records ---- */
 
@@ -463,45 +337,34 @@ static int print_record(struct consumer *c, const rd_kafka_message_t *m)
 /* A record, or news of a partition. */
 static int take(struct consumer *c, const rd_kafka_message_t *m)
 {
-    switch (m->err) {
-    case RD_KAFKA_RESP_ERR_NO_ERROR:
-        return print_record(c, m);
-    case RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET:
-    case RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE:
-    case RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED:
-    case RD_KAFKA_RESP_ERR__FATAL:
-        return consumer_fail(c, ERR_INVALID, rd_kafka_message_errstr(m));
-    case RD_KAFKA_RESP_ERR__PARTITION_EOF:
-        return OK;
-    default:
-        fprintf(stderr, "WARN %s\n", rd_kafka_message_errstr(m));
+    if (m->err == RD_KAFKA_RESP_ERR_NO_ERROR) {
+        TRY(print_record(c, m));
+        if (c->commits)
+            rd_member_done(m);
         return OK;
     }
+    if (rd_member_is_fatal(m->err))
+        return consumer_fail(c, ERR_INVALID, rd_kafka_message_errstr(m));
+    if (m->err != RD_KAFKA_RESP_ERR__PARTITION_EOF)
+        fprintf(stderr, "WARN %s\n", rd_kafka_message_errstr(m));
+    return OK;
 }
 
-/* All that is there, up to max_messages. */
-static int drain(struct consumer *c, rd_kafka_message_t *first)
+/* `m` and what is there after it, up to a limit. *got: there were records. */
+static int drain(struct consumer *c, rd_kafka_message_t *m, bool *got)
 {
-    rd_kafka_message_t *v[BATCH_N] = { first };
-    ssize_t             n = 1;
-    int                 rc = OK;
+    int rc = OK;
 
-    while (n > 0 && rc == OK) {
-        size_t want = BATCH_N;
-
-        for (ssize_t i = 0; i < n; i++) {
-            if (rc == OK)
-                rc = take(c, v[i]);
-            rd_kafka_message_destroy(v[i]);
-        }
-        if (c->max_messages >= 0 && (int64_t)want > c->max_messages - c->count)
-            want = c->max_messages > c->count ? (size_t)(c->max_messages - c->count) : 0;
-        n = rc == OK && want > 0 && stopped_by == 0 ? rd_kafka_consume_batch_queue(c->queue, 0, v, want) : 0;
-        if (n > 0 && ferror(stdout))
+    for (int n = 1; m != NULL && rc == OK; n++) {
+        *got = *got || m->err == RD_KAFKA_RESP_ERR_NO_ERROR;
+        rc = take(c, m);
+        rd_kafka_message_destroy(m);
+        m = NULL;
+        if (ferror(stdout))
             rc = ERR_CLOSED;
+        if (rc == OK && n < BATCH_N && rd_stopped() == 0 && (c->max_messages < 0 || c->count < c->max_messages))
+            m = rd_member_poll(&c->member, 0);
     }
-    while (n-- > 0)
-        rd_kafka_message_destroy(v[n]);
     if (fflush(stdout) != 0 && rc == OK)
         rc = ERR_CLOSED;
     return rc;
@@ -512,17 +375,18 @@ static int consume(struct consumer *c)
 {
     int64_t look_ms = 0, last_ms = mono_ms();
 
-    while (stopped_by == 0 && (c->max_messages < 0 || c->count < c->max_messages)) {
+    while (rd_stopped() == 0 && (c->max_messages < 0 || c->count < c->max_messages)) {
         int64_t             now = mono_ms(), wait = WAIT_MS;
         rd_kafka_message_t *m;
+        bool                got = false;
 
         if (now >= look_ms)
-            TRY(look(c, &look_ms));
+            TRY(subscription_look(&c->sub, &look_ms, c->error, sizeof c->error));
         if (c->timeout_ms >= 0 && c->timeout_ms < wait)
             wait = c->timeout_ms;
-        m = rd_kafka_consume_queue(c->queue, (int)wait);
-        if (m != NULL) {
-            TRY(drain(c, m));
+        m = rd_member_poll(&c->member, (int)wait);
+        TRY(drain(c, m, &got));
+        if (got) {
             last_ms = mono_ms();
         } else if (c->timeout_ms >= 0 && mono_ms() - last_ms > c->timeout_ms) {
             fprintf(stderr, "ERROR Error processing message, terminating consumer process: no message within %" PRId64
@@ -533,62 +397,72 @@ static int consume(struct consumer *c)
     return OK;
 }
 
-static void stop(struct consumer *c)
-{
-    for (size_t i = 0; i < c->topics_n; i++) {
-        struct topic *t = &c->topics[i];
-        int32_t       from = c->partition >= 0 ? c->partition : 0;
-
-        for (int32_t p = from; p < t->started; p++)
-            rd_kafka_consume_stop(t->rkt, p);
-        rd_kafka_topic_destroy(t->rkt);
-    }
-    free(c->topics);
-    if (c->queue != NULL)
-        rd_kafka_queue_destroy(c->queue);
-    if (c->rk != NULL)
-        rd_kafka_destroy(c->rk);
-    pattern_free(&c->include);
-}
-
 /* ---- the command ---- */
+
+/* The group must be the same in all places. */
+static int check_group(struct consumer *c, const struct invocation *inv, const struct options *o, struct str from_file)
+{
+    struct str given[3] = { str_of(options_str(o, C_GROUP)), from_file, props_get(&c->props, "group.id") };
+    char       text[512];
+    int        n = 0, at = 0;
+
+    for (int i = 0; i < 3; i++) {
+        bool again = given[i].p == NULL;
+
+        for (int k = 0; k < n; k++)
+            again = again || str_eq(given[k], given[i]);
+        if (!again)
+            given[n++] = given[i];
+    }
+    if (n > 1) {
+        at = snprintf(text, sizeof text, "The group ids provided in different places (directly using '--group', "
+                      "via '--consumer-property', or via '--consumer.config') do not match. Detected group ids:");
+        for (int i = 0; i < n && at < (int)sizeof text; i++)
+            at += snprintf(text + at, sizeof text - (size_t)at, "%s '%.*s'", i > 0 ? "," : "", STR_ARG(given[i]));
+        return usage(inv, text);
+    }
+    if (n > 0 && options_has(o, C_PARTITION))
+        return usage(inv, "Options group and partition cannot be specified together.");
+    return 0;
+}
 
 /* 0, or the exit status with which the command ends at once. */
 static int prepare(struct consumer *c, const struct invocation *inv, struct options *o)
 {
     const char *include = options_str(o, options_has(o, C_INCLUDE) ? C_INCLUDE : C_WHITELIST);
+    struct str  from_file;
     int         status;
 
     if (options_has(o, C_CONSUMER_CONFIG) &&
         props_add_file(&c->props, options_str(o, C_CONSUMER_CONFIG), &c->arena, c->error, sizeof c->error) != OK)
         return command_fail("%s", c->error);
+    from_file = props_get(&c->props, "group.id");
     if (props_add_words(&c->props, o, C_CONSUMER_PROPERTY, &c->arena) != OK)
         return command_fail("out of memory");
-    status = check_group(inv, o, &c->props);
+    status = check_group(c, inv, o, from_file);
     if (status != 0)
         return status;
     if (read_numbers(c, o) != OK || read_formatter(c, o) != OK)
         return usage(inv, c->error);
     if (read_properties(c, o) != OK)
         return command_fail("%s", c->error);
-    c->topic_name = options_str(o, C_TOPIC);
     c->skip_errors = options_has(o, C_SKIP);
-    if (c->topic_name == NULL && pattern_new_raw(&c->include, str_of(include)) != OK)
+    c->sub.topic = options_str(o, C_TOPIC);
+    if (c->sub.topic == NULL && pattern_new_raw(&c->include, str_of(include)) != OK)
         return command_fail("%s is an invalid regex.", include);
+    c->sub.include = c->include;
+    c->sub.member = &c->member;
     return 0;
 }
 
 static int run(struct consumer *c)
 {
-    static char      output[OUTPUT_BYTES];
-    struct sigaction sa = { .sa_handler = on_signal };
-    int              rc;
+    static char output[OUTPUT_BYTES];
+    int         rc;
 
-    sigaction(SIGINT, &sa, NULL);
-    sigaction(SIGTERM, &sa, NULL);
-    signal(SIGPIPE, SIG_IGN);
+    rd_stop_on_signals();
     setvbuf(stdout, output, _IOFBF, sizeof output);
-    rc = start(c);
+    rc = rd_member_open(&c->member, &c->props, &hooks, c, c->error, sizeof c->error);
     if (rc != OK)
         return command_fail("%s", c->error);
     rc = consume(c);
@@ -600,8 +474,9 @@ static int run(struct consumer *c)
     } else if (rc != OK) {
         command_fail("ERROR Error processing message, terminating consumer process: %s", c->error);
     }
+    rd_member_close(&c->member);
     fprintf(stderr, "Processed a total of %" PRId64 " messages\n", c->count);
-    return stopped_by != 0 ? 128 + (int)stopped_by : rc == OK ? 0 : 1;
+    return rd_stopped() != 0 ? 128 + rd_stopped() : rc == OK ? 0 : 1;
 }
 
 static int consumer_run(const struct invocation *inv, struct options *o)
@@ -616,11 +491,13 @@ static int consumer_run(const struct invocation *inv, struct options *o)
         return command_fail("out of memory");
     arena_init(&c->arena, MEMORY_LIMIT);
     status = prepare(c, inv, o);
-    if (status == 0)
+    if (status == 0) {
         status = run(c);
-    if (options_has(o, C_SYSTEST) && c->rk != NULL)
-        puts("shutdown_complete");
-    stop(c);
+        if (options_has(o, C_SYSTEST))
+            puts("shutdown_complete");
+    }
+    subscription_fini(&c->sub);
+    pattern_free(&c->include);
     arena_fini(&c->arena);
     free(c);
     return status;
@@ -629,8 +506,7 @@ static int consumer_run(const struct invocation *inv, struct options *o)
 const struct command command_console_consumer = {
     .name = "console-consumer",
     .summary = "Print the records of topics.",
-    .note = "--group is not available yet: it needs consumer groups. Partitions that are added later are "
-            "read as well.",
+    .note = "Partitions that are added later are read as well.",
     .defs = consumer_options,
     .defs_n = C_N,
     .run = consumer_run,

@@ -1,6 +1,7 @@
 /* tools/console/formatter.c - printing records. */
 #include "tools/console/formatter.h"
 
+#include "tools/console/internal_topics.h"
 #include "tools/props.h"
 
 #include <inttypes.h>
@@ -123,81 +124,6 @@ static const struct deserializer *deserializer_find(struct str name)
     return NULL;
 }
 
-/* ---- which formatter ---- */
-
-/* The logging one also writes to Kafka's log, at a level that its commands do not show. */
-static const struct {
-    const char         *name;               /* org.apache.kafka.tools.consumer.<name> */
-    const char         *old_name;
-    bool                have;
-    enum formatter_kind kind;
-} classes[] = {
-    { "DefaultMessageFormatter", "kafka.tools.DefaultMessageFormatter", true, FORMAT_DEFAULT },
-    { "LoggingMessageFormatter", "kafka.tools.LoggingMessageFormatter", true, FORMAT_DEFAULT },
-    { "NoOpMessageFormatter", "kafka.tools.NoOpMessageFormatter", true, FORMAT_NOTHING },
-    { "OffsetsMessageFormatter", "kafka.coordinator.group.GroupMetadataManager$OffsetsMessageFormatter", false,
-      FORMAT_NOTHING },
-    { "GroupMetadataMessageFormatter",
-      "kafka.coordinator.group.GroupMetadataManager$GroupMetadataMessageFormatter", false,
-      FORMAT_NOTHING },
-    { "TransactionLogMessageFormatter", "kafka.coordinator.transaction.TransactionLog$TransactionLogMessageFormatter",
-      false, FORMAT_NOTHING },
-};
-
-int formatter_init(struct formatter *f, const char *class_name)
-{
-    static const char package[] = "org.apache.kafka.tools.consumer.";
-
-    *f = (struct formatter){ .print_value = true, .key_separator = STR_LIT("\t"), .line_separator = STR_LIT("\n"),
-                             .headers_separator = STR_LIT(","), .null_literal = STR_LIT("null") };
-    for (size_t i = 0; i < sizeof classes / sizeof classes[0]; i++) {
-        bool old = strcmp(class_name, classes[i].old_name) == 0;
-
-        if (!old && (strncmp(class_name, package, sizeof package - 1) != 0 ||
-                     strcmp(class_name + sizeof package - 1, classes[i].name) != 0))
-            continue;
-        if (!classes[i].have)
-            return ERR_UNSUPPORTED;
-        if (old)
-            fprintf(stderr, "WARNING: %s is deprecated and will be removed in the next major release. Please "
-                    "use %s%s instead\n", class_name, package, classes[i].name);
-        f->kind = classes[i].kind;
-        return OK;
-    }
-    return ERR_NOENT;
-}
-
-int formatter_set(struct formatter *f, struct str name, struct str value)
-{
-    const struct { const char *name; bool *flag; struct str *text; const struct deserializer **how; } known[] = {
-        { "print.timestamp", &f->print_timestamp, NULL, NULL },
-        { "print.key", &f->print_key, NULL, NULL },
-        { "print.offset", &f->print_offset, NULL, NULL },
-        { "print.partition", &f->print_partition, NULL, NULL },
-        { "print.headers", &f->print_headers, NULL, NULL },
-        { "print.value", &f->print_value, NULL, NULL },
-        { "key.separator", NULL, &f->key_separator, NULL },
-        { "line.separator", NULL, &f->line_separator, NULL },
-        { "headers.separator", NULL, &f->headers_separator, NULL },
-        { "null.literal", NULL, &f->null_literal, NULL },
-        { "key.deserializer", NULL, NULL, &f->key },
-        { "value.deserializer", NULL, NULL, &f->value },
-        { "headers.deserializer", NULL, NULL, &f->header },
-    };
-
-    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
-        if (!str_is(name, known[i].name))
-            continue;
-        if (known[i].flag != NULL)
-            *known[i].flag = prop_is_true(value);
-        else if (known[i].text != NULL)
-            *known[i].text = value;
-        else if ((*known[i].how = deserializer_find(value)) == NULL)
-            return ERR_INVALID;
-    }
-    return OK;
-}
-
 /* ---- printing ---- */
 
 static void put(FILE *f, struct str s)
@@ -279,7 +205,87 @@ static int write_default(const struct formatter *f, FILE *out, const struct cons
     return OK;
 }
 
+static int write_nothing(const struct formatter *f, FILE *out, const struct consumed *r, char *error,
+                         size_t error_len)
+{
+    (void)f, (void)out, (void)r, (void)error, (void)error_len;
+    return OK;
+}
+
+/* ---- which formatter ---- */
+
+/* The logging one also writes to Kafka's log, at a level that its commands do not show. Those of the internal topics
+ * print otherwise under their old names. */
+static const struct {
+    const char         *name;               /* org.apache.kafka.tools.consumer.<name> */
+    const char         *old_name;
+    formatter_write_fn *write, *write_old;
+} classes[] = {
+    { "DefaultMessageFormatter", "kafka.tools.DefaultMessageFormatter", write_default, write_default },
+    { "LoggingMessageFormatter", "kafka.tools.LoggingMessageFormatter", write_default, write_default },
+    { "NoOpMessageFormatter", "kafka.tools.NoOpMessageFormatter", write_nothing, write_nothing },
+    { "OffsetsMessageFormatter", "kafka.coordinator.group.GroupMetadataManager$OffsetsMessageFormatter",
+      offsets_write_json, offsets_write_text },
+    { "GroupMetadataMessageFormatter",
+      "kafka.coordinator.group.GroupMetadataManager$GroupMetadataMessageFormatter",
+      groups_write_json, groups_write_text },
+    { "TransactionLogMessageFormatter", "kafka.coordinator.transaction.TransactionLog$TransactionLogMessageFormatter",
+      txns_write_json, txns_write_text },
+};
+
+int formatter_init(struct formatter *f, const char *class_name)
+{
+    static const char package[] = "org.apache.kafka.tools.consumer.";
+
+    *f = (struct formatter){ .print_value = true, .key_separator = STR_LIT("\t"), .line_separator = STR_LIT("\n"),
+                             .headers_separator = STR_LIT(","), .null_literal = STR_LIT("null") };
+    for (size_t i = 0; i < sizeof classes / sizeof classes[0]; i++) {
+        bool old = strcmp(class_name, classes[i].old_name) == 0;
+
+        if (!old && (strncmp(class_name, package, sizeof package - 1) != 0 ||
+                     strcmp(class_name + sizeof package - 1, classes[i].name) != 0))
+            continue;
+        if (old)
+            fprintf(stderr, "WARNING: %s is deprecated and will be removed in the next major release. Please "
+                    "use %s%s instead\n", class_name, package, classes[i].name);
+        f->write = old ? classes[i].write_old : classes[i].write;
+        return OK;
+    }
+    return ERR_NOENT;
+}
+
+int formatter_set(struct formatter *f, struct str name, struct str value)
+{
+    const struct { const char *name; bool *flag; struct str *text; const struct deserializer **how; } known[] = {
+        { "print.timestamp", &f->print_timestamp, NULL, NULL },
+        { "print.key", &f->print_key, NULL, NULL },
+        { "print.offset", &f->print_offset, NULL, NULL },
+        { "print.partition", &f->print_partition, NULL, NULL },
+        { "print.headers", &f->print_headers, NULL, NULL },
+        { "print.value", &f->print_value, NULL, NULL },
+        { "key.separator", NULL, &f->key_separator, NULL },
+        { "line.separator", NULL, &f->line_separator, NULL },
+        { "headers.separator", NULL, &f->headers_separator, NULL },
+        { "null.literal", NULL, &f->null_literal, NULL },
+        { "key.deserializer", NULL, NULL, &f->key },
+        { "value.deserializer", NULL, NULL, &f->value },
+        { "headers.deserializer", NULL, NULL, &f->header },
+    };
+
+    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
+        if (!str_is(name, known[i].name))
+            continue;
+        if (known[i].flag != NULL)
+            *known[i].flag = prop_is_true(value);
+        else if (known[i].text != NULL)
+            *known[i].text = value;
+        else if ((*known[i].how = deserializer_find(value)) == NULL)
+            return ERR_INVALID;
+    }
+    return OK;
+}
+
 int formatter_write(const struct formatter *f, FILE *out, const struct consumed *r, char *error, size_t error_len)
 {
-    return f->kind == FORMAT_NOTHING ? OK : write_default(f, out, r, error, error_len);
+    return f->write(f, out, r, error, error_len);
 }

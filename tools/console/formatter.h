@@ -13,12 +13,15 @@
 
 #include <stdio.h>
 
-enum formatter_kind { FORMAT_DEFAULT, FORMAT_NOTHING };
-
 struct deserializer;
+struct consumed;
+struct formatter;
+
+typedef int formatter_write_fn(const struct formatter *, FILE *, const struct consumed *, char *error,
+                               size_t error_len);
 
 struct formatter {
-    enum formatter_kind        kind;
+    formatter_write_fn        *write;
     bool                       print_timestamp, print_key, print_offset, print_partition, print_headers, print_value;
     struct str                 key_separator, line_separator, headers_separator, null_literal;
     const struct deserializer *key, *value, *header;        /* NULL: the bytes as they are */
@@ -40,8 +43,7 @@ struct consumed {
     size_t                        headers_n;
 };
 
-/* By class name, old or new. ERR_UNSUPPORTED: Kafka has it, we do not; ERR_NOENT: unknown. A deprecated name is
- * warned of on standard error. */
+/* By class name, old or new. ERR_NOENT: unknown. A deprecated name is warned of on standard error. */
 int formatter_init(struct formatter *f, const char *class_name) must_use;
 /* print.key=true and the like. ERR_INVALID: a deserializer that is not known (it is then left out). */
 int formatter_set(struct formatter *f, struct str name, struct str value) must_use;

@@ -7,7 +7,7 @@
 #include "tools/client/link.h"
 #include "tools/command.h"
 #include "tools/console/line_reader.h"
-#include "tools/console/rd_conf.h"
+#include "tools/console/rd_client.h"
 #include "tools/props.h"
 
 #include <stdatomic.h>
@@ -134,35 +134,6 @@ static int merge_options(struct producer *p, const struct options *o)
     return OK;
 }
 
-/* What Kafka's producer does without being told. */
-static int fill_defaults(struct producer *p)
-{
-    const struct { const char *name, *value; } defaults[] = {
-        { "linger.ms", isatty(STDIN_FILENO) ? "0" : "5" },
-        { "delivery.timeout.ms", "120000" },
-        { "max.request.size", "1048576" },
-        { "reconnect.backoff.ms", "50" },
-        { "reconnect.backoff.max.ms", "1000" },
-        { "client.id", "console-producer" },
-    };
-
-    for (size_t i = 0; i < sizeof defaults / sizeof defaults[0]; i++) {
-        if (props_get(&p->props, defaults[i].name).p == NULL)
-            TRY(props_set(&p->props, str_of(defaults[i].name), str_of(defaults[i].value), &p->arena));
-    }
-    return OK;
-}
-
-/* Idempotent unless something that was asked for rules it out, as Kafka's producer decides. */
-static bool is_idempotent(const struct props *p)
-{
-    struct str acks = props_get(p, "acks"), retries = props_get(p, "retries");
-    struct str flight = props_get(p, "max.in.flight.requests.per.connection");
-
-    return (str_is(acks, "all") || str_is(acks, "-1")) && !str_is(retries, "0") &&
-           (flight.p == NULL || (flight.len == 1 && flight.p[0] >= '1' && flight.p[0] <= '5'));
-}
-
 static int read_properties(struct producer *p, const struct options *o)
 {
     const char *brokers = options_str(o, options_has(o, P_BOOTSTRAP) ? P_BOOTSTRAP : P_BROKER_LIST);
@@ -178,10 +149,9 @@ static int read_properties(struct producer *p, const struct options *o)
                   str_of(!options_has(o, P_CODEC) ? "none" : codec == NULL || codec[0] == '\0' ? "gzip" : codec),
                   &p->arena));
     TRY(merge_options(p, o));
-    TRY(fill_defaults(p));
-    if (props_get(&p->props, "enable.idempotence").p == NULL)
-        TRY(props_set(&p->props, STR_LIT("enable.idempotence"),
-                      is_idempotent(&p->props) ? STR_LIT("true") : STR_LIT("false"), &p->arena));
+    if (props_get(&p->props, "linger.ms").p == NULL)
+        TRY(props_set(&p->props, STR_LIT("linger.ms"), isatty(STDIN_FILENO) ? STR_LIT("0") : STR_LIT("5"), &p->arena));
+    TRY(rd_props_defaults(&p->props, RD_PRODUCER, "console-producer", &p->arena));
     block = props_get(&p->props, "max.block.ms");
     snprintf(text, sizeof text, "%.*s", STR_ARG(block));
     if (parse_i64(text, 0, INT64_MAX, &p->max_block_ms) != OK)
@@ -248,29 +218,18 @@ static void on_event(rd_kafka_t *rk, rd_kafka_event_t *ev, void *arg)
 
 static int start(struct producer *p)
 {
+    static const struct rd_setting fixed[] = {
+        { "partitioner", "murmur2_random" },
+        { "queue.buffering.max.messages", "10000000" },
+    };
     rd_kafka_conf_t  *conf = rd_kafka_conf_new();
     rd_kafka_queue_t *events, *background;
-    int               rc;
 
     rd_kafka_conf_set_opaque(conf, p);
-    rd_conf_log(conf);
-    rc = rd_conf_apply(conf, RD_PRODUCER, &p->props, p->error, sizeof p->error);
-    if (rc == OK)
-        rc = rd_conf_set(conf, "partitioner", "murmur2_random", p->error, sizeof p->error);
-    if (rc == OK)
-        rc = rd_conf_set(conf, "queue.buffering.max.messages", "10000000", p->error, sizeof p->error);
-    if (rc == OK) {
-        rd_kafka_conf_set_events(conf, RD_KAFKA_EVENT_DR | RD_KAFKA_EVENT_ERROR);
-        rd_kafka_conf_set_background_event_cb(conf, on_event);
-        p->rk = rd_kafka_new(RD_KAFKA_PRODUCER, conf, p->error, sizeof p->error);
-        if (p->rk != NULL)
-            conf = NULL;                /* it is the handle's now */
-        else
-            rc = ERR_INVALID;
-    }
-    if (conf != NULL)
-        rd_kafka_conf_destroy(conf);
-    TRY(rc);
+    rd_kafka_conf_set_events(conf, RD_KAFKA_EVENT_DR | RD_KAFKA_EVENT_ERROR);
+    rd_kafka_conf_set_background_event_cb(conf, on_event);
+    TRY(rd_open(&p->rk, RD_PRODUCER, conf, &p->props, fixed, sizeof fixed / sizeof fixed[0], p->error,
+                sizeof p->error));
     /* Delivery reports come on the main queue; the background thread, not ours, is to look at it. */
     events = rd_kafka_queue_get_main(p->rk);
     background = rd_kafka_queue_get_background(p->rk);

@@ -9,6 +9,8 @@
 #include <strings.h>
 
 #define QUIET_MS 1000                   /* connection trouble shorter than that is not worth a line */
+#define REFRESH_MIN_MS INT64_C(10)
+#define REFRESH_MAX_MS INT64_C(3600000)
 
 enum how {
     AS_IT_IS,                           /* same value under `to` (NULL: the same name) */
@@ -18,6 +20,10 @@ enum how {
     PEM_ONLY,                           /* a store: PEM and PKCS#12 only */
     EMPTY_IS_NONE,
     JAAS,                               /* user name and password of a login module */
+    RESET,                              /* "none" is "error" there */
+    ASSIGNORS,                          /* names of classes */
+    CLASSIC_ONLY,                       /* the group protocol */
+    REFRESH,                            /* the age at which metadata is asked for again */
 };
 
 static const struct {
@@ -30,7 +36,7 @@ static const struct {
     { "bootstrap.servers",                        BOTH,        AS_IT_IS,    NULL },
     { "client.id",                                BOTH,        AS_IT_IS,    NULL },
     { "client.rack",                              RD_CONSUMER, AS_IT_IS,    NULL },
-    { "metadata.max.age.ms",                      BOTH,        AS_IT_IS,    NULL },
+    { "metadata.max.age.ms",                      BOTH,        REFRESH,     "topic.metadata.refresh.interval.ms" },
     { "reconnect.backoff.ms",                     BOTH,        AS_IT_IS,    NULL },
     { "reconnect.backoff.max.ms",                 BOTH,        AS_IT_IS,    NULL },
     { "retry.backoff.ms",                         RD_PRODUCER, AS_IT_IS,    NULL },
@@ -56,20 +62,26 @@ static const struct {
     { "fetch.max.bytes",                          RD_CONSUMER, AS_IT_IS,    NULL },
     { "max.partition.fetch.bytes",                RD_CONSUMER, AS_IT_IS,    NULL },
     { "isolation.level",                          RD_CONSUMER, AS_IT_IS,    NULL },
-    { "auto.offset.reset",                        RD_CONSUMER, AS_IT_IS,    NULL },
+    { "auto.offset.reset",                        RD_CONSUMER, RESET,       NULL },
     { "check.crcs",                               RD_CONSUMER, AS_IT_IS,    NULL },
     { "allow.auto.create.topics",                 RD_CONSUMER, AS_IT_IS,    NULL },
     { "request.timeout.ms",                       RD_CONSUMER, NOTHING,     NULL },
     { "retry.backoff.ms",                         RD_CONSUMER, NOTHING,     NULL },
     { "default.api.timeout.ms",                   BOTH,        NOTHING,     NULL },
-    { "enable.auto.commit",                       RD_CONSUMER, NOTHING,     NULL },
-    { "auto.commit.interval.ms",                  RD_CONSUMER, NOTHING,     NULL },
+    { "enable.auto.commit",                       RD_CONSUMER, AS_IT_IS,    NULL },
+    { "auto.commit.interval.ms",                  RD_CONSUMER, AS_IT_IS,    NULL },
     { "exclude.internal.topics",                  RD_CONSUMER, NOTHING,     NULL },
     { "max.poll.records",                         RD_CONSUMER, NOTHING,     NULL },
-    { "max.poll.interval.ms",                     RD_CONSUMER, NOTHING,     NULL },
-    { "session.timeout.ms",                       RD_CONSUMER, NOTHING,     NULL },
-    { "heartbeat.interval.ms",                    RD_CONSUMER, NOTHING,     NULL },
-    { "partition.assignment.strategy",            RD_CONSUMER, NOTHING,     NULL },
+    { "max.poll.interval.ms",                     RD_CONSUMER, AS_IT_IS,    NULL },
+    { "session.timeout.ms",                       RD_CONSUMER, AS_IT_IS,    NULL },
+    { "heartbeat.interval.ms",                    RD_CONSUMER, AS_IT_IS,    NULL },
+    { "partition.assignment.strategy",            RD_CONSUMER, ASSIGNORS,   NULL },
+    { "group.id",                                 RD_CONSUMER, AS_IT_IS,    NULL },
+    { "group.instance.id",                        RD_CONSUMER, AS_IT_IS,    NULL },
+    { "group.protocol",                           RD_CONSUMER, CLASSIC_ONLY, NULL },
+    { "group.remote.assignor",                    RD_CONSUMER, NOTHING,     NULL },
+    { "transactional.id",                         RD_PRODUCER, AS_IT_IS,    NULL },
+    { "transaction.timeout.ms",                   RD_PRODUCER, AS_IT_IS,    NULL },
     { "key.serializer",                           BOTH,        NOTHING,     NULL },
     { "value.serializer",                         BOTH,        NOTHING,     NULL },
     { "key.deserializer",                         BOTH,        NOTHING,     NULL },
@@ -153,6 +165,54 @@ static int apply_store(rd_kafka_conf_t *conf, const struct props *p, const char 
     return rd_conf_set(conf, to, value, error, error_len);
 }
 
+/* "[a.b.RangeAssignor, a.b.RoundRobinAssignor]" and the like. librdkafka does not offer eager and cooperative ones
+ * together: of Java's usual list, which has both, the eager ones are kept, as in a group's first step over. */
+static int apply_assignors(rd_kafka_conf_t *conf, char *value, char *error, size_t error_len)
+{
+    static const struct { const char *java, *name; } names[] = {
+        { "org.apache.kafka.clients.consumer.RangeAssignor",             "range" },
+        { "org.apache.kafka.clients.consumer.RoundRobinAssignor",        "roundrobin" },
+        { "org.apache.kafka.clients.consumer.CooperativeStickyAssignor", "cooperative-sticky" },
+    };
+    bool   wanted[3] = { false, false, false };
+    char   list[64], *rest = value, *word;
+    size_t n = strlen(value), i;
+
+    if (n >= 2 && value[0] == '[' && value[n - 1] == ']') {
+        value[n - 1] = '\0';
+        rest++;
+    }
+    while ((word = strsep(&rest, ",")) != NULL) {
+        word += strspn(word, " \t");
+        word[strcspn(word, " \t")] = '\0';
+        for (i = 0; i < 3 && strcmp(word, names[i].java) != 0; i++)
+            continue;
+        if (i == 3) {
+            snprintf(error, error_len, "partition.assignment.strategy: no class %s here; there are RangeAssignor, "
+                     "RoundRobinAssignor and CooperativeStickyAssignor of org.apache.kafka.clients.consumer", word);
+            return ERR_INVALID;
+        }
+        wanted[i] = true;
+    }
+    snprintf(list, sizeof list, "%s%s%s", wanted[0] ? names[0].name : "", wanted[0] && wanted[1] ? "," : "",
+             wanted[1] ? names[1].name : wanted[0] ? "" : names[2].name);
+    return rd_conf_set(conf, "partition.assignment.strategy", list, error, error_len);
+}
+
+static int apply_refresh(rd_kafka_conf_t *conf, const char *to, const char *value, char *error, size_t error_len)
+{
+    char    text[24];
+    int64_t ms;
+
+    if (parse_i64(value, 0, INT64_MAX, &ms) != OK) {
+        snprintf(error, error_len, "Invalid value %s for configuration metadata.max.age.ms", value);
+        return ERR_INVALID;
+    }
+    snprintf(text, sizeof text, "%" PRId64, ms < REFRESH_MIN_MS ? REFRESH_MIN_MS : ms > REFRESH_MAX_MS ? REFRESH_MAX_MS
+             : ms);
+    return rd_conf_set(conf, to, text, error, error_len);
+}
+
 static int apply_known(rd_kafka_conf_t *conf, size_t i, const struct props *p, char *value, char *error,
                        size_t error_len)
 {
@@ -179,6 +239,17 @@ static int apply_known(rd_kafka_conf_t *conf, size_t i, const struct props *p, c
         return apply_jaas(conf, value, error, error_len);
     case EMPTY_IS_NONE:
         return rd_conf_set(conf, to, value[0] == '\0' ? "none" : value, error, error_len);
+    case RESET:
+        return rd_conf_set(conf, to, strcmp(value, "none") == 0 ? "error" : value, error, error_len);
+    case ASSIGNORS:
+        return apply_assignors(conf, value, error, error_len);
+    case CLASSIC_ONLY:
+        if (strcasecmp(value, "classic") == 0)
+            return OK;
+        snprintf(error, error_len, "group.protocol=%s: there is only the classic protocol here", value);
+        return ERR_INVALID;
+    case REFRESH:
+        return apply_refresh(conf, to, value, error, error_len);
     case NOTHING:
         return OK;
     case AS_IT_IS:

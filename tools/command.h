@@ -2,7 +2,7 @@
  *
  * A command is reached as `kafka-NAME.sh ...`, `kafka-NAME ...` or `klamm NAME ...`. Under Kafka's names the
  * help text goes to standard error with exit status 1, as there; `klamm NAME --help` prints it to standard
- *      output and ends with 0.
+ * output and ends with 0. Kafka has two option parsers: with the other one (prog) help is always such a success.
  *
  * OWNER    commands are static; struct invocation lives in main().
  * FAILURE  run() gives the exit status. What it has to say it has printed itself, by the helpers below.
@@ -26,6 +26,7 @@ struct command {
     const char              *name;      /* "topics"; the Kafka name is kafka-topics.sh */
     const char              *summary;   /* one line */
     const char              *note;      /* after the options in the help text; NULL: none */
+    const char              *prog;      /* NULL, or what a command with the other option parser calls itself */
     const struct option_def *defs;      /* with OPT_HELP and OPT_VERSION in front; NULL: run() reads argv itself */
     size_t                   defs_n;
     int                    (*run)(const struct invocation *, struct options *);
@@ -46,6 +47,8 @@ extern const struct command command_console_producer;
 extern const struct command command_console_consumer;
 extern const struct command command_consumer_groups;
 extern const struct command command_get_offsets;
+extern const struct command command_verifiable_producer;
+extern const struct command command_verifiable_consumer;
 extern const struct command command_delete_records;
 extern const struct command command_broker_api_versions;
 extern const struct command command_log_dirs;
@@ -54,7 +57,7 @@ extern const struct command command_retention;
 extern const struct command command_server_start;
 extern const struct command command_server_stop;
 
-/* Prints the message and the help text to standard error; the exit status 1. */
+/* Prints the message and the help text to standard error, in the order that Kafka's parser has; the exit status 1. */
 int command_usage(const struct invocation *inv, const char *message);
 /* Prints the message to standard error; the exit status 1. */
 int command_fail(const char *fmt, ...) __attribute__((format(printf, 1, 2)));

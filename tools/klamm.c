@@ -15,6 +15,8 @@ static const struct command *const commands[] = {
     &command_console_producer,
     &command_console_consumer,
     &command_consumer_groups,
+    &command_verifiable_producer,
+    &command_verifiable_consumer,
     &command_get_offsets,
     &command_delete_records,
     &command_broker_api_versions,
@@ -65,11 +67,14 @@ static void print_help(FILE *f, const struct command *c)
 int command_usage(const struct invocation *inv, const char *message)
 {
     fflush(stdout);
-    fprintf(stderr, "%s\n", message);
+    if (inv->cmd->prog == NULL)
+        fprintf(stderr, "%s\n", message);
     if (inv->cmd->defs != NULL)
         options_help(stderr, inv->cmd->defs, inv->cmd->defs_n);
     if (inv->cmd->note != NULL)
         fprintf(stderr, "%s\n", inv->cmd->note);
+    if (inv->cmd->prog != NULL)
+        fprintf(stderr, "%s: error: %s\n", inv->cmd->prog, message);
     return 1;
 }
 
@@ -102,7 +107,7 @@ static int run_with_options(const struct invocation *inv)
     if (options_parse(&o, c->defs, c->defs_n, inv->argc, inv->argv) != OK) {
         status = c->refuse != NULL ? c->refuse(inv, o.error) : command_fail("%s", o.error);
     } else if (options_has(&o, OPT_HELP) || o.argc == 0) {
-        bool asked = !inv->as_kafka && o.argc > 0;
+        bool asked = c->prog != NULL || (!inv->as_kafka && o.argc > 0);
         print_help(asked ? stdout : stderr, c);
         status = asked ? 0 : 1;
     } else if (options_has(&o, OPT_VERSION)) {

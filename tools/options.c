@@ -63,13 +63,15 @@ static int option_take(struct options *o, int argc, char **argv, int *i)
     if (d->arg == OPT_FLAG && value != NULL)
         return options_fail(o, "Option %s does not take an argument", name);
     if (value == NULL && d->arg != OPT_FLAG && *i + 1 < argc &&
-        (d->arg != OPT_MAYBE || argv[*i + 1][0] != '-'))
+        ((d->arg != OPT_MAYBE && d->arg != OPT_LIST) || argv[*i + 1][0] != '-'))
         value = argv[++*i];
-    if (value == NULL && (d->arg == OPT_VALUE || d->arg == OPT_MANY))
+    if (value == NULL && (d->arg == OPT_VALUE || d->arg == OPT_MANY || d->arg == OPT_LIST))
         return options_fail(o, "Option %s requires an argument", name);
     if ((d->arg == OPT_VALUE || d->arg == OPT_MAYBE) && o->v[opt].given > 0)
         return options_fail(o, "Found multiple arguments for option %s, but you asked for only one", name);
     option_add(o, opt, value);
+    while (d->arg == OPT_LIST && *i + 1 < argc && argv[*i + 1][0] != '-')
+        option_add(o, opt, argv[++*i]);
     return OK;
 }
 
@@ -213,7 +215,7 @@ void options_help(FILE *f, const struct option_def *defs, size_t n)
         snprintf(left, sizeof left, "--%s%s%s%s", d->name,
                  d->arg == OPT_FLAG ? "" : d->arg == OPT_MAYBE ? " [" : " <",
                  d->arg == OPT_FLAG ? "" : d->arg_name != NULL ? d->arg_name : "value",
-                 d->arg == OPT_FLAG ? "" : d->arg == OPT_MAYBE ? "]" : ">");
+                 d->arg == OPT_FLAG ? "" : d->arg == OPT_MAYBE ? "]" : d->arg == OPT_LIST ? "> ..." : ">");
         snprintf(right, sizeof right, "%s%s%s%s", d->help, d->dflt != NULL ? " (default: " : "",
                  d->dflt != NULL ? d->dflt : "", d->dflt != NULL ? ")" : "");
         if (strlen(left) > HELP_LEFT)

@@ -22,6 +22,7 @@ enum option_arg {
     OPT_VALUE,                      /* needs a value; the next word is it, whatever it looks like */
     OPT_MANY,                       /* the same, and may be given several times */
     OPT_MAYBE,                      /* may have a value; a word that begins with '-' is not it */
+    OPT_LIST,                       /* all words up to the next one that begins with '-', at least one */
 };
 
 struct option_def {
@@ -62,7 +63,7 @@ void options_fini(struct options *o);
 bool options_has(const struct options *o, size_t opt);
 /* The value, else the default, else NULL. */
 const char *options_str(const struct options *o, size_t opt);
-/* The i-th value of an OPT_MANY, NULL past the last. */
+/* The i-th value of an OPT_MANY or OPT_LIST, NULL past the last. */
 const char *options_nth(const struct options *o, size_t opt, size_t i);
 /* ERR_NOENT: not given and no default (*out is untouched). */
 int options_i32(struct options *o, size_t opt, int32_t *out) must_use;

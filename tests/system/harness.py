@@ -70,6 +70,7 @@ class Broker:
             "listeners": "PLAINTEXT://127.0.0.1:%d" % self.port,
             "advertised.listeners": "PLAINTEXT://127.0.0.1:%d" % self.port,
             "log.dirs": self.data,
+            "group.initial.rebalance.delay.ms": "0",
         }
         self.overrides.update(overrides or {})
         self.wrapper = wrapper or []

@@ -1,7 +1,7 @@
 /* tools/console/internal_topics.c - the internal topics in words.
  *
- * A key begins with a version that is also its type (0 and 1: a committed offset, 2: a group), a value with a version of
- * its own. Formats: the records in proto/schema. Each record has an arena of its own.
+ * A key begins with a version that is also its type (0 and 1: a committed offset, 2: a group), a value with a version
+ * of its own. Formats: the records in proto/schema. Each record has an arena of its own.
  */
 #include "tools/console/internal_topics.h"
 

@@ -11,6 +11,7 @@
 #define QUIET_MS 1000                   /* connection trouble shorter than that is not worth a line */
 #define REFRESH_MIN_MS INT64_C(10)
 #define REFRESH_MAX_MS INT64_C(3600000)
+#define KNOWN_FOR_MS   "10800000"
 
 enum how {
     AS_IT_IS,                           /* same value under `to` (NULL: the same name) */
@@ -210,7 +211,9 @@ static int apply_refresh(rd_kafka_conf_t *conf, const char *to, const char *valu
     }
     snprintf(text, sizeof text, "%" PRId64, ms < REFRESH_MIN_MS ? REFRESH_MIN_MS : ms > REFRESH_MAX_MS ? REFRESH_MAX_MS
              : ms);
-    return rd_conf_set(conf, to, text, error, error_len);
+    TRY(rd_conf_set(conf, to, text, error, error_len));
+    /* Else what it knows is forgotten after three times as long, and it joins groups only with what it knows. */
+    return rd_conf_set(conf, "metadata.max.age.ms", KNOWN_FOR_MS, error, error_len);
 }
 
 static int apply_known(rd_kafka_conf_t *conf, size_t i, const struct props *p, char *value, char *error,

@@ -109,6 +109,8 @@ int plan_read(struct cg *cg, const char *file, struct plan *out)
                               (int)(line.len < 200 ? line.len : 200), line.p,
                               cg->o->v[CG_GROUP].given == 1 && number == 1 ? "[group,]" : with_group ? "group," : "");
         TRY(rc);
+        if (row.offset < 0)
+            return cg_usage(cg, "Invalid negative offset");
         out->v[out->n++] = row;
     }
     return OK;

@@ -115,7 +115,7 @@ static size_t model_n;
 
 static const char *topic_n(int i)
 {
-    static char name[16];
+    static char name[24];
 
     snprintf(name, sizeof name, "topic-%d", i);
     return name;

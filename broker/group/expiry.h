@@ -38,7 +38,7 @@ struct offset_key {
     int32_t    partition;
 };
 
-/* These go, with what is pending of them; how many committed ones there were. The group may be removed then: the
+/* These go, with what is pending of them; how many of them there were. The group may be removed then: the
  * session can only be left. */
 size_t group_forget(struct group_session *s, const struct offset_key *v, size_t n);
 

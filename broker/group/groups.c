@@ -376,9 +376,8 @@ void groups_drop(struct groups *gs, const struct group_partition *of, int16_t ke
 
 /* ---- removing ---------------------------------------------------------------------------------------------------- */
 
-static void tomb_offset(void *arg, struct str topic, int32_t partition, const struct committed *c)
+static void tomb_offset(void *arg, struct str topic, int32_t partition)
 {
-    (void)c;
     tombs_add(arg, topic, partition);
 }
 
@@ -388,7 +387,7 @@ void groups_remove(struct group_session *s)
     struct tombs t;
 
     tombs_init(&t, s);
-    group_offsets_each(g->offsets, tomb_offset, &t);
+    group_offsets_each_known(g->offsets, tomb_offset, &t);
     if (g->generation > 0)
         tombs_add_group(&t);
     group_end(g, KERR_NONE);

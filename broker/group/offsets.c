@@ -534,6 +534,13 @@ void group_offsets_each(const struct group_offsets *o, committed_fn *fn, void *a
         }
 }
 
+void group_offsets_each_known(const struct group_offsets *o,
+                              void (*fn)(void *arg, struct str topic, int32_t partition), void *arg)
+{
+    for (uint32_t i = 0; i < o->n; i++)
+        fn(arg, name_of(o->topics[o->slots[i].topic]), o->slots[i].partition);
+}
+
 /* From the end, so that what takes a removed one's place has been asked already. */
 size_t group_offsets_remove_if(struct group_offsets *o, committed_goes *goes, void *arg)
 {
@@ -830,7 +837,8 @@ bool group_offsets_delete(struct group_offsets *o, struct str topic, int32_t par
     was = slot_kill(o, s);
     if (s->busy > 0) {
         unpend(o, s);
-        s->log_offset = (int64_t)o->more->tickets;      /* what is on its way is before the tombstone in the log */
+        was |= s->busy > 0;                             /* appended already, so the tombstone comes behind it */
+        s->log_offset = (int64_t)o->more->tickets;
     }
     slot_settle(o, s);
     return was;

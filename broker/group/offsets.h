@@ -38,12 +38,16 @@ int    group_offsets_put(struct group_offsets *o, struct str topic, int32_t part
 /* Forgets what is committed, not what is pending: how a tombstone is loaded. true: there was one. */
 bool   group_offsets_remove(struct group_offsets *o, struct str topic, int32_t partition);
 
-/* Deletes it: what is pending, and what is on its way to the log, goes with it. true: there was a committed one. */
+/* Deletes it: what is pending, and what is on its way, goes with it. true: the log has to be told. */
 bool   group_offsets_delete(struct group_offsets *o, struct str topic, int32_t partition);
 
 /* Every committed one, in no particular order; fn must not change the table. */
 typedef void committed_fn(void *arg, struct str topic, int32_t partition, const struct committed *c);
 void   group_offsets_each(const struct group_offsets *o, committed_fn *fn, void *arg);
+
+/* Every one that the log may have: committed, pending or on its way. */
+void   group_offsets_each_known(const struct group_offsets *o,
+                                void (*fn)(void *arg, struct str topic, int32_t partition), void *arg);
 
 /* Asks goes() of every committed one that is not pending, and removes those of which it says yes; how many. */
 typedef bool committed_goes(void *arg, struct str topic, int32_t partition, const struct committed *c);

@@ -13,9 +13,15 @@ from wire import Wire
 NONE, UNKNOWN_TOPIC, NON_EMPTY_GROUP, GROUP_ID_NOT_FOUND = 0, 3, 68, 69
 
 
-def test_what_apache_kafka_answers(brokers):
+# Once every record is synced before it is acknowledged, a commit is parked until that is done.
+SYNCED = {"log.flush.interval.messages": "1"}
+AT_ONCE_OR_LATER = pytest.mark.parametrize("more", [{}, SYNCED], ids=["at once", "synced"])
+
+
+@AT_ONCE_OR_LATER
+def test_what_apache_kafka_answers(brokers, more):
     """In order, on one broker: the first scene wants it fresh."""
-    broker = brokers(PROPERTIES).start()
+    broker = brokers(dict(PROPERTIES, **more)).start()
     assert differences({name: f(broker.port) for name, f in SCENES}, expected()) == []
 
 
@@ -109,9 +115,10 @@ def everything(port):
         return {g: offsets(c, g) for g in GROUPS}
 
 
-def test_memory_and_log_agree_after_commits_beside_deletions(brokers):
+@AT_ONCE_OR_LATER
+def test_memory_and_log_agree_after_commits_beside_deletions(brokers, more):
     """OffsetDelete, DeleteGroups, expiry and the deletion of a topic, all of the same groups; then the log is replayed."""
-    broker = brokers(PROPERTIES).start()
+    broker = brokers(dict(PROPERTIES, **more)).start()
     ready(broker.port)
     with Wire(broker.port) as c:
         topic(c, "t", 3)

@@ -348,12 +348,90 @@ START_TEST(deleted_partitions_are_forgotten_by_all)
 }
 END_TEST
 
+/* ---- on its way ------------------------------------------------------------------------------------------------ */
+
+struct slow_commit {
+    struct group_write w;               /* first */
+    uint64_t           ticket;
+    struct committed   c;
+    atomic_int         kerr;            /* -2: it waits */
+};
+
+static void slow_end(struct group_write *gw, struct group *g, int16_t kerr, int64_t base_offset)
+{
+    struct slow_commit *c = (struct slow_commit *)gw;
+
+    c->c.log_offset = base_offset;
+    if (g->state != GROUP_DEAD && kerr == KERR_NONE)
+        ok(group_offsets_land(g->offsets, STR_LIT("t"), 0, &c->c, c->ticket));
+    else if (g->state != GROUP_DEAD)
+        group_offsets_abandon(g->offsets, STR_LIT("t"), 0);
+    atomic_store(&c->kerr, kerr);
+}
+
+/* A commit of t-0 that waits for OTHER, who never fetches. */
+static void commit_slowly(const char *group, struct slow_commit *c)
+{
+    struct group_session s;
+    struct group_record r;
+
+    *c = (struct slow_commit){ .w.done = slow_end, .c = { .offset = 9, .commit_ms = now_ms, .expire_ms = -1,
+                                                          .leader_epoch = -1, .metadata = STR_LIT("") } };
+    atomic_store(&c->kerr, -2);
+    ck_assert_int_eq(groups_enter(w.gs, str_of(group), GROUPS_OR_NEW, &s), KERR_NONE);
+    ok(offset_record(groups_versions(w.gs), &w.arena, str_of(group), STR_LIT("t"), 0, &c->c, &r));
+    ck_assert_int_eq(groups_write(&s, &r, 1, -1, &c->w), KERR_NONE);
+    ck_assert_int_eq(atomic_load(&c->kerr), -2);
+    ok(group_offsets_begin(s.g->offsets, STR_LIT("t"), 0, &c->ticket));
+    groups_leave(&s);
+}
+
+START_TEST(what_is_deleted_on_its_way_stays_deleted)
+{
+    struct offset_key key = { STR_LIT("t"), 0 };
+    static struct slow_commit v[4];
+    static const char *const names[] = { "forget", "remove", "expire", "kept" };
+    int32_t p = begin("g");
+    struct group_session s;
+
+    tell(p, SELF, 1, true);
+    wait_for("g", KERR_NONE);
+    for (int i = 0; i < 4; i++)
+        commit_slowly(names[i], &v[i]);
+    ck_assert_int_eq(groups_enter(w.gs, STR_LIT("forget"), GROUPS_EXISTING, &s), KERR_NONE);
+    ck_assert_uint_eq(group_forget(&s, &key, 1), 1);
+    groups_leave(&s);
+    ck_assert_int_eq(groups_enter(w.gs, STR_LIT("remove"), GROUPS_EXISTING, &s), KERR_NONE);
+    groups_remove(&s);
+    groups_leave(&s);
+    groups_expire(w.gs, now_ms + 10 * DAY_MS, DAY_MS);
+    ck_assert(is_here("forget") && is_here("expire") && is_here("kept") && !is_here("remove"));
+    tell(p, SELF, 2, false);            /* OTHER is out of sync: all is committed */
+    for (int i = 0; i < 4; i++) {
+        int64_t until = mono_ms() + WAIT_MS;
+
+        while (atomic_load(&v[i].kerr) == -2 && mono_ms() < until)
+            poll(NULL, 0, 1);
+        ck_assert_str_eq(kerr_name((int16_t)atomic_load(&v[i].kerr)), "NONE");
+    }
+    for (int i = 0; i < 2; i++) {
+        ck_assert_int_eq(offset_of("forget", "t", 0), -1);
+        ck_assert(!is_here("remove"));
+        ck_assert_int_eq(offset_of("expire", "t", 0), 9);
+        ck_assert_int_eq(offset_of("kept", "t", 0), 9);
+        reload("g", p);
+    }
+    world_end();
+}
+END_TEST
+
 int main(void)
 {
     const TTest *const v[] = {
         of_simple_groups_by_age, of_an_empty_group_from_when_it_became_so, of_an_empty_group_of_old_days_by_age,
         of_stable_consumers_only_what_nobody_reads, of_a_group_that_rebalances_never, of_what_is_pending_never,
         an_empty_group_without_offsets_goes, any_number_goes_at_once, deleted_partitions_are_forgotten_by_all,
+        what_is_deleted_on_its_way_stays_deleted,
     };
 
     return kit_run("broker/group/expiry", v, sizeof v / sizeof v[0]);

@@ -233,7 +233,7 @@ START_TEST(a_deletion_beats_what_was_appended_before_it)
 {
     uint64_t before = begin("t", 0), after;
 
-    ck_assert(!group_offsets_delete(o, STR_LIT("t"), 0));
+    ck_assert(group_offsets_delete(o, STR_LIT("t"), 0));        /* it may be in the log */
     after = begin("t", 0);
     land("t", 0, 10, 5, before);
     ck_assert_int_eq(get("t", 0), -1);

@@ -63,7 +63,7 @@ class Load:
 def memory_bytes(b, who):
     """None when it cannot be told."""
     if who == "klamm":
-        return b.rss_mb() * 1e6
+        return b.rss_mb() * 1000 * 1024
     if shutil.which("jcmd") is None:
         return None
     pid = str(b.process.pid)

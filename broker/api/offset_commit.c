@@ -181,26 +181,6 @@ static size_t check_metadata(struct commit *c)
 
 /* ---- into the log ----------------------------------------------------------------------------------------------- */
 
-/* What the append says, as OffsetCommit has it. */
-static int16_t commit_error(int16_t kerr)
-{
-    switch (kerr) {
-    case KERR_UNKNOWN_TOPIC_OR_PARTITION:
-    case KERR_NOT_ENOUGH_REPLICAS:
-    case KERR_NOT_ENOUGH_REPLICAS_AFTER_APPEND:
-        return KERR_COORDINATOR_NOT_AVAILABLE;
-    case KERR_NOT_LEADER_OR_FOLLOWER:
-    case KERR_KAFKA_STORAGE_ERROR:
-        return KERR_NOT_COORDINATOR;
-    case KERR_MESSAGE_TOO_LARGE:
-    case KERR_RECORD_LIST_TOO_LARGE:
-    case KERR_INVALID_FETCH_SIZE:
-        return KERR_INVALID_COMMIT_OFFSET_SIZE;
-    default:
-        return kerr;
-    }
-}
-
 static bool is_written(const struct commit *c, size_t i)
 {
     return c->error[i] == KERR_NONE && !c->asked[i].again;
@@ -255,7 +235,7 @@ static void written(struct group_write *w, struct group *g, int16_t kerr, int64_
 {
     struct commit *c = (struct commit *)w;
 
-    c->kerr = commit_error(kerr);
+    c->kerr = record_error(RECORD_OFFSET, kerr);
     if (g->state != GROUP_DEAD && kerr == KERR_NONE)
         c->kerr = visible(c, g->offsets, base_offset);
     else if (g->state != GROUP_DEAD && c->ticket != 0)
@@ -310,7 +290,7 @@ static int16_t write_records(struct commit *c, struct group_session *s)
     kerr = groups_write(s, v, n, c->b->cfg->offsets_commit_required_acks, &c->w);
     if (kerr == KERR_NONE && !c->ended)
         park(c, s->g->offsets);
-    return commit_error(kerr);
+    return record_error(RECORD_OFFSET, kerr);
 }
 
 static void commit_to_group(struct commit *c)

@@ -11,7 +11,7 @@
 #define QUIET_MS 1000                   /* connection trouble shorter than that is not worth a line */
 #define REFRESH_MIN_MS INT64_C(10)
 #define REFRESH_MAX_MS INT64_C(3600000)
-#define KNOWN_FOR_MS   "10800000"
+#define KNOWN_FOR_MS   "900000"         /* in microseconds it must fit an int */
 
 enum how {
     AS_IT_IS,                           /* same value under `to` (NULL: the same name) */

@@ -14,7 +14,7 @@
 #define MEMORY_LIMIT (16U << 20)        /* properties */
 #define WAIT_MS      100                /* signals are looked at in between */
 #define LAST_MS      10000              /* after a signal: the longest wait for acknowledgements */
-#define PLAIN_DIGITS 7                  /* numbers below 10,000,000 have no exponent */
+#define PLAIN_DIGITS 7u                 /* numbers below 10,000,000 have no exponent */
 #define SERVE_EVERY  64                 /* records between two looks at what was acknowledged */
 
 enum producer_option {
@@ -142,11 +142,11 @@ static void print_summary(const struct producer *p)
     double  rate = 1000.0 * ((double)p->acked / (double)(wall_ms() - p->start_ms));
     json_t *e = event_new("tool_data");
     char    text[64];
-    int     digits = 0;
+    unsigned digits = 0;
 
     rate = isfinite(rate) ? rate : 0;
     do
-        snprintf(text, sizeof text, "%.*g", ++digits, rate);
+        snprintf(text, sizeof text, "%.*g", (int)++digits, rate);
     while (digits < 17 && strtod(text, NULL) != rate);
     json_object_set_new(e, "sent", json_integer(p->sent));
     json_object_set_new(e, "acked", json_integer(p->acked));

@@ -211,6 +211,54 @@ START_TEST(a_damaged_file_is_loaded_around_the_damage)
 }
 END_TEST
 
+static struct bytes mutated(struct bytes in, unsigned *x)
+{
+    uint8_t *p = arena_alloc(&w.arena, in.len + 1);
+    size_t n = in.len;
+
+    memcpy(p, in.p, n);
+    for (unsigned k = 0; k < 1 + *x % 3 && n > 0; k++) {
+        *x = *x * 1103515245 + 12345;
+        if (*x >> 28 == 0)
+            n = (*x >> 8) % n;
+        else if (*x >> 28 < 4)
+            p[(*x >> 8) % n] = (*x & 64) != 0 ? 0xff : 0x7f;
+        else
+            p[(*x >> 8) % n] ^= (uint8_t)(1U << (*x >> 25) % 8);
+    }
+    return (struct bytes){ p, n };
+}
+
+/* Sound batches of records with bits turned over: nothing but what they say can happen. */
+START_TEST(no_record_does_harm)
+{
+    struct group_record v[100];
+    unsigned x = 20;
+    int32_t p;
+
+    world_new();
+    p = lead_for("g", 0);
+    for (int i = 0; i < 40; i++) {
+        for (int k = 0; k < 100; k++) {
+            v[k] = k % 2 == 0 ? a_commit("other", "topic", k, i) : a_group("other", i, k % 7);
+            if (k % 5 != 0)
+                v[k].key = mutated(v[k].key, &x);
+            if (k % 3 != 0)
+                v[k].value = mutated(v[k].value, &x);
+        }
+        append(p, i % 4 == 0 ? 77 : -1, v, 100);
+        if (i % 8 == 0)
+            append_marker(p, 77, i % 16 == 0 ? CONTROL_COMMIT : CONTROL_ABORT);
+        put(p, a_commit("g", "t", 0, i));
+        if (i % 10 != 9)
+            continue;
+        reload("g", p);
+        ck_assert_int_eq(offset_of("g", "t", 0), i);
+    }
+    world_end();
+}
+END_TEST
+
 START_TEST(many_partitions_at_once)
 {
     world_new();
@@ -243,7 +291,7 @@ int main(void)
     const TTest *const tests[] = {
         the_last_record_counts, transactions_wait_for_their_markers, what_cannot_be_read_is_passed_over,
         a_group_that_cannot_be_read_is_what_it_was_before, gaps_and_empty_batches_end,
-        a_damaged_file_is_loaded_around_the_damage, many_partitions_at_once,
+        a_damaged_file_is_loaded_around_the_damage, no_record_does_harm, many_partitions_at_once,
     };
 
     return kit_run("loading of groups", tests, sizeof tests / sizeof tests[0]);

@@ -413,6 +413,35 @@ def test_odd_history(newest):
     assert not [q for name, _, q in newest.asked if name == "DescribeGroups"][-1]["KlammIncludeHistory"]
 
 
+def test_groups_of_the_newer_protocol():
+    """ConsumerGroupDescribe, which Apache Kafka has for them; what it does not know is asked the old way."""
+    def newer(q, _version):
+        member = {"MemberId": "m", "InstanceId": "i", "ClientId": "c", "ClientHost": "/h", "Assignment": {"TopicPartitions": [
+            {"TopicName": "t", "Partitions": [1, 0, 1]}]}, "TargetAssignment": {"TopicPartitions": []}}
+        return {"Groups": [{"GroupId": g, "GroupState": "Reconciling", "AssignorName": "uniform", "Members": [member]} if g == "n" else
+                           {"GroupId": g, "ErrorCode": 69, "ErrorMessage": "none"} for g in q["GroupIds"]]}
+
+    with Told(dict(NEWEST, ConsumerGroupDescribe=(0, 0))) as b:
+        b.topics["t"] = 2
+        b.answers.update({"ConsumerGroupDescribe": newer, "DescribeGroups": described, "OffsetFetch": offsets_answer,
+                          "ListOffsets": ends_answer})
+        args = ("--describe", "--group", "n", "--group", "g", "--members", "--verbose")
+        rows = [line.split() for line in ask(b, *args).splitlines()]
+        assert ["g", "m", "/h", "c", "1", "(0)"] in rows and ["n", "m", "i", "/h", "c", "2", "(0,1)"] in rows
+        assert table(ask(b, "--describe", "--group", "n"))[("t", 1)] == ("2", "9", "7")
+        assert ask(b, "--describe", "--group", "n", "--state").splitlines()[2].split()[-3:] == ["uniform", "Reconciling", "1"]
+        assert "There is no history of consumer group 'n'" in ask(b, "--describe", "--group", "n", "--history")
+        b.answers["ConsumerGroupDescribe"] = {"Groups": [{"GroupId": "n", "ErrorCode": 30, "ErrorMessage": "not for you"}]}
+        assert "GroupAuthorizationException: not for you" in ask(b, "--describe", "--group", "n")
+
+
+def test_a_group_on_two_brokers_is_listed_once(newest):
+    newest.answers["ListGroups"] = {"Groups": [{"GroupId": g, "ProtocolType": p, "GroupState": s, "GroupType": "Classic"} for g, p, s in (
+        ("a", "consumer", "Empty"), ("b", "", "Stable"), ("a", "consumer", "Stable"), ("c", "connect", "Stable"))]}
+    assert ask(newest, "--list") == "a\nb\n"
+    assert [line.split() for line in ask(newest, "--list", "--state").splitlines()[1:]] == [["a", "Stable"], ["b", "Stable"]]
+
+
 def test_hostile_answers(newest):
     """Never a crash, never a hang."""
     actions = {"ListGroups": ["--list"], "FindCoordinator": ["--describe", "--group", "g"],

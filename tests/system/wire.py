@@ -64,11 +64,16 @@ class Field:
 
 class Api:
     def __init__(self, doc):
-        types = {}
         self.key, self.versions, self.flexible = doc["key"], span(doc["versions"]), span(doc["flexible"])
-        self.request = [Field(r, types) for r in doc["request"]]
+        self.request = self.fields(doc, "request")
+        self.response = self.fields(doc, "response")
+
+    @staticmethod
+    def fields(doc, which):
         types = {}
-        self.response = [Field(r, types) for r in doc["response"]]
+        for name, rows in doc.get(which + "_structs", {}).items():      # in an order in which each has what it needs
+            types[name] = [Field(r, types) for r in rows]
+        return [Field(r, types) for r in doc[which]]
 
 
 def load():

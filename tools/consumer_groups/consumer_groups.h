@@ -116,7 +116,9 @@ struct group_info {
     struct committed    *committed;             /* by tp_compare() */
     struct committed    *committed_in_order;    /* in hash order */
     size_t               committed_n;
-    const struct describe_groups_response_described_group *answer;
+    bool                 classic;               /* it is for DescribeGroups to say */
+    const struct describe_groups_response_described_group *answer;              /* one of the two */
+    const struct consumer_group_describe_response_described_group *newer;
     struct group_job    *job;
 };
 

@@ -113,7 +113,7 @@ static int print_events(struct cg *cg, const struct group_info *g,
 int groups_show_history(struct cg *cg, const struct group_info *v, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
-        int32_t events = v[i].answer->klamm_history_n;
+        int32_t events = v[i].answer != NULL ? v[i].answer->klamm_history_n : -1;
 
         if (v[i].state == GS_DEAD)
             cg_print_error(cg, "Consumer group '%.*s' does not exist.", STR_ARG(v[i].name));

@@ -77,20 +77,35 @@ static int ask_broker(struct cg *cg, const struct client_broker *b, int wraps, c
 
 static int id_compare(const void *pa, const void *pb)
 {
-    const struct tp a = { ((const struct listed *)pa)->id, 0 }, b = { ((const struct listed *)pb)->id, 0 };
+    const struct listed *la = *(const struct listed *const *)pa, *lb = *(const struct listed *const *)pb;
+    const struct tp      a = { la->id, 0 }, b = { lb->id, 0 };
+    int                  d = tp_compare(&a, &b);
 
-    return tp_compare(&a, &b);
+    return d != 0 ? d : la < lb ? -1 : la > lb;
 }
 
-/* A group that has just moved may be on two brokers. */
+/* A group that has just moved may be on two brokers: what the later one says stands in the place of the earlier. */
 static int listing_finish(struct cg *cg, struct listing *l)
 {
-    size_t n = 0;
+    struct listed **sorted;
+    bool           *twice;
+    size_t          n = 0;
 
+    TRY(cg_array(cg, l->n, sizeof(struct listed *), &sorted));
+    TRY(cg_array(cg, l->n, sizeof *twice, &twice));
+    for (size_t i = 0; i < l->n; i++)
+        sorted[i] = &l->v[i];
     if (l->n > 1)
-        qsort(l->v, l->n, sizeof *l->v, id_compare);
+        qsort(sorted, l->n, sizeof(struct listed *), id_compare);
+    for (size_t i = 1; i < l->n; i++) {
+        if (!str_eq(sorted[i - 1]->id, sorted[i]->id))
+            continue;
+        *sorted[i - 1] = *sorted[i];
+        twice[sorted[i] - l->v] = true;
+        sorted[i] = sorted[i - 1];
+    }
     for (size_t i = 0; i < l->n; i++) {
-        if (n == 0 || !str_eq(l->v[n - 1].id, l->v[i].id))
+        if (!twice[i])
             l->v[n++] = l->v[i];
     }
     l->n = n;

@@ -2,6 +2,8 @@
  * offsets. */
 #include "tools/consumer_groups/consumer_groups.h"
 
+#include "proto/gen/consumer_group_describe_request.h"
+#include "proto/gen/consumer_group_describe_response.h"
 #include "proto/gen/consumer_protocol_assignment.h"
 #include "proto/gen/describe_groups_request.h"
 #include "proto/gen/describe_groups_response.h"
@@ -15,6 +17,7 @@
 
 #define ASSIGNMENT_VERSION_MAX 3
 
+CLIENT_API(consumer_group_describe, API_CONSUMER_GROUP_DESCRIBE);
 CLIENT_API(describe_groups, API_DESCRIBE_GROUPS);
 CLIENT_API(offset_fetch, API_OFFSET_FETCH);
 
@@ -38,9 +41,9 @@ enum group_state group_state_parse(struct str name)
     return GS_UNKNOWN;
 }
 
-/* ---- DescribeGroups ---- */
+/* ---- DescribeGroups, and ConsumerGroupDescribe for groups of the newer protocol ---- */
 
-static int ask_describe(struct cg *cg, int32_t broker, struct group_job *const *v, size_t n)
+static int ask_classic(struct cg *cg, int32_t broker, struct group_job *const *v, size_t n)
 {
     struct describe_groups_request  q;
     struct describe_groups_response r;
@@ -62,6 +65,58 @@ static int ask_describe(struct cg *cg, int32_t broker, struct group_job *const *
     return OK;
 }
 
+/* A group that is none of the newer protocol is left to DescribeGroups. */
+static int ask_newer(struct cg *cg, int32_t broker, struct group_job *const *v, size_t n)
+{
+    struct consumer_group_describe_request  q;
+    struct consumer_group_describe_response r;
+
+    consumer_group_describe_request_init(&q);
+    TRY(cg_array(cg, n, sizeof *q.group_ids, &q.group_ids));
+    for (size_t i = 0; i < n; i++)
+        q.group_ids[q.group_ids_n++] = v[i]->group;
+    TRY(admin_call(&cg->a, broker, &client_consumer_group_describe, &q, &r));
+    for (int32_t i = 0; i < r.groups_n; i++) {
+        const struct consumer_group_describe_response_described_group *d = &r.groups[i];
+        struct group_job  *job = group_job_find(v, n, d->group_id);
+        struct group_info *g = job != NULL ? job->of : NULL;
+
+        if (job == NULL)
+            continue;
+        g->classic = d->error_code == KERR_GROUP_ID_NOT_FOUND || d->error_code == KERR_UNSUPPORTED_VERSION;
+        if (g->classic)
+            continue;
+        g->newer = d;
+        group_job_answer(job, d->error_code, d->error_message.len > 0 ?
+                         arena_printf(&cg->a.arena, "%.*s", STR_ARG(d->error_message)) : NULL);
+    }
+    return OK;
+}
+
+static int ask_describe(struct cg *cg, int32_t broker, struct group_job *const *v, size_t n)
+{
+    struct group_job **some;
+    int16_t            version;
+    size_t             k = 0;
+    bool knows = client_api_version(cg->a.client, broker, API_CONSUMER_GROUP_DESCRIBE, &version) == OK;
+
+    TRY(cg_array(cg, n, sizeof(struct group_job *), &some));
+    for (size_t i = 0; i < n; i++) {
+        struct group_info *g = v[i]->of;
+
+        g->classic = g->classic || !knows;
+        if (!g->classic)
+            some[k++] = v[i];
+    }
+    if (k > 0)
+        TRY(ask_newer(cg, broker, some, k));
+    k = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (((const struct group_info *)v[i]->of)->classic)
+            some[k++] = v[i];
+    }
+    return k > 0 ? ask_classic(cg, broker, some, k) : OK;
+}
 
 /* Keeps the first of equal ones, and the order of the others. */
 static int tps_unique(struct cg *cg, struct tp *v, size_t *n)
@@ -132,12 +187,46 @@ static int assignment_read(struct cg *cg, struct bytes b, struct group_member *m
     return OK;
 }
 
+static int newer_member_read(struct cg *cg, const struct consumer_group_describe_response_member *in,
+                             struct group_member *m)
+{
+    const struct consumer_group_describe_response_assignment *x = &in->assignment;
+    size_t n = 0;
+
+    *m = (struct group_member){ .id = in->member_id, .instance = in->instance_id, .client = in->client_id,
+                                .host = in->client_host };
+    for (int32_t i = 0; i < x->topic_partitions_n; i++)
+        n += (size_t)(x->topic_partitions[i].partitions_n > 0 ? x->topic_partitions[i].partitions_n : 0);
+    TRY(cg_array(cg, n, sizeof *m->assigned, &m->assigned));
+    for (int32_t i = 0; i < x->topic_partitions_n; i++) {
+        for (int32_t k = 0; k < x->topic_partitions[i].partitions_n; k++)
+            m->assigned[m->assigned_n++] = (struct tp){ x->topic_partitions[i].topic_name,
+                                                        x->topic_partitions[i].partitions[k] };
+    }
+    TRY(tps_unique(cg, m->assigned, &m->assigned_n));
+    TRY(cg_order(cg, m->assigned, m->assigned_n, sizeof *m->assigned, JVM_ROOM, tp_hash));
+    return cg_order(cg, m->assigned, m->assigned_n, sizeof *m->assigned, set_room(m->assigned_n), tp_hash);
+}
+
+static int newer_group_read(struct cg *cg, struct group_info *g)
+{
+    g->state = group_state_parse(g->newer->group_state);
+    g->assignor = g->newer->assignor_name;
+    g->members_n = (size_t)(g->newer->members_n > 0 ? g->newer->members_n : 0);
+    TRY(cg_array(cg, g->members_n, sizeof *g->members, &g->members));
+    for (size_t i = 0; i < g->members_n; i++)
+        TRY(newer_member_read(cg, &g->newer->members[i], &g->members[i]));
+    return OK;
+}
+
 int group_read(struct cg *cg, struct group_info *g, int wraps)
 {
     const struct describe_groups_response_described_group *d = g->answer;
 
     if (g->job->kerr != KERR_NONE)
         return cg_fail_kafka(cg, wraps, g->job->kerr, g->job->message);
+    if (g->newer != NULL)
+        return newer_group_read(cg, g);
     if (d->protocol_type.len > 0 && !str_is(d->protocol_type, "consumer"))
         return admin_fail(&cg->a, ERR_INVALID, "%sjava.lang.IllegalArgumentException: GroupId %.*s is not a consumer "
                           "group (%.*s).", wraps > 0 ? "java.util.concurrent.ExecutionException: " : "",

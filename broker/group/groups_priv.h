@@ -30,6 +30,11 @@ struct group_partition {
     struct partition *log;              /* reference; NULL: none */
 };
 
+/* What loads that ran at the same time have brought. */
+struct load_sum {
+    size_t parts, groups, offsets, records;
+};
+
 struct group_shard {
     struct lock   lock;                 /* class groupmap */
     struct group *map;
@@ -55,6 +60,9 @@ struct groups {
     struct lock             desk;
     struct cond             bell;
     bool                    rung, told; /* told: something for parts_work() */
+    size_t                  loads;      /* begun and not ended */
+    struct load_sum         loaded;     /* since there was none */
+    int64_t                 load_ms;    /* when the first of them began */
 };
 
 /* ---- groups.c ---- */
@@ -82,6 +90,7 @@ void writes_park(struct group_write *parked);           /* nothing is locked */
 void writes_ended(struct groups *gs);                   /* in the coordinator's thread */
 
 /* ---- load.c ---- */
-void load_partition(struct group_partition *part);      /* in a thread of the scheduler */
+/* In a thread of the scheduler. Adds to *sum what is there to be told; what it tells itself is not. */
+void load_partition(struct group_partition *part, struct load_sum *sum);
 
 #endif

@@ -438,7 +438,7 @@ static bool publish(struct load *l, struct load_group *lg)
     return false;
 }
 
-static void finish(struct load *l, int64_t began_ms)
+static void finish(struct load *l, int64_t began_ms, struct load_sum *sum)
 {
     struct load_group *lg, *next_lg;
     struct load_txn *t, *next_t;
@@ -465,18 +465,17 @@ static void finish(struct load *l, int64_t began_ms)
         log_warn("%s: %zu groups with %zu committed offsets loaded from %zu records in %lld ms; %zu places passed over",
                  l->name, groups, offsets, l->records, (long long)(mono_ms() - began_ms), l->skipped);
     else if (groups > 0)
-        log_info("%s: %zu groups with %zu committed offsets loaded from %zu records in %lld ms", l->name, groups,
-                 offsets, l->records, (long long)(mono_ms() - began_ms));
+        *sum = (struct load_sum){ 1, groups, offsets, l->records };
 }
 
-void load_partition(struct group_partition *part)
+void load_partition(struct group_partition *part, struct load_sum *sum)
 {
     struct load l = { .gs = part->gs, .part = part, .name = part->log->name };
     int64_t began_ms = mono_ms();
 
     arena_init(&l.scratch, SIZE_MAX);
     read_all(&l);
-    finish(&l, began_ms);
+    finish(&l, began_ms, sum);
     arena_fini(&l.scratch);
     free(l.buf);
 }

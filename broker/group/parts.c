@@ -13,6 +13,7 @@
  */
 #include "broker/group/groups_priv.h"
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/scheduler.h"
 #include "broker/replica/partition.h"
@@ -105,16 +106,35 @@ static void drop(struct group_partition *part)
     partition_unref(&part->log);
 }
 
-static void ended(struct group_partition *part)
+/* One line for all partitions that were loaded at the same time: at the start of a broker that may be fifty. */
+static void say(const struct load_sum *sum, int64_t ms)
+{
+    log_info("%.*s: %zu groups with %zu committed offsets loaded from %zu records of %zu partitions in %lld ms",
+             STR_ARG(groups_topic), sum->groups, sum->offsets, sum->records, sum->parts, (long long)ms);
+}
+
+static void ended(struct group_partition *part, const struct load_sum *sum)
 {
     struct groups *gs = part->gs;
+    struct load_sum all;
+    int64_t began_ms;
+    bool last;
 
     lock_take(&gs->desk);
+    gs->loaded.parts += sum->parts;
+    gs->loaded.groups += sum->groups;
+    gs->loaded.offsets += sum->offsets;
+    gs->loaded.records += sum->records;
+    all = gs->loaded;
+    began_ms = gs->load_ms;
+    last = --gs->loads == 0;
     part->busy = false;
     if (!part->to_drop && state_of(part) == PART_LOADING)
         set_state(part, PART_ACTIVE);
     tell(gs);
     lock_drop(&gs->desk);
+    if (last && all.parts > 0)
+        say(&all, mono_ms() - began_ms);
     clock_done(gs);
 }
 
@@ -122,9 +142,10 @@ static void ended(struct group_partition *part)
 static void load(void *arg)
 {
     struct group_partition *part = arg;
+    struct load_sum sum = { 0 };
 
-    load_partition(part);
-    ended(part);
+    load_partition(part, &sum);
+    ended(part, &sum);
 }
 
 static void begin_load(struct group_partition *part)
@@ -140,6 +161,12 @@ static void begin_load(struct group_partition *part)
         return;
     }
     atomic_fetch_add(&gs->busy, 1);
+    lock_take(&gs->desk);
+    if (gs->loads++ == 0) {
+        gs->loaded = (struct load_sum){ 0 };
+        gs->load_ms = mono_ms();
+    }
+    lock_drop(&gs->desk);
     if (scheduler_add(gs->o.sched, "load-groups", 0, 0, load, part, NULL) != OK)
         load(part);                     /* out of memory: here, then */
 }

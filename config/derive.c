@@ -242,6 +242,9 @@ static void check_limits(struct loader *l)
                       "log.cleaner.threads", c->log_cleaner_threads);
     if (c->offsets_commit_required_acks < -1)
         loader_refuse(l, "offsets.commit.required.acks", "must be at least -1");
+    if (c->offsets_topic_compression_codec < 0 || c->offsets_topic_compression_codec > 4)
+        loader_refuse(l, "offsets.topic.compression.codec",
+                      "must be the number of a codec: 0 none, 1 gzip, 2 snappy, 3 lz4, 4 zstd");
     if (c->controller_listener_names != NULL && *c->controller_listener_names != '\0')
         loader_refuse(l, "controller.listener.names", "must be empty: there is no KRaft controller");
 }

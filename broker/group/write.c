@@ -36,10 +36,10 @@ struct group_write_state {
 
 static enum codec codec_of(const struct groups *gs, int8_t magic)
 {
-    int32_t c = gs->o.cfg->offsets_topic_compression_codec;
+    enum codec c = (enum codec)gs->o.cfg->offsets_topic_compression_codec;
 
     /* A wrapper of magic 0 tells final offsets, and zstd came with magic 2. */
-    return c < 0 || c >= CODEC_N || magic == 0 || (magic == 1 && c == CODEC_ZSTD) ? CODEC_NONE : (enum codec)c;
+    return magic == 0 || (magic == 1 && c == CODEC_ZSTD) ? CODEC_NONE : c;
 }
 
 static int build(const struct groups *gs, const struct partition_conf *conf, const struct group_record *v, size_t n,

@@ -261,6 +261,7 @@ START_TEST(rules_between_properties)
                "log.cleaner.min.compaction.lag.ms");
     fx_refused("offsets.commit.required.acks=4\n", "offsets.commit.required.acks");
     fx_refused("offsets.commit.required.acks=-2\n", "offsets.commit.required.acks");
+    fx_refused("offsets.topic.compression.codec=5\n", "offsets.topic.compression.codec");
     fx_refused("controller.listener.names=CONTROLLER\n", "controller.listener.names");
     fx_refused("inter.broker.protocol.version=0.10.2\n", "inter.broker.protocol.version");
     fx_accepted("inter.broker.protocol.version=0.10.2\nlog.message.format.version=0.10.0\n");

@@ -14,6 +14,7 @@
 #include "broker/group/offsets.h"
 #include "broker/group/tombs.h"
 #include "broker/replica/partition.h"
+#include "broker/replica/replicas.h"
 #include "config/config.h"
 #include "metadata/store.h"
 #include "metadata/znodes.h"
@@ -92,9 +93,20 @@ int16_t part_check(const struct groups *gs, const struct group_partition *part)
     }
 }
 
+/* After a start that takes long, partitions are ours whose logs are not open yet. Who is told NOT_COORDINATOR would
+ * look for another broker, and be sent here again. Nothing is locked. */
+static int16_t part_answer(const struct groups *gs, const struct group_partition *part)
+{
+    int16_t kerr = part_check(gs, part);
+
+    if (kerr == KERR_NOT_COORDINATOR && replicas_is_loading(gs->o.replicas, groups_topic, part->index))
+        kerr = KERR_COORDINATOR_LOAD_IN_PROGRESS;
+    return kerr;
+}
+
 int16_t groups_check(struct groups *gs, struct str group_id)
 {
-    return part_check(gs, &gs->parts[groups_partition_of(gs, group_id)]);
+    return part_answer(gs, &gs->parts[groups_partition_of(gs, group_id)]);
 }
 
 /* ---- one group --------------------------------------------------------------------------------------------------- */
@@ -246,7 +258,7 @@ int16_t groups_enter(struct groups *gs, struct str group_id, enum groups_how how
 
     *s = (struct group_session){ .gs = gs };
     while (true) {
-        int16_t kerr = part_check(gs, part);
+        int16_t kerr = part_answer(gs, part);
         int rc;
 
         if (kerr != KERR_NONE)
@@ -312,7 +324,7 @@ static struct group **groups_in(struct group_shard *sh, size_t *n, bool *failed)
 static bool any_loading(const struct groups *gs)
 {
     for (int32_t i = 0; i < gs->parts_n; i++)
-        if ((enum part_state)atomic_load_explicit(&gs->parts[i].state, memory_order_relaxed) == PART_LOADING)
+        if (part_answer(gs, &gs->parts[i]) == KERR_COORDINATOR_LOAD_IN_PROGRESS)
             return true;
     return false;
 }

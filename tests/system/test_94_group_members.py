@@ -1,5 +1,6 @@
 """The handlers of the group APIs, beside what test_94_groups_cells compares with Apache Kafka cell by cell: how the topic of
 the coordinator comes to be, what is parked and how it ends, what is told about members, and our own additions."""
+import os
 import random
 import re
 import socket
@@ -11,12 +12,13 @@ import pytest
 from confluent_kafka import Consumer, KafkaException, Producer
 
 from harness import SLOW, wait_for
+from test_71_loading import Held
 from wire import APIS, Wire, encode_request
 
 TOPIC = "__consumer_offsets"
 SHAPE = {"cleanup.policy": "compact", "compression.type": "producer", "segment.bytes": "104857600"}
 QUICK = {"group.initial.rebalance.delay.ms": "0"}
-MEMBER_ID_REQUIRED, NO_RIGHT_TO_TRANSACTIONAL_ID, NOT_AVAILABLE = 79, 53, 15
+LOADING, NOT_AVAILABLE, REBALANCE_IN_PROGRESS, NO_RIGHT_TO_TRANSACTIONAL_ID, MEMBER_ID_REQUIRED = 14, 15, 27, 53, 79
 
 
 def find(c, group, version=6):
@@ -261,6 +263,36 @@ def test_damaged_requests_do_no_harm(brokers):
         assert c.call("ListGroups", 5)["ErrorCode"] == 0
         ready(c, "z")
         enter(c, "z")
+
+
+def test_while_the_log_of_its_partition_is_opened_a_group_is_loading(brokers):
+    """Heartbeats and syncs are answered with what clients of before that code know."""
+    b = brokers(dict(QUICK, **{"offsets.topic.num.partitions": "1"})).start()
+    with Wire(b.port) as c:
+        c.create("t")
+        ready(c, "g")
+        me = dict(GroupId="g", MemberId=enter(c, "g")["MemberId"])
+    assert b.stop() == 0
+    commit = [{"Name": "t", "Partitions": [{"PartitionIndex": 0, "CommittedOffset": 1, "CommittedMetadata": ""}]}]
+    with Held(os.path.join(b.data, TOPIC + "-0", "0" * 20 + ".log")) as log:
+        b.start()
+        with Wire(b.port) as c:
+            assert find(c, "g")["ErrorCode"] == 0
+            assert c.call("Heartbeat", 3, GenerationId=1, **me)["ErrorCode"] == 0
+            assert c.call("SyncGroup", 3, GenerationId=1, **me)["ErrorCode"] == REBALANCE_IN_PROGRESS
+            assert join(c, "g")["ErrorCode"] == LOADING
+            assert c.call("LeaveGroup", 2, **me)["ErrorCode"] == LOADING
+            assert describe(c, "g")["ErrorCode"] == LOADING
+            assert c.call("ListGroups", 5)["ErrorCode"] == LOADING
+            assert c.call("DeleteGroups", 2, GroupsNames=["g"])["Results"][0]["ErrorCode"] == LOADING
+            assert c.call("OffsetFetch", 5, GroupId="g", Topics=None)["ErrorCode"] == LOADING
+            answer = c.call("OffsetCommit", 5, GenerationIdOrMemberEpoch=1, Topics=commit, **me)
+            assert answer["Topics"][0]["Partitions"][0]["ErrorCode"] == LOADING
+            log.release()
+            wait_for(lambda: state(c, "g") == "Stable")
+            assert c.call("Heartbeat", 3, GenerationId=1, **me)["ErrorCode"] == 0
+            assert c.call("SyncGroup", 3, GenerationId=1, **me)["Assignment"] == b"share"
+            assert c.call("ListGroups", 5)["ErrorCode"] == 0
 
 
 # ---- what is told --------------------------------------------------------------------------------------------------------

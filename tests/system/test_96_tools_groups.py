@@ -327,7 +327,8 @@ def told(request):
 
 
 def ask(b, *args):
-    done = tool("kafka-consumer-groups.sh", "--bootstrap-server", b.address, "--timeout", "1500", *args, check=False)
+    timeout = [] if "--timeout" in args else ["--timeout", "1500"]
+    done = tool("kafka-consumer-groups.sh", "--bootstrap-server", b.address, *timeout, *args, check=False)
     assert done.returncode in (0, 1), done
     return done.stdout
 
@@ -369,6 +370,16 @@ def test_a_coordinator_that_moves_or_loads(newest, tmp_path):
     newest.answers["FindCoordinator"] = {"Coordinators": [{"Key": "g", "ErrorCode": 24}]}
     assert "InvalidGroupIdException: FindCoordinator request for key `CoordinatorKey(idValue='g', type=GROUP)` failed due to an " \
         "unexpected error" in ask(newest, "--describe", "--group", "g")
+
+
+def test_a_coordinator_out_of_reach_fails_its_own_groups_only(newest):
+    newest.answers["FindCoordinator"] = lambda q, v: {"Coordinators": [
+        {"Key": k, "NodeId": 7 if k == "g" else 9, "Host": "127.0.0.1", "Port": newest.port} for k in q["CoordinatorKeys"]]}
+    newest.answers["DeleteGroups"] = lambda q, v: {"Results": [{"GroupId": g} for g in q["GroupsNames"]]}
+    out = ask(newest, "--delete", "--group", "h", "--group", "g", "--timeout", "300")
+    assert out == "\nError: Deletion of some consumer groups failed:\n* Group 'h' could not be deleted due to: " \
+        "java.util.concurrent.ExecutionException: org.apache.kafka.common.errors.TimeoutException: Timed out waiting for a node " \
+        "assignment. Call: deleteConsumerGroups\n\nThese consumer groups were deleted successfully: 'g', '\n"
 
 
 FAILED = "\nError: Executing consumer group command failed due to "

@@ -98,6 +98,19 @@ static int find_all(struct cg *cg, struct group_job *v, size_t n)
     return OK;
 }
 
+/* A coordinator that cannot be reached fails its own groups only. */
+static int ask_one(struct cg *cg, int32_t broker, struct group_job *const *v, size_t n, group_ask ask)
+{
+    int rc = ask(cg, broker, v, n);
+
+    for (size_t i = 0; i < n && rc == ERR_TIMEOUT; i++) {
+        if (v[i]->done)
+            continue;
+        group_job_answer(v[i], KERR_REQUEST_TIMED_OUT, arena_printf(&cg->a.arena, "%s", cg->a.error));
+    }
+    return rc == ERR_TIMEOUT ? OK : rc;
+}
+
 /* Each coordinator about its groups. */
 static int ask_all(struct cg *cg, struct group_job *v, size_t n, group_ask ask)
 {
@@ -118,7 +131,7 @@ static int ask_all(struct cg *cg, struct group_job *v, size_t n, group_ask ask)
                 some[k++] = &v[i];
             }
         }
-        TRY(ask(cg, broker, some, k));
+        TRY(ask_one(cg, broker, some, k, ask));
     }
     return OK;
 }

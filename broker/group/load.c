@@ -150,7 +150,8 @@ static void take_offset(struct load *l, const struct batch_head *h, const struct
     if (lg == NULL)
         return;
     if (r->value.p == NULL) {
-        group_offsets_remove(lg->g->offsets, k->topic, k->partition);
+        if (!batch_is_txn(h))           /* nobody deletes within a transaction */
+            group_offsets_remove(lg->g->offsets, k->topic, k->partition);
         return;
     }
     rc = offset_value_read(r->value, &l->scratch, &c);

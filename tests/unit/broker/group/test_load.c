@@ -64,7 +64,7 @@ START_TEST(transactions_wait_for_their_markers)
     put_txn(p, 7, a_commit("g", "t", 0, 2));
     put_txn(p, 8, a_commit("g", "t", 1, 2));
     put_txn(p, 9, a_commit("g", "t", 2, 2), a_commit("g", "t", 3, 2));
-    put_txn(p, 10, a_commit("g", "t", 4, 2));
+    put_txn(p, 10, a_commit("g", "t", 4, 2), a_commit("g", "t", 3, -1));
     append_marker(p, 7, CONTROL_COMMIT);
     append_marker(p, 8, CONTROL_ABORT);
     put(p, a_commit("g", "t", 2, 3));       /* newer than what the marker brings */

@@ -49,6 +49,8 @@ extern const struct command command_consumer_groups;
 extern const struct command command_get_offsets;
 extern const struct command command_verifiable_producer;
 extern const struct command command_verifiable_consumer;
+extern const struct command command_producer_perf;
+extern const struct command command_consumer_perf;
 extern const struct command command_delete_records;
 extern const struct command command_broker_api_versions;
 extern const struct command command_log_dirs;

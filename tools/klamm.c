@@ -17,6 +17,8 @@ static const struct command *const commands[] = {
     &command_consumer_groups,
     &command_verifiable_producer,
     &command_verifiable_consumer,
+    &command_producer_perf,
+    &command_consumer_perf,
     &command_get_offsets,
     &command_delete_records,
     &command_broker_api_versions,

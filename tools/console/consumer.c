@@ -290,7 +290,7 @@ static void on_revoked(void *arg, const rd_kafka_topic_partition_list_t *list, b
     subscription_revoked(&c->sub, list);
 }
 
-static const struct rd_member_hooks hooks = { on_assigned, on_revoked };
+static const struct rd_member_hooks hooks = { on_assigned, on_revoked, NULL };
 
 /* ---- records ---- */
 

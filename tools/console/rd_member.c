@@ -37,19 +37,34 @@ static void on_rebalance(rd_kafka_t *rk, rd_kafka_resp_err_t err, rd_kafka_topic
         rd_kafka_assign(rk, NULL);
 }
 
+static int on_stats(rd_kafka_t *rk, char *json, size_t len, void *arg)
+{
+    struct rd_member *m = arg;
+
+    (void)rk;
+    m->hooks->stats(m->arg, json, len);
+    return 0;
+}
+
 int rd_member_open(struct rd_member *m, const struct props *p, const struct rd_member_hooks *hooks, void *arg,
                    char *error, size_t error_len)
 {
     static const struct rd_setting fixed[] = {
         { "enable.auto.offset.store", "false" },
         { "fetch.error.backoff.ms", "100" },
+        { "statistics.interval.ms", "100" },
     };
+    size_t fixed_n = sizeof fixed / sizeof fixed[0];
     rd_kafka_conf_t *conf = rd_kafka_conf_new();
 
     *m = (struct rd_member){ .hooks = hooks, .arg = arg };
     rd_kafka_conf_set_opaque(conf, m);
     rd_kafka_conf_set_rebalance_cb(conf, on_rebalance);
-    TRY(rd_open(&m->rk, RD_CONSUMER, conf, p, fixed, sizeof fixed / sizeof fixed[0], error, error_len));
+    if (hooks->stats != NULL)
+        rd_kafka_conf_set_stats_cb(conf, on_stats);
+    else
+        fixed_n--;
+    TRY(rd_open(&m->rk, RD_CONSUMER, conf, p, fixed, fixed_n, error, error_len));
     rd_kafka_poll_set_consumer(m->rk);
     return OK;
 }

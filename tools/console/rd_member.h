@@ -10,12 +10,14 @@
 
 #include "tools/console/rd_client.h"
 
-/* Either may be NULL. */
+/* Any may be NULL. */
 struct rd_member_hooks {
     /* Partitions are given: offsets set in the list are where reading starts, else what was committed counts. */
     void (*assigned)(void *arg, rd_kafka_topic_partition_list_t *list);
     /* Partitions are about to go: the last time to commit, unless another member may have them already. */
     void (*revoked)(void *arg, const rd_kafka_topic_partition_list_t *list, bool lost);
+    /* What the library counts, ten times a second. */
+    void (*stats)(void *arg, const char *json, size_t len);
 };
 
 struct rd_member {

@@ -220,7 +220,7 @@ static void on_revoked(void *arg, const rd_kafka_topic_partition_list_t *list, b
         print_partitions("partitions_revoked", list);
 }
 
-static const struct rd_member_hooks hooks = { on_assigned, on_revoked };
+static const struct rd_member_hooks hooks = { on_assigned, on_revoked, NULL };
 
 /* One batch of what is there. */
 static int gather(struct consumer *c)

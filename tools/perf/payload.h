@@ -1,5 +1,5 @@
-/* tools/perf/payload.h - what the records of a performance test hold: letters at random (the same ones in every run, and
- * those of Kafka's tool), pieces of a file, or numbers.
+/* tools/perf/payload.h - what the records of a performance test hold: letters at random (the same in every run, and
+ * as Kafka's tool makes them), pieces of a file, or numbers.
  *
  * OWNER    payload_fini(). A zeroed struct gives numbers.
  * LOCKS    none: one thread.

@@ -148,7 +148,8 @@ static void print_total(struct stats *s)
            "%" PRId32 " ms 50th, %" PRId32 " ms 95th, %" PRId32 " ms 99th, %" PRId32 " ms 99.9th.\n", s->count,
            number_fixed(rate, per_second(s->count, elapsed), 6),
            number_fixed(mb, per_second(s->bytes, elapsed) / (1024.0 * 1024.0), 2),
-           number_fixed(mean, (double)s->latency_sum / (double)s->count, 2), s->latency_max, at[0], at[1], at[2], at[3]);
+           number_fixed(mean, (double)s->latency_sum / (double)s->count, 2), s->latency_max, at[0], at[1], at[2],
+           at[3]);
 }
 
 /* ---- sending ---- */
@@ -177,8 +178,9 @@ static int on_stats(rd_kafka_t *rk, char *json, size_t len, void *arg)
 static void send_record(struct producer *p, struct bytes b, int64_t now)
 {
     int64_t deadline = mono_ms() + p->block_ms;
+    void   *value = (void *)(uintptr_t)b.p;
 
-    while (rd_kafka_produce(p->topic, RD_KAFKA_PARTITION_UA, RD_KAFKA_MSG_F_COPY, (void *)(uintptr_t)b.p, b.len, NULL, 0,
+    while (rd_kafka_produce(p->topic, RD_KAFKA_PARTITION_UA, RD_KAFKA_MSG_F_COPY, value, b.len, NULL, 0,
                             (void *)(intptr_t)now) != 0) {
         rd_kafka_resp_err_t err = rd_kafka_last_error();
 

@@ -27,7 +27,7 @@ struct cg {
     struct admin    a;
     struct options *o;
     bool            as_kafka;           /* by the name of Apache Kafka's command */
-    bool            usage;
+    bool            usage;              /* the failure is one of options: the help text follows, status 1 */
     bool            told;               /* a failure has been printed, and the command goes on */
 };
 
@@ -47,7 +47,8 @@ int  cg_array(struct cg *cg, size_t n, size_t size, void *out) must_use;
 int  cg_order(struct cg *cg, void *v, size_t n, size_t size, size_t room, jvm_hash_of hash) must_use;
 /* Fails because of what the user gave; the help text follows. */
 int  cg_usage(struct cg *cg, const char *fmt, ...) __attribute__((format(printf, 2, 3))) must_use;
-/* Fails with a code and, if not NULL, words for it. `wraps`: how often the exception is wrapped in another. */
+/* Fails with a code and, if not NULL, words for it. `wraps`: 1 where Apache Kafka's command shows the
+ * exception inside another one, else 0. */
 int  cg_fail_kafka(struct cg *cg, int wraps, int16_t kerr, const char *message) must_use;
 /* Fails with what admin_call() or its like has left in cg->a.error. */
 int  cg_fail_call(struct cg *cg, int wraps, int rc) must_use;
@@ -63,7 +64,7 @@ uint32_t tp_hash(const void *tp);
 uint32_t str_hash(const void *str);
 
 /* ---- list.c ---- */
-/* Ids of all groups of consumers, in hash order. `wraps` as above. */
+/* Ids of all groups of consumers, in hash order. */
 int groups_names(struct cg *cg, struct strs *out) must_use;
 /* --all-groups, or every --group once, in hash order. */
 int groups_chosen(struct cg *cg, struct strs *out) must_use;

@@ -263,7 +263,7 @@ static int print_removals(struct cg *cg, const struct removals *known, const str
         qsort(all, n, sizeof *all, removal_compare);
     printf("\n%-30s %-15s %-15s", "TOPIC", "PARTITION", "STATUS");
     for (size_t i = 0; i < n; i++) {
-        char partition[20], status[600] = "Successful";
+        char partition[20], status[sizeof cg->a.error + 16] = "Successful";
 
         snprintf(partition, sizeof partition, all[i]->tp.partition >= 0 ? "%d" : "Not Provided",
                  all[i]->tp.partition);

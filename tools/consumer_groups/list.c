@@ -112,9 +112,25 @@ static int listing_finish(struct cg *cg, struct listing *l)
     return cg_order(cg, l->v, l->n, sizeof *l->v, JVM_ROOM, str_hash);
 }
 
+/* The client forgets its own when one of them does not answer. */
+static int brokers_copy(struct cg *cg, const struct client_broker *v, size_t n, struct client_broker **out)
+{
+    TRY(cg_array(cg, n, sizeof **out, out));
+    for (size_t i = 0; i < n; i++) {
+        (*out)[i] = (struct client_broker){ .id = v[i].id, .port = v[i].port,
+                                            .host = arena_cstr(&cg->a.arena, str_of(v[i].host)) };
+        if (v[i].rack != NULL)
+            (*out)[i].rack = arena_cstr(&cg->a.arena, str_of(v[i].rack));
+        if ((*out)[i].host == NULL || (v[i].rack != NULL && (*out)[i].rack == NULL))
+            return admin_fail(&cg->a, ERR_NOMEM, "out of memory");
+    }
+    return OK;
+}
+
 static int listing_get(struct cg *cg, int wraps, const struct list_groups_request *q, struct listing *l)
 {
-    const struct client_broker *brokers, *copy;
+    const struct client_broker *brokers;
+    struct client_broker       *copy;
     size_t                      n;
     int                         rc;
 
@@ -125,8 +141,7 @@ static int listing_get(struct cg *cg, int wraps, const struct list_groups_reques
         return admin_fail(&cg->a, rc, "%sorg.apache.kafka.common.KafkaException: Failed to find brokers to send "
                           "ListGroups", wraps > 0 ? "java.util.concurrent.ExecutionException: " : "");
     client_doing(cg->a.client, "listConsumerGroups");
-    TRY(cg_array(cg, n, sizeof *copy, &copy));          /* the client may forget its own */
-    memcpy((void *)(uintptr_t)copy, brokers, n * sizeof *copy);
+    TRY(brokers_copy(cg, brokers, n, &copy));
     for (size_t i = 0; i < n; i++)
         TRY(ask_broker(cg, &copy[i], wraps, q, l));
     return listing_finish(cg, l);
@@ -198,6 +213,8 @@ static struct str type_filter(struct str word)
 static int filter_parse(struct cg *cg, const char *text, struct str (*known)(struct str), struct str **out, int32_t *n)
 {
     TRY(cg_array(cg, strlen(text) + 1, sizeof **out, out));
+    if (text[strspn(text, ",")] == '\0')
+        return OK;
     for (const char *p = text;; p++) {
         struct str word = known(trimmed((struct str){ p, strcspn(p, ",") }));
 

@@ -3,7 +3,9 @@
  *
  *   partitions that are not in the metadata are answered at once;
  *   the group is asked whether this member may commit;
- *   what remains is one batch, a record for each partition, and becomes visible when that is committed.
+ *   what remains is one batch, a record for each partition, and becomes visible when that is committed;
+ *   what has been deleted from the metadata meanwhile is forgotten again: whoever deletes a topic changes the metadata
+ *   first and goes through the groups then, and may have passed this one before.
  *
  * Everything lies in the request's arena and body; while the write waits the request is parked.
  */
@@ -13,6 +15,7 @@
 #include "broker/api/stored_offsets.h"
 #include "broker/broker.h"
 #include "broker/cluster/metadata_cache.h"
+#include "broker/group/expiry.h"
 #include "broker/group/groups.h"
 #include "broker/group/offsets.h"
 #include "broker/group/records.h"
@@ -46,7 +49,8 @@ struct commit {
     size_t                        n, known;     /* known: those that exist */
     int64_t                       now_ms;
     uint64_t                      ticket;       /* of group_offsets_begin(); 0: there is none */
-    bool                          parked, ended;
+    bool                          ended;
+    atomic_int                    holds;        /* the handler's and the write's; the last one answers */
     int16_t                       kerr;         /* of the write, for all that had no error before */
     struct stored_offsets         stored;
 };
@@ -124,13 +128,11 @@ static int ask_topics(struct commit *c, struct arena *a)
 }
 
 /* Fills the arrays, and finds out what exists. */
-static int ask(struct commit *c)
+static int ask(struct commit *c, const struct metadata *md)
 {
     struct arena *a = &c->r->arena;
-    struct metadata *md;
 
     TRY(ask_topics(c, a));
-    md = metadata_get(c->b->metacache);
     for (int32_t i = 0; i < c->in.topics_n; i++) {
         const struct topic_in *in = &c->in.topics[i];
         const struct metadata_topic *t = metadata_topic(md, in->name);
@@ -145,7 +147,6 @@ static int ask(struct commit *c)
             c->known += there;
         }
     }
-    metadata_put(&md);
     return c->r->version > 0 ? asked_repeats(a, c->asked, c->n) : OK;
 }
 
@@ -230,6 +231,12 @@ static void abandon(const struct commit *c, struct group_offsets *o, size_t n)
             group_offsets_abandon(o, topic_of(c, i), c->asked[i].partition);
 }
 
+static void release(struct commit *c)
+{
+    if (atomic_fetch_sub_explicit(&c->holds, 1, memory_order_acq_rel) == 1)
+        commit_reply(c);
+}
+
 /* With the group locked, perhaps while groups_write() still runs. */
 static void written(struct group_write *w, struct group *g, int16_t kerr, int64_t base_offset)
 {
@@ -241,12 +248,11 @@ static void written(struct group_write *w, struct group *g, int16_t kerr, int64_
     else if (g->state != GROUP_DEAD && c->ticket != 0)
         abandon(c, g->offsets, c->n);
     c->ended = true;
-    if (c->parked)
-        commit_reply(c);
+    release(c);
 }
 
 /* The write waits: until it ends, what it changes is unstable. All of it began under one lock, so one ticket does. */
-static void park(struct commit *c, struct group_offsets *o)
+static void wait_for_it(struct commit *c, struct group_offsets *o)
 {
     int rc = OK;
 
@@ -260,7 +266,6 @@ static void park(struct commit *c, struct group_offsets *o)
             break;
         }
     }
-    c->parked = true;
 }
 
 static int16_t write_records(struct commit *c, struct group_session *s)
@@ -287,32 +292,56 @@ static int16_t write_records(struct commit *c, struct group_session *s)
     if (rc != OK)
         return KERR_UNKNOWN_SERVER_ERROR;
     c->w.done = written;
+    atomic_fetch_add_explicit(&c->holds, 1, memory_order_relaxed);
     kerr = groups_write(s, v, n, c->b->cfg->offsets_commit_required_acks, &c->w);
-    if (kerr == KERR_NONE && !c->ended)
-        park(c, s->g->offsets);
+    if (kerr != KERR_NONE)
+        atomic_fetch_sub_explicit(&c->holds, 1, memory_order_relaxed);
+    else if (!c->ended)
+        wait_for_it(c, s->g->offsets);
     return record_error(RECORD_OFFSET, kerr);
 }
 
-static void commit_to_group(struct commit *c)
+/* What was deleted since the partitions were looked up in `before`. */
+static void forget_deleted(struct commit *c, const struct metadata *before)
+{
+    struct metadata *md = metadata_get(c->b->metacache);
+    struct offset_key *v = md != before ? arena_array(&c->r->arena, c->n + 1, sizeof *v) : NULL;
+    struct group_session s;
+    size_t n = 0;
+
+    for (size_t i = 0; i < c->n && v != NULL; i++) {
+        const struct metadata_topic *t = is_written(c, i) ? metadata_topic(md, topic_of(c, i)) : NULL;
+
+        if (is_written(c, i) && (t == NULL || metadata_partition(t, c->asked[i].partition) == NULL))
+            v[n++] = (struct offset_key){ topic_of(c, i), c->asked[i].partition };
+    }
+    metadata_put(&md);
+    if (n > 0 && groups_enter(c->b->groups, c->in.group_id, GROUPS_EXISTING, &s) == KERR_NONE) {
+        if (s.g != NULL)
+            group_forget(&s, v, n);
+        groups_leave(&s);
+    }
+}
+
+static void commit_to_group(struct commit *c, const struct metadata *md)
 {
     const struct offset_commit_request *in = &c->in;
     int32_t generation = in->generation_id_or_member_epoch;
     struct group_session s;
     int16_t kerr = groups_enter(c->b->groups, in->group_id, generation < 0 ? GROUPS_OR_NEW : GROUPS_EXISTING, &s);
-    bool parked;
 
+    atomic_init(&c->holds, 1);
     if (kerr == KERR_NONE && s.g == NULL)
         kerr = KERR_ILLEGAL_GENERATION;
     if (kerr == KERR_NONE)
         kerr = group_may_commit(s.g, in->member_id, in->group_instance_id, generation, false, mono_ms());
     if (kerr == KERR_NONE)
         kerr = write_records(c, &s);
-    parked = c->parked;
     if (kerr != KERR_NONE)
         c->kerr = kerr;
     groups_leave(&s);
-    if (!parked)                        /* else it is somebody else's now */
-        commit_reply(c);
+    forget_deleted(c, md);
+    release(c);
 }
 
 /* ---- into the store --------------------------------------------------------------------------------------------- */
@@ -361,6 +390,7 @@ static void refuse_all(struct commit *c, int16_t kerr)
 void api_offset_commit(struct broker *b, struct request *r)
 {
     struct commit *c = arena_zalloc(&r->arena, sizeof *c);
+    struct metadata *md;
 
     if (c == NULL) {
         request_close(r, "out of memory");
@@ -371,7 +401,8 @@ void api_offset_commit(struct broker *b, struct request *r)
     c->b = b;
     c->r = r;
     c->now_ms = wall_ms();
-    if (ask(c) != OK)
+    md = metadata_get(b->metacache);
+    if (ask(c, md) != OK)
         request_close(r, "out of memory");
     else if (c->in.group_instance_id.p != NULL && groups_versions(b->groups)->group < STATIC_MEMBERS_VERSION)
         refuse_all(c, KERR_UNSUPPORTED_VERSION);
@@ -380,5 +411,6 @@ void api_offset_commit(struct broker *b, struct request *r)
     else if (r->version == 0)
         commit_to_store(c);
     else
-        commit_to_group(c);
+        commit_to_group(c, md);
+    metadata_put(&md);
 }

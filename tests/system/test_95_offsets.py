@@ -106,7 +106,7 @@ def deletions(port, seed):
 
 def topic_comes_and_goes(port):
     with Wire(port) as c:
-        for _ in range(8):
+        for _ in range(12):
             drop(c, topic(c, "gone", 3))
 
 
@@ -127,6 +127,7 @@ def test_memory_and_log_agree_after_commits_beside_deletions(brokers, more):
         run_all([lambda i=i, s=seed: commits(broker.port, 10 * s + i) for i in range(4)] +
                 [lambda s=seed: deletions(broker.port, 10 * s + 5), lambda: topic_comes_and_goes(broker.port)])
         before = everything(broker.port)
+        assert "gone" not in [t for rows in before.values() for t, _ in rows]      # of a topic that does not exist
         broker.kill9()
         broker.start()
         ready(broker.port)

@@ -19,6 +19,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#define WAIT_ON_MIN_MS 1000             /* a rebalance timeout of 0 must not make us ask without end */
+
 /* ---- begin --------------------------------------------------------------------------------------------------- */
 
 static int32_t longest_timeout(const struct group *g)
@@ -169,13 +171,15 @@ static void complete(struct group *g, int64_t now_ms)
     remove_absent(g);
     r->initial = false;
     if (g->members_n > 0 && !elect_leader(g)) {
-        r->join_due_ms = now_ms + longest_timeout(g);
+        int32_t wait_ms = longest_timeout(g);
+
+        r->join_due_ms = now_ms + (wait_ms > WAIT_ON_MIN_MS ? wait_ms : WAIT_ON_MIN_MS);
         log_info("group %.*s: none of its %zu static members has joined again; waiting on", STR_ARG(g->id),
                  g->members_n);
         return;
     }
     if (g->members_n > 0 && text_set(&g->protocol, protocols_choose(g)) != OK) {
-        r->join_due_ms = now_ms + 1000;     /* out of memory: once more */
+        r->join_due_ms = now_ms + WAIT_ON_MIN_MS;       /* out of memory: once more */
         return;
     }
     r->join_due_ms = NEVER;

@@ -138,7 +138,7 @@ static void answer_static(struct group *g, struct group_member *m, const struct 
 }
 
 /* It could not be written: the former id is the member's again. */
-static void revert_static(struct group *g, struct group_member *m, struct static_write *w, int16_t kerr)
+static int revert_static(struct group *g, struct group_member *m, struct static_write *w, int16_t kerr)
 {
     struct join_result res = { .error = kerr, .generation = g->generation, .protocol_type = g->protocol_type,
                                .protocol = g->protocol, .leader = w->was_leader ? w->old_id : g->leader->id,
@@ -147,15 +147,16 @@ static void revert_static(struct group *g, struct group_member *m, struct static
 
     if (text_set(&id, w->old_id) != OK) {
         answer_static(g, m, w);         /* out of memory: it keeps the new one, which the next write will say */
-        return;
+        return OK;
     }
     log_warn("group %.*s: the new id of static member %.*s could not be written (%s); its former one stays",
              STR_ARG(g->id), STR_ARG(m->instance_id), kerr_name(kerr));
     m->rebalance_timeout_ms = w->old_rebalance_ms;
     m->session_timeout_ms = w->old_session_ms;
     member_answer_join(g, m, &res);
-    if (member_rename(g, m, id) == OK)
-        group_event(g, GROUP_EVENT_JOINED, m, STR_LIT("its new id could not be written; the former one stays"));
+    TRY(member_rename(g, m, id));
+    group_event(g, GROUP_EVENT_JOINED, m, STR_LIT("its new id could not be written; the former one stays"));
+    return OK;
 }
 
 static void written_static(struct group *g, int32_t generation, int16_t kerr, int64_t now_ms)
@@ -171,11 +172,12 @@ static void written_static(struct group *g, int32_t generation, int16_t kerr, in
     *at = w->next;
     m = w->m;
     if (m != NULL && g->state == GROUP_STABLE) {
-        member_alive(g, m, now_ms);
         if (kerr == KERR_NONE)
             answer_static(g, m, w);
-        else
-            revert_static(g, m, w, kerr);
+        else if (revert_static(g, m, w, kerr) != OK)
+            m = NULL;
+        if (m != NULL)
+            member_alive(g, m, now_ms);
     }
     /* Else it has been answered, or waits for the generation that has begun to come, which will be written whole. */
     static_write_free(&w);

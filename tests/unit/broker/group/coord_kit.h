@@ -147,7 +147,7 @@ static inline void world_end(void)
     nftw(w.dir, world_remove, 16, FTW_DEPTH | FTW_PHYS);
 }
 
-/* ---- the controller ---------------------------------------------------------------------------------------------- */
+/* ---- the controller -------------------- */
 
 /* Leader of that partition is `leader`; in sync are SELF and, if `both`, OTHER. */
 static inline void tell(int32_t partition, int32_t leader, int32_t epoch, bool both)
@@ -222,7 +222,7 @@ static inline int32_t lead_for(const char *id, int32_t epoch)
     return p;
 }
 
-/* ---- what is in the log ------------------------------------------------------------------------------------------ */
+/* ---- what is in the log -------------------- */
 
 static inline void append_raw(int32_t partition, struct bytes set)
 {
@@ -320,7 +320,7 @@ static inline struct group_record a_group(const char *group, int32_t generation,
     return r;
 }
 
-/* ---- what the coordinator has ------------------------------------------------------------------------------------ */
+/* ---- what the coordinator has -------------------- */
 
 /* -1: none. */
 static inline int64_t offset_of(const char *group, const char *topic, int32_t partition)

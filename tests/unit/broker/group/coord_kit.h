@@ -289,6 +289,8 @@ static inline struct group_record a_commit(const char *group, const char *topic,
     return r;
 }
 
+static int32_t session_ms = 30000;      /* of a_group()'s members */
+
 static inline struct group_record a_group(const char *group, int32_t generation, int32_t members)
 {
     struct group_metadata_value v;
@@ -309,7 +311,7 @@ static inline struct group_record a_group(const char *group, int32_t generation,
         v.members[i].member_id = str_of(arena_printf(&w.arena, "m-%d", (int)i));
         v.members[i].client_id = STR_LIT("c");
         v.members[i].client_host = STR_LIT("/127.0.0.1");
-        v.members[i].rebalance_timeout = v.members[i].session_timeout = 30000;
+        v.members[i].rebalance_timeout = v.members[i].session_timeout = session_ms;
     }
     chain_init(&ch, &w.arena);
     chain_i16(&ch, 3);

@@ -54,6 +54,44 @@ START_TEST(the_last_record_counts)
 }
 END_TEST
 
+START_TEST(a_group_that_has_become_too_large_rebalances)
+{
+    size_t members;
+    int32_t p;
+
+    world_new("group.max.size=2");
+    p = lead_for("g", 0);
+    put(p, a_group("g", 1, 3), a_group("h", 1, 2));
+    reload("g", p);
+    ck_assert_int_eq(state_of("g", &members), GROUP_PREPARING_REBALANCE);
+    ck_assert_uint_eq(members, 3);
+    world_end();
+}
+END_TEST
+
+/* Sessions of members begin when they are loaded, and end without anybody's help; what is left is written. */
+START_TEST(members_that_do_not_come_back_expire)
+{
+    int64_t until = mono_ms() + WAIT_MS;
+    size_t members = 1;
+    int32_t p;
+
+    world_new("group.min.session.timeout.ms=1");
+    p = lead_for("g", 0);
+    session_ms = 50;
+    put(p, a_group("g", 1, 3));
+    session_ms = 30000;
+    reload("g", p);
+    while (state_of("g", &members) != GROUP_EMPTY && mono_ms() < until)
+        poll(NULL, 0, 1);
+    ck_assert_int_eq(state_of("g", &members), GROUP_EMPTY);
+    reload("g", p);
+    ck_assert_int_eq(state_of("g", &members), GROUP_EMPTY);
+    ck_assert_uint_eq(members, 0);
+    world_end();
+}
+END_TEST
+
 START_TEST(transactions_wait_for_their_markers)
 {
     int32_t p;
@@ -289,7 +327,8 @@ END_TEST
 int main(void)
 {
     const TTest *const tests[] = {
-        the_last_record_counts, transactions_wait_for_their_markers, what_cannot_be_read_is_passed_over,
+        the_last_record_counts, a_group_that_has_become_too_large_rebalances,
+        members_that_do_not_come_back_expire, transactions_wait_for_their_markers, what_cannot_be_read_is_passed_over,
         a_group_that_cannot_be_read_is_what_it_was_before, gaps_and_empty_batches_end,
         a_damaged_file_is_loaded_around_the_damage, no_record_does_harm, many_partitions_at_once,
     };

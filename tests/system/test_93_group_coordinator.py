@@ -11,8 +11,9 @@ import pytest
 
 import batches
 import golden
-from groups import COORDINATOR_NOT_AVAILABLE, LATER, NONE, Link, Member, ready, run, until
+from groups import COORDINATOR_NOT_AVAILABLE, LATER, NONE, NOT_COORDINATOR, Link, Member, ready, run, until
 from harness import SLOW, Broker, wait_for
+from test_30_disk_full import small_disk  # noqa: F401  (a fixture)
 from wire import Wire
 
 QUICK = {"group.initial.rebalance.delay.ms": "0", "offsets.topic.num.partitions": "3"}
@@ -157,6 +158,46 @@ def test_commits_that_wait_for_the_disk(brokers):
         for offset in range(50):
             assert commit(wire, "g", {0: offset}) == [NONE]
         assert committed(wire, "g") == (NONE, {0: 49})
+
+
+def fill(path):
+    """Nothing more can be written where path is."""
+    with open(path, "wb", buffering=0) as f:
+        try:
+            while f.write(b"\0" * 65536):
+                pass
+        except OSError:
+            pass
+
+
+def test_a_full_disk_refuses_commits_and_joins_until_there_is_room(brokers, small_disk):  # noqa: F811
+    broker = brokers(dict(QUICK, **{"log.dirs": str(small_disk / "data"), "log.index.size.max.bytes": "10000",
+                                    "log.cleaner.dedupe.buffer.size": "4000000"})).start()
+    broker.create_topic("t", 1)
+    with coordinator(broker, "g") as wire:
+        assert commit(wire, "g", {0: 1}) == [NONE]
+        fill(small_disk / "filler")
+        last, codes = 1, set()
+        for offset in range(2, 400):
+            code = commit(wire, "g", {0: offset})[0]
+            codes.add(code)
+            last = offset if code == NONE else last
+        assert codes - {NONE} == {NOT_COORDINATOR}, codes
+        assert committed(wire, "g") == (NONE, {0: last})
+
+        async def refused():
+            m = Member(broker.port, "m")
+            assert await m.join() == NONE
+            return await m.sync({"t": 1})
+        assert run(refused()) == NOT_COORDINATOR
+        (small_disk / "filler").unlink()
+        wait_for(lambda: commit(wire, "g", {0: 1000}) == [NONE])
+
+        async def enters():
+            await Member(broker.port, "n").enter({"t": 1})
+        run(enters())
+    broker.restart()
+    assert first_answer(broker, "g") == {0: 1000}
 
 
 # ---- Apache Kafka's groups -------------------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ PROPERTIES = {
     "group.max.session.timeout.ms": "1800000", "group.max.size": "4", "offsets.topic.num.partitions": "5",
 }
 EXPECTED = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "data", "group-cells.json")
-AT_ONCE = 48
+AT_ONCE = 96
 HANGS = "no answer"                     # of Apache Kafka; any answer is better
 
 

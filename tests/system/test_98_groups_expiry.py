@@ -16,7 +16,7 @@ PARTITIONS = 4
 SETTINGS = dict(PROPERTIES, **{"offsets.retention.minutes": "1", "offsets.retention.check.interval.ms": "100",
                                "offsets.topic.num.partitions": str(PARTITIONS), "group.max.size": "100"})
 SPARE = 40000 * SLOW if SLOW == 1 else 3600000          # so much younger than that it does not expire while the test runs
-SOON = 1500 * SLOW                      # expires so long after the start
+SOON = 1500 if SLOW == 1 else 3000                      # expires so long after the start
 STAYS, GOES = "stays", "goes"
 
 

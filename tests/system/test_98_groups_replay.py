@@ -143,7 +143,8 @@ async def same(port, h):
 
 def test_any_history_is_read_back(brokers):
     print("seed", SEED)
-    b = brokers(dict(PROPERTIES, **{"offsets.topic.num.partitions": str(ROUNDS), "group.max.size": "100"})).start()
+    b = brokers(dict(PROPERTIES, **{"offsets.topic.num.partitions": str(ROUNDS), "group.max.size": "100",
+                             "log.cleaner.backoff.ms": "50"})).start()
     run(ready(b.port, "any"))
     histories = {p: History(p, random.Random(SEED + p)) for p in range(ROUNDS)}
     replace(b, {p: h.log for p, h in histories.items()})
@@ -155,7 +156,8 @@ def test_any_history_is_read_back(brokers):
     bad = sum(h.bad for h in histories.values())
     told = [int(n) for n in re.findall(r"(\d+) places passed over", b.log(this_start=True))]
     assert sum(told) == bad, "%d records are no good; the log tells of %d" % (bad, sum(told))
-    b.restart()                                 # and the same once more, perhaps compacted meanwhile
+    wait_for(lambda: len(re.findall(r"__consumer_offsets-\d+: compacted", b.log(this_start=True))) >= ROUNDS // 4, 20, "compaction")
+    b.restart()                                 # and the same once more
     run(all_same())
 
 

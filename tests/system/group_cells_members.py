@@ -32,7 +32,7 @@ async def join_without_a_group_id(s):
     return told(m)
 
 
-@cell("JoinGroup", zero=(0,), minus_one=(-1,), lowest=(INT_MIN,), below=(99,), least=(100,), most=(1800000,),
+@cell("JoinGroup", zero=(0,), minus_one=(-1,), lowest=(INT_MIN,), below=(399,), least=(400,), most=(1800000,),
       above=(1800001,), highest=(INT_MAX,))
 async def join_with_session_timeout(s, ms):
     m = s.subject(session_ms=ms)
@@ -113,11 +113,11 @@ async def a_member_id_that_was_given_out(s):
 
 @cell("JoinGroup", since=4)
 async def a_member_id_given_out_expires(s):
-    m = s.subject(session_ms=100)
-    given = await m.call("JoinGroup", GroupId=s.group, SessionTimeoutMs=100, RebalanceTimeoutMs=1000,
+    m = s.subject(session_ms=400)
+    given = await m.call("JoinGroup", GroupId=s.group, SessionTimeoutMs=400, RebalanceTimeoutMs=1000,
                          ProtocolType="consumer", Protocols=m.offers())
     m.member_id = given["MemberId"]
-    await pause(0.4)                    # four times the session
+    await pause(1.5)                    # nearly four times the session
     return [given["ErrorCode"], await m.join()]
 
 
@@ -132,9 +132,10 @@ async def a_full_group(s):
 @cell("JoinGroup")
 async def a_full_group_takes_its_own(s):
     members = await s.stable(*(s.member() for _ in range(3)), s.subject())
-    m = members[3]
-    codes = await asyncio.gather(*(x.join() for x in members[:3]), m.join())
-    return [codes, told(m)[4:]]
+    again = asyncio.ensure_future(members[0].join())
+    await s.becomes("PreparingRebalance", 4)
+    codes = await asyncio.gather(again, *(x.join() for x in members[1:]))
+    return [codes, told(members[3])]
 
 
 @cell("JoinGroup")
@@ -491,7 +492,9 @@ async def leaving_while_others_wait(s):
     """It was the one the rebalance waited for."""
     m, second = await s.stable(s.subject(), s.member())
     third = s.member()
-    waiting = [asyncio.ensure_future(x.join()) for x in (second, third)]
+    waiting = [asyncio.ensure_future(third.join())]
     await s.becomes("PreparingRebalance", 3)
+    waiting.append(asyncio.ensure_future(second.join()))
+    await parked(waiting[1])
     out = [await m.leave()]
     return out + await asyncio.gather(*waiting) + [await s.state(), second.leads != third.leads]

@@ -86,7 +86,7 @@ async def rebalancing(member):
 
 async def parked(future):
     """Does it wait, rather than being answered at once?"""
-    await asyncio.wait([future], timeout=0.15 * SLOW)
+    await asyncio.wait([future], timeout=0.3 * SLOW)
     return not future.done()
 
 

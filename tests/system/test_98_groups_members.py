@@ -39,7 +39,7 @@ async def a_sleeper(port, model, n):
     group, era = "sleeper.%d" % n, ERAS_OF_DYNAMIC[n % len(ERAS_OF_DYNAMIC)]
     other = Member(port, group, era=era, client_id="awake")
     await other.enter(PARTITIONS)
-    sleeper = Member(port, group, era=era, client_id="sleeper", session_ms=250 * SLOW)
+    sleeper = Member(port, group, era=era, client_id="sleeper", session_ms=500 * SLOW)
     entering = asyncio.ensure_future(sleeper.enter(PARTITIONS))
     while not entering.done():
         if await other.heartbeat() == REBALANCE_IN_PROGRESS:

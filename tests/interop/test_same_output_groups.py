@@ -67,7 +67,7 @@ def said(done):
         line = re.sub(r' \(org\.apache[^)]*\)$|^\[[^]]*\] |^Exception in thread "main" joptsimple\.\w+: ', "", line)
         if line.startswith("Option  "):
             break
-        if line and not re.match(r"\s+at |java\.|org\.apache|com\.fasterxml|joptsimple|ERROR|\t|Caused by", line):
+        if line and not re.match(r"\s+at |java\.|org\.apache|com\.fasterxml|joptsimple|ERROR|WARN \[AdminClient|\t|Caused by", line):
             out.append(line)
     return out
 

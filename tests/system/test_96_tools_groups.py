@@ -397,6 +397,10 @@ def test_odd_groups(newest):
         FAILED + "java.lang.IllegalArgumentException: GroupId g is not a consumer group (connect).\n"
     assert members(ErrorCode=30) == FAILED + "org.apache.kafka.common.errors.GroupAuthorizationException: Group authorization failed.\n"
     assert members(GroupState="Nonsense") == FAILED + "Expected a valid consumer group state, but found 'Unknown'.\n"
+    for state, err in (("PreparingRebalance", "\nWarning: Consumer group 'g' is rebalancing.\n"), ("stable", "")):
+        newest.answers["DescribeGroups"] = lambda q, v, s=state: described(q, GroupState=s)
+        done = tool("kafka-consumer-groups.sh", "--bootstrap-server", newest.address, "--describe", "--group", "g")
+        assert len(table(done.stdout)) == 2 and done.stderr == err
     whole = assignment({"t": [1, 0, 10, 2], "u": [0]})
     assert members(Members=[member(whole)]).splitlines()[2].split(None, 5)[4:] == ["5", "(0), (0,1,10,2)"]
     assert "(1)" in members(Members=[member(assignment({"t": [1, 1, 1]}))])

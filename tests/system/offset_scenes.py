@@ -234,6 +234,33 @@ def deleted_offsets(port):
 
 
 @scene
+def deleted_offsets_while_members_come(port):
+    """While a rebalance waits Apache Kafka goes by what the last generation read; what only those read who came or left since
+    is not asked here."""
+    ready(port)
+    out = {}
+    with Wire(port) as c, Wire(port) as first, Wire(port) as second:
+        t, u, other = topic(c, "scenes.t", 30), topic(c, "scenes.u"), topic(c, "scenes.v")
+
+        def each(topics=(t, u, other)):
+            return [delete(c, "come", [(x, [1]) for x in topics]), state(c, "come")]
+        commit(c, 8, "come", [(x, [(0, 1), (1, 1)]) for x in (t, u, other)])
+        one = join(first, "come", [t])
+        out["completing"] = each()
+        first.call("SyncGroup", 1, GroupId="come", GenerationId=1, MemberId=one["MemberId"], Assignments=[])
+        out["stable"] = each()
+        join(second, "come", [u], send_only=True)
+        wait_for(lambda: state(c, "come")[0] == "PreparingRebalance", 10, "rebalance")
+        out["preparing"] = each((t, other))
+        join(first, "come", [other], member=one["MemberId"], send_only=True)
+        assert first.receive("JoinGroup", 2)["ErrorCode"] == second.receive("JoinGroup", 2)["ErrorCode"] == 0
+        out["completing again"] = each()
+        leave(c, "come", one)
+        out["one left"] = each((t, u))
+    return out
+
+
+@scene
 def deleted_topics(port):
     ready(port)
     out = {}

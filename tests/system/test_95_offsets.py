@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from harness import wait_for
+from harness import SANITIZED, wait_for
 from offset_scenes import (PROPERTIES, SCENES, a_check_passes, commit, delete, differences, drop, enter, expected, fetch,
                            offsets, ready, state, topic)
 from wire import Wire
@@ -58,7 +58,7 @@ def test_a_restart_brings_back_what_was_there(brokers, how):
 # ---- D10: commits beside deletions -----------------------------------------------------------------------------------
 
 GROUPS = ["g-%d" % i for i in range(6)]
-ROUNDS = 300
+ROUNDS = 100 if SANITIZED else 300
 
 
 def run_all(functions):

@@ -2,6 +2,7 @@
 
 What they print is read alike: the records' values are "record 17 ", and a member has seen what stands in its output.
 """
+import json
 import os
 import re
 import subprocess
@@ -16,15 +17,14 @@ from wire import Wire
 
 RECORD = re.compile(r"record (\d+) ")
 SESSION_MS = 6000
+STATIC_SESSION_MS = 60000           # time for a JVM to come back
 COMMIT_MS = 200
 
 CONFLUENT = """
-import sys
+import json, sys
 from confluent_kafka import Consumer
-server, group, topic, session, commit = sys.argv[1:]
-c = Consumer({"bootstrap.servers": server, "group.id": group, "auto.offset.reset": "earliest", "session.timeout.ms": int(session),
-              "heartbeat.interval.ms": 500, "auto.commit.interval.ms": int(commit), "reconnect.backoff.max.ms": 500,
-              "topic.metadata.refresh.interval.ms": 2000})
+server, group, topic, settings = sys.argv[1:]
+c = Consumer(dict({"bootstrap.servers": server, "group.id": group, "reconnect.backoff.max.ms": 500}, **json.loads(settings)))
 c.subscribe([topic])
 while True:
     m = c.poll(0.2)
@@ -33,70 +33,77 @@ while True:
 """
 
 KAFKA_PYTHON = """
-import sys
+import json, sys
 from kafka import KafkaConsumer
-server, group, topic, session, commit = sys.argv[1:]
-c = KafkaConsumer(topic, bootstrap_servers=server, group_id=group, auto_offset_reset="earliest", metadata_max_age_ms=2000,
-                  session_timeout_ms=int(session), heartbeat_interval_ms=500, auto_commit_interval_ms=int(commit))
+server, group, topic, settings = sys.argv[1:]
+c = KafkaConsumer(topic, bootstrap_servers=server, group_id=group, metadata_max_age_ms=2000, **{
+    k.replace(".", "_"): tuple(v) if isinstance(v, list) else v for k, v in json.loads(settings).items()})
 while True:
     for records in c.poll(200).values():
         for m in records:
             print(m.partition, m.offset, m.value.decode(), flush=True)
 """
 
+# What all of them call alike.
+SETTINGS = {"session.timeout.ms": SESSION_MS, "heartbeat.interval.ms": 500, "auto.commit.interval.ms": COMMIT_MS,
+            "auto.offset.reset": "earliest"}
+COOPERATIVE = {"java": "org.apache.kafka.clients.consumer.CooperativeStickyAssignor", "librdkafka": "cooperative-sticky"}
 
-def java(version, folder):
+
+def java(path, settings):
     """A file of properties: both tools of both versions take one."""
-    path = os.path.join(folder, "consumer-%s.properties" % version)
     with open(path, "w", encoding="ascii") as f:
-        f.write("session.timeout.ms=%d\nheartbeat.interval.ms=500\nauto.commit.interval.ms=%d\nmetadata.max.age.ms=2000\n"
-                "auto.offset.reset=earliest\n" % (SESSION_MS, COMMIT_MS))
+        f.writelines("%s=%s\n" % pair for pair in dict(settings, **{"metadata.max.age.ms": 2000}).items())
     return path
 
 
 def console(version):
-    def argv(address, group, topic, folder):
+    def argv(address, group, topic, path, settings):
         return [os.path.join(PEER, "tool"), version, "kafka-console-consumer", "--bootstrap-server", address, "--topic", topic,
-                "--group", group, "--consumer.config", java(version, folder), "--property", "print.partition=true"]
-    return argv
+                "--group", group, "--consumer.config", java(path, settings), "--property", "print.partition=true"]
+    return "java", argv
 
 
 def verifiable(version):
-    def argv(address, group, topic, folder):
+    def argv(address, group, topic, path, settings):
+        of_its_own = {"group.instance.id": "--group-instance-id", "partition.assignment.strategy": "--assignment-strategy"}
         return [os.path.join(PEER, "tool"), version, "kafka-verifiable-consumer", "--bootstrap-server", address, "--topic", topic,
-                "--group-id", group, "--consumer.config", java(version, folder), "--verbose", "--session-timeout",
-                str(SESSION_MS)]
-    return argv
+                "--group-id", group, "--consumer.config", java(path, settings), "--verbose", "--session-timeout",
+                str(settings["session.timeout.ms"]), *[a for k, o in of_its_own.items() if k in settings for a in (o, settings[k])]]
+    return "java", argv
 
 
-def kcat(address, group, topic, _):
-    settings = {"auto.offset.reset": "earliest", "session.timeout.ms": SESSION_MS, "heartbeat.interval.ms": 500,
-                "auto.commit.interval.ms": COMMIT_MS, "topic.metadata.refresh.interval.ms": 2000,
-                "reconnect.backoff.max.ms": 500}
+def kcat(address, group, topic, _, settings):
+    settings = dict(settings, **{"topic.metadata.refresh.interval.ms": 2000, "reconnect.backoff.max.ms": 500})
     return ["kcat", "-b", address, "-G", group, "-E", "-u", "-q", "-f", "%p %o %s\n",
             *[a for k, v in settings.items() for a in ("-X", "%s=%s" % (k, v))], topic]
 
 
-def python(program):
-    def argv(address, group, topic, _):
-        return [PYTHON, "-c", program, address, group, topic, str(SESSION_MS), str(COMMIT_MS)]
+def python(program, **more):
+    def argv(address, group, topic, _, settings):
+        return [sys.executable, "-c", program, address, group, topic, json.dumps(dict(settings, **more))]
     return argv
 
 
-PYTHON = sys.executable
-# kafka-python is asked for here, so that a machine without it says so at once.
-KINDS = {"console 3.9.1": console("3.9.1"), "verifiable 3.9.1": verifiable("3.9.1"), "console 2.7.1": console("2.7.1"),
-         "verifiable 2.7.1": verifiable("2.7.1"), "kcat": kcat, "confluent-kafka": python(CONFLUENT),
-         "kafka-python " + kafka.__version__: python(KAFKA_PYTHON)}
+OLD = {"api.version.request": "false", "broker.version.fallback": "0.9.0.1"}
+# kind: (family, arguments)
+KINDS = {
+    "console 3.9.1": console("3.9.1"), "verifiable 3.9.1": verifiable("3.9.1"), "console 2.7.1": console("2.7.1"),
+    "verifiable 2.7.1": verifiable("2.7.1"), "kcat": ("librdkafka", kcat),
+    "confluent-kafka": ("librdkafka", python(CONFLUENT)), "confluent-kafka as of 0.9": ("librdkafka", python(CONFLUENT, **OLD)),
+    "kafka-python " + kafka.__version__: ("kafka-python", python(KAFKA_PYTHON)),
+    "kafka-python as of 0.10": ("kafka-python", python(KAFKA_PYTHON, api_version=[0, 10])),
+}
+# Those that know KIP-345 and KIP-429.
+NEWER = [k for k, (family, _) in KINDS.items() if family != "kafka-python" and "as of" not in k]
 
 
 class Consumer:
-    def __init__(self, kind, broker, group, topic, folder):
-        self.kind = kind
-        self.path = os.path.join(folder, kind.replace(" ", "-") + ".out")
-        with open(self.path, "wb") as out, open(self.path + ".err", "wb") as err:
-            self.process = subprocess.Popen(KINDS[kind](broker.address, group, topic, folder), stdin=subprocess.DEVNULL,
-                                            stdout=out, stderr=err)
+    def __init__(self, kind, broker, group, topic, path, settings):
+        self.kind, self.path = kind, path
+        argv = KINDS[kind][1](broker.address, group, topic, path + ".properties", settings)
+        with open(path, "wb") as out, open(path + ".err", "wb") as err:
+            self.process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=out, stderr=err)
 
     def output(self):
         with open(self.path, encoding="utf-8", errors="replace") as f:
@@ -155,12 +162,20 @@ def ends(broker, topic, partitions):
 class Group:
     """One group of many makes on one topic."""
 
-    def __init__(self, broker, group, topic, partitions, folder):
+    def __init__(self, broker, group, topic, partitions, folder, cooperative=False):
         self.broker, self.group, self.topic, self.partitions, self.folder = broker, group, topic, partitions, str(folder)
+        self.cooperative = cooperative
         self.consumers, self.gone, self.made = [], [], 0
 
-    def join(self, kind):
-        self.consumers.append(Consumer(kind, self.broker, self.group, self.topic, self.folder))
+    def join(self, kind, instance=None):
+        settings = dict(SETTINGS)
+        if self.cooperative:
+            settings["partition.assignment.strategy"] = COOPERATIVE[KINDS[kind][0]]
+        if instance is not None:
+            settings.update({"group.instance.id": instance, "session.timeout.ms": STATIC_SESSION_MS})
+        path = os.path.join(self.folder, "%s-%d.out" % (kind.replace(" ", "-"), len(self.gone) + len(self.consumers)))
+        self.consumers.append(Consumer(kind, self.broker, self.group, self.topic, path, settings))
+        return self.consumers[-1]
 
     def kill(self, consumer):
         consumer.kill()

@@ -10,6 +10,7 @@ import consumers
 from apache import PEER
 from consumers import Group
 from harness import wait_for
+from wire import Wire
 
 TOPIC, PARTITIONS = "shared", 12
 DELAY = {"group.initial.rebalance.delay.ms": "500"}
@@ -24,17 +25,25 @@ def old_tools():
 
 
 @pytest.fixture
-def group(brokers, peer, tmp_path):
+def group(request, brokers, peer, tmp_path):
     broker = brokers(dict(DELAY)).start()
     broker.create_topic(TOPIC, PARTITIONS)
-    made = Group(broker, "mixed", TOPIC, PARTITIONS, tmp_path)
+    made = Group(broker, "mixed", TOPIC, PARTITIONS, tmp_path, getattr(request, "param", "eager") == "cooperative")
     yield made
     made.end()
 
 
+def kinds(group):
+    return consumers.NEWER if group.cooperative else list(consumers.KINDS)
+
+
+both = pytest.mark.parametrize("group", ["eager", "cooperative"], indirect=True)
+
+
+@both
 def test_all_makes_share_and_take_over(group):
     """They join one after the other and are killed one after the other, in another order."""
-    for kind in consumers.KINDS:
+    for kind in kinds(group):
         group.join(kind)
     group.all_here()
     group.see(group.produce(20))
@@ -49,8 +58,9 @@ def test_all_makes_share_and_take_over(group):
     group.committed()
 
 
+@both
 def test_they_resume_after_kill_9_of_the_broker(group):
-    for kind in consumers.KINDS:
+    for kind in kinds(group):
         group.join(kind)
     group.all_here()
     for _ in range(3):
@@ -83,3 +93,31 @@ def test_each_goes_on_where_another_ended(group):
         once(group, group.made)
         group.leave(group.consumers[0])
         wait_for(lambda: not consumers.describe(group.broker, group.group)[1], 20, "%s left" % kind)
+
+
+@both
+def test_a_static_member_that_is_killed_and_comes_back_changes_nothing(group):
+    for i, kind in enumerate(consumers.NEWER):
+        group.join(kind, "instance-%d" % i)
+    group.all_here()
+    group.see(group.produce(5))
+    group.committed()
+    owned, generations = by_instance(group), rebalances(group)
+    for i, kind in enumerate(consumers.NEWER):
+        group.kill(group.consumers[0])
+        back = group.join(kind, "instance-%d" % i)
+        made = group.produce(3)
+        group.see(made)
+        assert set(back.seen()) <= set(made) and back.seen(), kind
+        assert by_instance(group) == owned and rebalances(group) == generations, kind
+        group.committed()
+
+
+def by_instance(group):
+    with Wire(group.broker.port) as c:
+        g = c.call("DescribeGroups", 4, Groups=[group.group])["Groups"][0]
+    return {m["GroupInstanceId"]: m["MemberAssignment"] for m in g["Members"]}
+
+
+def rebalances(group):
+    return group.broker.log().count("group %s: rebalance begins" % group.group)

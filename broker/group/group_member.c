@@ -297,6 +297,14 @@ static struct pending_id *pending_find(const struct group *g, struct str id)
     return p;
 }
 
+static void pending_drop(struct group *g, struct pending_id *p)
+{
+    HASH_DELETE(hh, g->rebalance->pending, p);
+    free(p);
+}
+
+/* A client that asks for ids over and over and never joins must not fill the memory: the oldest is forgotten, whose
+ * owner, should there be one, will ask anew. */
 int pending_add(struct group *g, struct str id, int64_t due_ms)
 {
     struct group_rebalance *r = g->rebalance;
@@ -304,6 +312,8 @@ int pending_add(struct group *g, struct str id, int64_t due_ms)
 
     if (p == NULL)
         return ERR_NOMEM;
+    if (HASH_COUNT(r->pending) >= PENDING_IDS_MAX)
+        pending_drop(g, r->pending);
     memcpy(p->id, id.p, id.len);
     p->len = (uint32_t)id.len;
     p->due_ms = due_ms;
@@ -328,8 +338,7 @@ bool pending_remove(struct group *g, struct str id)
 
     if (p == NULL)
         return false;
-    HASH_DELETE(hh, g->rebalance->pending, p);
-    free(p);
+    pending_drop(g, p);
     return true;
 }
 
@@ -337,8 +346,6 @@ void pending_clear(struct group *g)
 {
     struct pending_id *p, *next;
 
-    HASH_ITER(hh, g->rebalance->pending, p, next) {
-        HASH_DELETE(hh, g->rebalance->pending, p);
-        free(p);
-    }
+    HASH_ITER(hh, g->rebalance->pending, p, next)
+        pending_drop(g, p);
 }

@@ -31,6 +31,7 @@
 
 #define NEVER INT64_MAX
 #define NEW_MEMBER_JOIN_MS (5 * 60 * 1000)
+#define PENDING_IDS_MAX 50000           /* ids promised at one time by one group */
 
 /* The name of a protocol that some member supports. */
 struct vote {

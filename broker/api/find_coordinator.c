@@ -32,6 +32,18 @@ struct find {                           /* in the request's arena */
 
 /* ---- one key ---- */
 
+/* Somebody made the topic himself since the broker was started. */
+static void tell_too_few(const struct metadata_topic *t, struct str group, int32_t partition)
+{
+    static struct log_limit limit = LOG_LIMIT(60000, 1);
+    int hidden;
+
+    if (log_limit(&limit, &hidden))
+        log_warn("group %.*s belongs to %.*s-%d, but that topic has %d partitions: how many it is to have is settled "
+                 "when the broker starts; start it again, and groups are spread over those that are there",
+                 STR_ARG(group), STR_ARG(t->name), (int)partition, (int)t->partitions_n);
+}
+
 static void locate_group(struct broker *b, const struct request *r, const struct metadata *md, struct str group,
                          struct node_out *out)
 {
@@ -40,8 +52,13 @@ static void locate_group(struct broker *b, const struct request *r, const struct
     const struct metadata_broker *leader;
     const struct metadata_endpoint *e;
 
-    if (t != NULL)
-        p = metadata_partition(t, groups_partition_of(b->groups, group));
+    if (t != NULL) {
+        int32_t partition = groups_partition_of(b->groups, group);
+
+        p = metadata_partition(t, partition);
+        if (p == NULL)
+            tell_too_few(t, group, partition);
+    }
     leader = p != NULL ? metadata_broker(md, p->leader) : NULL;
     e = leader != NULL ? metadata_endpoint(leader, r->listener) : NULL;
     if (e == NULL) {

@@ -16,8 +16,8 @@
  * OWNER    the daemon makes one. A group is reference-counted; a session holds a reference and the lock.
  * LOCKS    groupmap (shards of the map), group (one group), groupparts (states of the partitions), in this order,
  *          all below `partition`. Metadata snapshots are taken before groups_enter().
- * THREADS  handlers on IO threads; one thread of its own for what is due, writes that end later, and expiry; loading
- *          on the scheduler's threads, several partitions at once.
+ * THREADS  handlers on IO threads; one thread of its own for what is due and for writes that end later; loading and
+ *          expiry on the scheduler's threads, several partitions at once.
  * FAILURE  Kafka's codes: COORDINATOR_LOAD_IN_PROGRESS, NOT_COORDINATOR, COORDINATOR_NOT_AVAILABLE (stopping).
  */
 #ifndef BROKER_GROUP_GROUPS_H

@@ -19,9 +19,7 @@ BUILD = os.environ.get("KLAMM_BUILD", os.path.join(TOP, "build"))
 BIN = os.path.join(BUILD, "bin")
 SANITIZED = os.path.basename(BUILD) in ("address", "thread")
 SLOW = 5 if SANITIZED else 1        # sanitized daemons get more time
-# For consumers that are only assigned partitions: librdkafka wants a group, and there is no coordinator to leave it. With
-# these times closing does not wait for one.
-NO_GROUP = {"group.id": "g", "session.timeout.ms": 10, "heartbeat.interval.ms": 5}
+NO_GROUP = {"group.id": "g"}        # for consumers that are only assigned partitions: librdkafka wants a group
 READY = re.compile(r"ready in (\d+) ms")
 
 

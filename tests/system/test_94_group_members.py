@@ -73,7 +73,7 @@ def state(c, group):
 
 # ---- the topic ---------------------------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize("version", [0, 3, 4, 6])
+@pytest.mark.parametrize("version", [0, 6])
 def test_who_asks_first_is_answered_when_the_topic_is_there(brokers, version):
     """Without being told to come back."""
     b = brokers({"auto.create.topics.enable": "false"}).start()

@@ -80,7 +80,7 @@ struct group {
     struct str         protocol_type;   /* null: none */
     struct str         protocol;        /* chosen; null: none */
     struct group_member *leader;        /* NULL: none */
-    struct group_member *members;       /* hash by member id, in order of joining */
+    struct group_member *members;       /* hash by member id, in order of joining; under a new id: last */
     struct group_member *statics;       /* hash by group.instance.id */
     size_t             members_n;
     struct group_offsets *offsets;      /* broker/group/offsets.h */

@@ -60,6 +60,8 @@ static int take_assignments(struct group *g, const struct sync_args *in)
 {
     size_t without = 0;
 
+    for (struct group_member *m = g->members; m != NULL; m = m->hh.next)
+        member_forget_next(m);
     for (int32_t i = 0; i < in->assignments_n; i++) {
         struct group_member *m = member_find(g, in->assignments[i].member_id);
 
@@ -81,7 +83,7 @@ void sync_completing(struct group *g, struct group_member *m, const struct sync_
     struct group_rebalance *r = g->rebalance;
 
     (void)now_ms;
-    member_await_sync(g, m, w);
+    member_await_sync(m, w);
     member_synced(g, m);
     if (g->leader != m || r->sync_taken)
         return;

@@ -171,6 +171,11 @@ void member_set_protocols(struct group *g, struct group_member *m, struct protoc
     g->rebalance->known = TOPICS_STALE;
 }
 
+void member_forget_next(struct group_member *m)
+{
+    bytes_free(&m->next_assignment);
+}
+
 int member_copy_next(struct group_member *m, struct bytes assignment)
 {
     uint8_t *p = malloc(assignment.len > 0 ? assignment.len : 1);
@@ -228,9 +233,8 @@ void member_await_join(struct group *g, struct group_member *m, struct join_wait
     g->rebalance->awaiting_n++;
 }
 
-void member_await_sync(struct group *g, struct group_member *m, struct sync_waiter *w)
+void member_await_sync(struct group_member *m, struct sync_waiter *w)
 {
-    (void)g;
     member_fail_sync(m, KERR_REBALANCE_IN_PROGRESS);
     m->sync = w;
 }

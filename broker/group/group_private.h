@@ -9,15 +9,15 @@
  *   group_record.c     what is written, and what is read at loading
  *   group_topics.c     which topics the members subscribe to
  *
- * INVARIANTS (group_check() in the tests)
+ * INVARIANTS (kit_check() in the tests)
  *  1. awaiting_n members have a `join` waiter, unsynced_n have `unsynced` set; members_n are in the hash by id, and
  *     those with an instance id in the hash by that.
  *  2. There is a leader exactly when there are members; it is one of them. EMPTY has none.
  *  3. A vote's `members` is the number of members that support it. At least one vote has members_n of them.
  *  4. `sync` waiters are there in COMPLETING only. `join` waiters are there in PREPARING, and in STABLE while a
  *     static member's new id is being written (`writing` set).
- *  5. earliest_ms is not later than the due_ms of any member or pending id. A member without a due time is awaiting
- *     something, whose end sets it.
+ *  5. earliest_ms is not later than the due_ms of any member or pending id, but for the few ms that expire() grants
+ *     big groups. A member without a due time is awaiting something, whose end sets it.
  *  6. A waiter that leaves its member has been answered.
  */
 #ifndef BROKER_GROUP_GROUP_PRIVATE_H
@@ -165,13 +165,14 @@ int     member_rename(struct group *g, struct group_member *m, struct str id) mu
 void    member_set_protocols(struct group *g, struct group_member *m, struct protocols **p);
 void    member_set_due(struct group *g, struct group_member *m, int64_t at_ms);
 void    member_alive(struct group *g, struct group_member *m, int64_t now_ms);   /* its session begins anew */
+void    member_forget_next(struct group_member *m);
 int     member_copy_next(struct group_member *m, struct bytes assignment) must_use;
 void    member_assign(struct group_member *m, struct bytes assignment);  /* takes over the memory; forgets the next */
 void    members_clear(struct group *g);
 
 /* Who waited there already is told REBALANCE_IN_PROGRESS. */
 void    member_await_join(struct group *g, struct group_member *m, struct join_waiter *w);
-void    member_await_sync(struct group *g, struct group_member *m, struct sync_waiter *w);
+void    member_await_sync(struct group_member *m, struct sync_waiter *w);
 void    member_answer_join(struct group *g, struct group_member *m, const struct join_result *res);
 void    member_fail_join(struct group *g, struct group_member *m, struct str id, int16_t kerr);
 bool    member_answer_sync(struct group_member *m, const struct sync_result *res);   /* did it wait? */

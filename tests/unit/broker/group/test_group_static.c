@@ -190,6 +190,23 @@ START_TEST(none_is_back_and_the_wait_goes_on)
 }
 END_TEST
 
+/* The clock's thread must not be kept busy by it. */
+START_TEST(none_is_back_and_the_rebalance_timeout_is_zero)
+{
+    settle((struct client *[]){ &s, &a }, 2);
+    for (struct group_member *m = g.members; m != NULL; m = m->hh.next)
+        m->rebalance_timeout_ms = 0;
+    ck_assert_int_eq(leave(&a), KERR_NONE);
+    pass(0);
+    ck_assert_int_eq(g.state, GROUP_PREPARING_REBALANCE);
+    ck_assert_int_eq(group_due(&g), now + 1000);
+    pass(9999);
+    ck_assert_int_eq(g.state, GROUP_PREPARING_REBALANCE);
+    pass(1);                            /* its session */
+    ck_assert_int_eq(g.state, GROUP_EMPTY);
+}
+END_TEST
+
 START_TEST(an_administrator_removes_it)
 {
     settle(three, 3);
@@ -352,6 +369,7 @@ int main(void)
     tcase_add_test(t, back_while_joining);
     tcase_add_test(t, it_keeps_its_place_when_it_does_not_join_again);
     tcase_add_test(t, none_is_back_and_the_wait_goes_on);
+    tcase_add_test(t, none_is_back_and_the_rebalance_timeout_is_zero);
     tcase_add_test(t, an_administrator_removes_it);
     tcase_add_test(t, back_before_it_has_fetched_its_assignment);
     tcase_add_test(t, the_former_id_stays_when_the_new_one_cannot_be_written);

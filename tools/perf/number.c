@@ -3,6 +3,7 @@
 
 #include <inttypes.h>
 #include <math.h>
+#include <stdbool.h>
 #include <string.h>
 #include <time.h>
 
@@ -59,15 +60,27 @@ static void put_name(FILE *f, const struct tm *tm, const char *brief, const char
     fputs(text, f);
 }
 
+/* Weeks begin on Sundays; the one that has January 1st in it is the first of its year. */
+static int week_of_year(const struct tm *tm, int *year)
+{
+    bool leap = (*year % 4 == 0 && *year % 100 != 0) || *year % 400 == 0;
+
+    if (tm->tm_yday - tm->tm_wday + 6 >= (leap ? 366 : 365)) {
+        ++*year;
+        return 1;
+    }
+    return (tm->tm_yday - tm->tm_wday + 13) / 7;
+}
+
 static void put_field(FILE *f, const struct tm *tm, char letter, int n, int ms)
 {
-    int year = tm->tm_year + 1900, hour = tm->tm_hour, v = 0;
-    int first = (tm->tm_wday - (tm->tm_mday - 1) % 7 + 7) % 7;      /* weekday of the month's first day */
-    char week[8];
+    int hour = tm->tm_hour, v = 0;
+    int year = tm->tm_year + 1900, week_year = year, week = week_of_year(tm, &week_year);
 
     switch (letter) {
     case 'G': fputs("AD", f); return;
-    case 'y': case 'Y': v = n == 2 ? year % 100 : year; break;
+    case 'y': v = n == 2 ? year % 100 : year; break;
+    case 'Y': v = n == 2 ? week_year % 100 : week_year; break;
     case 'M': case 'L':
         if (n > 2) {
             put_name(f, tm, "%b", "%B", n);
@@ -78,11 +91,8 @@ static void put_field(FILE *f, const struct tm *tm, char letter, int n, int ms)
     case 'E': put_name(f, tm, "%a", "%A", n); return;
     case 'a': fputs(hour < 12 ? "AM" : "PM", f); return;
     case 'z': case 'Z': case 'X': put_zone(f, tm, letter, n); return;
-    case 'w':
-        strftime(week, sizeof week, "%U", tm);
-        v = (week[0] - '0') * 10 + (week[1] - '0') + 1;
-        break;
-    case 'W': v = (tm->tm_mday - 1 + first) / 7 + 1; break;
+    case 'w': v = week; break;
+    case 'W': v = (tm->tm_mday - tm->tm_wday + 12) / 7; break;
     case 'D': v = tm->tm_yday + 1; break;
     case 'd': v = tm->tm_mday; break;
     case 'F': v = (tm->tm_mday - 1) / 7 + 1; break;

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { O_LIST, O_TOPIC, O_CONFIG, O_CODEC, O_TIME, O_N };
+enum { O_LIST, O_TOPIC, O_CONFIG, O_CODEC, O_TIME, O_PROPS, O_N };
 
 static const struct option_def defs[O_N] = {
     [O_LIST] = { "list", OPT_FLAG, NULL, "List.", NULL },
@@ -14,6 +14,7 @@ static const struct option_def defs[O_N] = {
     [O_CONFIG] = { "config", OPT_MANY, "name=value", "A config.", NULL },
     [O_CODEC] = { "compression-codec", OPT_MAYBE, "codec", "A codec.", NULL },
     [O_TIME] = { "time", OPT_VALUE, "ms", "A time.", "latest" },
+    [O_PROPS] = { "producer-props", OPT_LIST, "name=value", "Properties.", NULL },
 };
 
 static struct options o;
@@ -65,6 +66,19 @@ START_TEST(many_values_keep_their_order)
     ck_assert_str_eq(options_nth(&o, O_CONFIG, 2), "c");
     ck_assert_ptr_null(options_nth(&o, O_CONFIG, 3));
     ck_assert_ptr_null(options_nth(&o, O_TOPIC, 0));
+}
+END_TEST
+
+START_TEST(a_list_takes_all_words_up_to_an_option)
+{
+    parse("--producer-props", "a=1", "b=2", "--topic", "t", "word", NULL);
+    ck_assert_int_eq(parse_rc, OK);
+    ck_assert_str_eq(options_nth(&o, O_PROPS, 0), "a=1");
+    ck_assert_str_eq(options_nth(&o, O_PROPS, 1), "b=2");
+    ck_assert_ptr_null(options_nth(&o, O_PROPS, 2));
+    ck_assert_str_eq(options_str(&o, O_TOPIC), "t");
+    parse("--producer-props", "--list", NULL);
+    ck_assert_int_eq(parse_rc, ERR_INVALID);
 }
 END_TEST
 
@@ -149,6 +163,7 @@ int main(void)
 
     tcase_add_test(t, all_the_ways_to_write_an_option);
     tcase_add_test(t, many_values_keep_their_order);
+    tcase_add_test(t, a_list_takes_all_words_up_to_an_option);
     tcase_add_test(t, a_value_may_be_left_out_where_it_may);
     tcase_add_test(t, mistakes_in_kafkas_words);
     tcase_add_test(t, numbers_are_read_when_asked_for);

@@ -20,8 +20,8 @@ static struct formatter formatters[CLASSES_N];
 /* Version 1 of a key: group "g", topic "t", partition 7. Version 3 of a value: offset 5, no epoch, metadata "m", time
  * 9. */
 static const uint8_t offset_key[] = { 0, 1, 0, 1, 'g', 0, 1, 't', 0, 0, 0, 7 };
-static const uint8_t offset_value[] = { 0, 3, 0, 0, 0, 0, 0, 0, 0, 5, 255, 255, 255, 255, 0, 1, 'm', 0, 0, 0, 0, 0, 0, 0,
-                                         9 };
+static const uint8_t offset_value[] = { 0, 3, 0, 0, 0, 0, 0, 0, 0, 5, 255, 255, 255, 255, 0, 1, 'm',
+                                         0, 0, 0, 0, 0, 0, 0, 9 };
 /* Version 2 of a key: group "g". Version 3 of a value: an empty group. */
 static const uint8_t group_key[] = { 0, 2, 0, 1, 'g' };
 static const uint8_t group_value[] = { 0, 3, 0, 1, 'c', 0, 0, 0, 2, 255, 255, 255, 255, 0, 0, 0, 0, 0, 0, 0, 9, 0, 0, 0,
@@ -56,7 +56,8 @@ START_TEST(records_of_both_kinds)
 {
     expect(0, BYTES(offset_key), BYTES(offset_value),
            "{\"key\":{\"version\":1,\"data\":{\"group\":\"g\",\"topic\":\"t\",\"partition\":7}},"
-           "\"value\":{\"version\":3,\"data\":{\"offset\":5,\"leaderEpoch\":-1,\"metadata\":\"m\",\"commitTimestamp\":9}}}");
+           "\"value\":{\"version\":3,\"data\":{\"offset\":5,\"leaderEpoch\":-1,\"metadata\":\"m\","
+           "\"commitTimestamp\":9}}}");
     expect(0, BYTES(offset_key), NONE,
            "{\"key\":{\"version\":1,\"data\":{\"group\":\"g\",\"topic\":\"t\",\"partition\":7}},\"value\":null}");
     expect(3, BYTES(offset_key), BYTES(offset_value),
@@ -65,7 +66,8 @@ START_TEST(records_of_both_kinds)
     expect(3, BYTES(offset_key), NONE, "[g,t,7]::NULL\n");
     expect(1, BYTES(group_key), BYTES(group_value),
            "{\"key\":{\"version\":2,\"data\":{\"group\":\"g\"}},\"value\":{\"version\":3,"
-           "\"data\":{\"protocolType\":\"c\",\"generation\":2,\"protocol\":null,\"leader\":null,\"currentStateTimestamp\":9,\"members\":[]}}}");
+           "\"data\":{\"protocolType\":\"c\",\"generation\":2,\"protocol\":null,\"leader\":null,"
+           "\"currentStateTimestamp\":9,\"members\":[]}}}");
     expect(4, BYTES(group_key), BYTES(group_value),
            "g::GroupMetadata(groupId=g, generation=2, protocolType=Some(c), currentState=Empty, members=HashMap())\n");
 }

@@ -9,7 +9,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#define PATTERN "G y yy yyy yyyy YYYY M MM MMM MMMM L LLL w W D d F E EEEE u a H k K h m s S SSS Z X XX X" "XX 'it''s' ''"
+#define PATTERN "G y yy yyy yyyy YYYY M MM MMM MMMM L LLL w W D d F E EEEE u " \
+                "a H k K h m s S SSS Z X XX X" "XX 'it''s' ''"
 
 static const struct { const char *zone; int64_t ms; const char *text; } dates[] = {
     { "UTC0", INT64_C(1795259412980), "AD 2026 26 2026 2026 2026 11 11 Nov November 11 Nov 47 3 325"

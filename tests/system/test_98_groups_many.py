@@ -150,7 +150,7 @@ async def delay_is_bounded(port, n):
     assert await joins[0] == NONE
     first = (time.monotonic() - began) * 1000
     assert first >= 2 * DELAY_MS * 0.95, "nobody extended it"
-    assert first < 3.5 * DELAY_MS or SLOW > 1, first
+    assert first < 4.4 * DELAY_MS or SLOW > 1, first
     for j in joins:
         j.cancel()
     for m in members:

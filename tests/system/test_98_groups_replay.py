@@ -73,6 +73,8 @@ class History:
 
     def tombstones(self):
         place = self.place()
+        if any(place in p for p in self.pending.values()):
+            return                              # coordinators do not delete what a transaction is about to commit
         self.offsets.pop(place, None)
         self.written.pop(place, None)
         self.append([(offset_key(*place), None)])

@@ -93,6 +93,29 @@ def test_a_consumer_that_slept_through_its_session_cannot_commit(brokers):
     sleepers(started(brokers).port)
 
 
+async def awake(port, n):
+    """Heartbeats, or commits, keep a member in for much longer than its session."""
+    session = 500 if SLOW == 1 else 2000
+    m = Member(port, "awake.%d" % n, era=ERAS_OF_DYNAMIC[n % len(ERAS_OF_DYNAMIC)], session_ms=session)
+    await m.enter(PARTITIONS)
+    loop = asyncio.get_running_loop()
+    end = loop.time() + 3 * session / 1000
+    while loop.time() < end:
+        assert (await m.heartbeat() if n % 2 else set((await m.commit({("t", 0): 1})).values()).pop()) == NONE
+        await pause(session / 10000)
+    m.drop()
+
+
+def awakes(port):
+    async def scene():
+        await asyncio.gather(*(awake(port, n) for n in range(ROUNDS)))
+    run(scene())
+
+
+def test_heartbeats_and_commits_keep_a_member_in(brokers):
+    awakes(started(brokers).port)
+
+
 # ---- D4 --------------------------------------------------------------------------------------------------------------
 
 async def static_restarts(port, model, era, rng):

@@ -10,6 +10,7 @@ from wire import Wire
 
 PARTITIONS = {"t": 12}
 ALL = [("t", p) for p in range(12)]
+SHORT_SESSION = 600 if SLOW == 1 else 1500      # ms
 ERAS_OF_DYNAMIC = ["0.10.1", "0.11", "2.0", "2.2", "2.3", "2.4", "3.2", "3.9"]
 ERAS_OF_STATIC = ["2.3", "2.4", "2.7", "3.2", "3.9"]
 SETTINGS = dict(PROPERTIES, **{"group.max.size": "2147483647"})
@@ -198,12 +199,12 @@ async def churn(port, model, group, eras, cooperative, rng):
 
 async def churn_with_deaths(port, model, group, eras, rng):
     """Members that die are found by their sessions' end."""
-    lives = [Life(Member(port, group, era=rng.choice(eras), client_id=group, session_ms=600 * SLOW), model, PARTITIONS)
+    lives = [Life(Member(port, group, era=rng.choice(eras), client_id=group, session_ms=SHORT_SESSION), model, PARTITIONS)
              for _ in range(3)]
     for _ in range(max(ROUNDS // 5, 4)):
         await converged(lives, PARTITIONS)
         lives.pop(rng.randrange(len(lives))).kill()
-        lives.append(Life(Member(port, group, era=rng.choice(eras), client_id=group, session_ms=600 * SLOW), model,
+        lives.append(Life(Member(port, group, era=rng.choice(eras), client_id=group, session_ms=SHORT_SESSION), model,
                           PARTITIONS))
     await converged(lives, PARTITIONS)
     for life in lives:

@@ -157,14 +157,25 @@ def test_a_formatter_and_records_of_another_kind(broker):
     assert stopped.returncode == 1 and objects(stopped.stdout) == [{"key": None, "value": None}]
 
 
+@pytest.mark.parametrize("sig, status", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_that_comes_twice(broker, sig, status):
+    """timeout(1) and others signal the process and its group."""
+    produce(broker, "t", ["x"])
+    with Running(broker, "kafka-console-consumer.sh", "--topic", "t", "--from-beginning", "--group", "g") as c:
+        wait_for(lambda: c.lines == ["x\n"])
+        for _ in range(3):
+            c.process.send_signal(sig)
+        assert c.process.wait(20 * SLOW) == status
+        assert c.process.stderr.read() == "Processed a total of 1 messages\n"
+    assert "Empty" in broker.tool("kafka-consumer-groups.sh", "--describe", "--group", "g", "--state").stdout
+
+
 def test_leaving_a_broker_that_is_away(broker):
     produce(broker, "t", ["x"])
     with Running(broker, "kafka-console-consumer.sh", "--topic", "t", "--from-beginning", "--group", "g") as c:
         wait_for(lambda: c.lines == ["x\n"])
         broker.kill9()
-        c.process.send_signal(signal.SIGTERM)
-        c.process.send_signal(signal.SIGINT)
-        assert c.process.wait(20 * SLOW) in (130, 143)
+        assert c.stop() == 143
 
 
 # ---- the verifiable clients ----
@@ -240,6 +251,19 @@ def test_verifiable_consumers_as_a_group(brokers, tmp_path):
         wait_for(lambda: len(one.events("partitions_assigned")) == 3, 15, "the static member's time is over")
         assert one.stop() == 143
         assert sum(committed(broker, "g").values()) == 50
+
+
+def test_a_static_member_that_another_one_takes_the_place_of(broker):
+    broker.create_topic("t")
+    args = ("--topic", "t", "--group-id", "g", "--group-instance-id", "same")
+    with Running(broker, "kafka-verifiable-consumer.sh", *args) as one:
+        wait_for(lambda: one.events("partitions_assigned"))
+        with Running(broker, "kafka-verifiable-consumer.sh", *args) as two:
+            wait_for(lambda: two.events("partitions_assigned"))
+            assert one.process.wait(20 * SLOW) == 0
+            assert "fenced" in one.process.stderr.read()
+            wait_for(lambda: one.events()[-1]["name"] == "shutdown_complete")
+            assert two.stop() == 143
 
 
 def test_auto_commit_of_the_verifiable_consumer(broker):

@@ -1,16 +1,27 @@
 /* tools/console/rd_client.c - making and stopping librdkafka clients. */
 #include "tools/console/rd_client.h"
 
+#include "base/clock.h"
+
 #include <signal.h>
 #include <unistd.h>
 
-static sig_atomic_t stopped_by;         /* signal number; written by the handler only */
+#define AGAIN_MS 1000                   /* the same wish often comes twice: to a process, and to its group */
+
+/* Written by the handler only. */
+static sig_atomic_t stopped_by;         /* signal number */
+static int64_t      stopped_ms;
 
 static void on_signal(int sig)
 {
-    if (stopped_by != 0)
-        _exit(128 + sig);               /* asked twice */
-    stopped_by = sig;
+    int64_t now = mono_ms();
+
+    if (stopped_by == 0) {
+        stopped_by = sig;
+        stopped_ms = now;
+    } else if (now - stopped_ms > AGAIN_MS) {
+        _exit(128 + sig);               /* it takes too long for somebody */
+    }
 }
 
 void rd_stop_on_signals(void)

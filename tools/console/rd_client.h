@@ -22,7 +22,7 @@ int rd_open(rd_kafka_t **out, enum rd_side side, rd_kafka_conf_t *conf, const st
  * also becomes idempotent unless a property rules that out. */
 int rd_props_defaults(struct props *p, enum rd_side side, const char *client_id, struct arena *a) must_use;
 
-/* INT and TERM are noted from now on, a second one ends the process; PIPE is ignored. */
+/* INT and TERM are noted from now on, another one a second later ends the process; PIPE is ignored. */
 void rd_stop_on_signals(void);
 /* The signal that came, 0: none. */
 int  rd_stopped(void);

@@ -3,7 +3,7 @@
 
 #include "base/clock.h"
 
-#define CLOSE_MS      10000             /* the longest that leaving may take */
+#define CLOSE_MS      5000             /* the longest that leaving may take */
 #define CLOSE_WAIT_MS 20
 
 static void report(rd_kafka_error_t *e)
@@ -120,12 +120,20 @@ void rd_member_close(struct rd_member *m)
 {
     int64_t           deadline = mono_ms() + CLOSE_MS;
     rd_kafka_queue_t *q;
+    rd_kafka_error_t *e;
     bool              closed = false;
 
     if (m->rk == NULL)
         return;
     q = rd_kafka_queue_new(m->rk);
-    report(rd_kafka_consumer_close_queue(m->rk, q));
+    e = rd_kafka_consumer_close_queue(m->rk, q);
+    if (e != NULL) {                    /* after a fatal error, which has been told: there is nothing to leave */
+        rd_kafka_error_destroy(e);
+        rd_kafka_queue_destroy(q);
+        rd_kafka_destroy_flags(m->rk, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
+        m->rk = NULL;
+        return;
+    }
     while (!(closed = rd_kafka_consumer_closed(m->rk) != 0) && mono_ms() < deadline) {
         rd_kafka_event_t *ev = rd_kafka_queue_poll(q, CLOSE_WAIT_MS);
 

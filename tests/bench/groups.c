@@ -5,8 +5,8 @@
  *   groups PORT storm   PREFIX TOPIC PARTITIONS GROUPS SIZE TIMES
  *                 all join at once: ms until all groups are stable; then they rebalance, TIMES times: ms from the last
  *                 join to the last sync, p50 and max
- *   groups PORT commit  PREFIX TOPIC PARTITIONS GROUPS SIZE RATE COUNT
- *                 COUNT commits of one offset, RATE a second (0: all it takes): the rate reached
+ *   groups PORT commit  PREFIX TOPIC PARTITIONS GROUPS SIZE RATE COUNT EACH
+ *                 COUNT commits of EACH offsets, RATE a second (0: all it takes): the rate reached
  *   groups PORT offsets PREFIX TOPIC PARTITIONS GROUPS
  *                 one offset for each partition, by each of GROUPS groups without members
  *   groups PORT answers PREFIX TOPIC PARTITIONS GROUPS
@@ -237,28 +237,31 @@ static void storm(struct crowd *c, int times)
 
 /* ---- commit: each member commits for its own partitions, in turn ---- */
 
-/* The request ends with partition (4), offset (8), leader epoch (4), metadata "" (1) and three empty sets of tags. */
-#define PARTITION_FROM_END 20
-#define OFFSET_FROM_END    16
-/* The answer ends with the error code (2) and as many. */
-#define CODE_FROM_END      5
+/* The request ends with partition (4), offset (8), leader epoch (4), metadata "" (1) and an empty set of tags (1) for
+ * each offset, and two empty sets of tags; the answer with partition (4), error code (2) and tags, and as many. */
+#define ENTRY_BYTES  18
+#define ANSWER_BYTES 7
+#define TAGS_BYTES   2
 
-static void make_commit(struct crowd *c, struct member *m)
+static void make_commit(struct crowd *c, struct member *m, int32_t each)
 {
-    struct offset_commit_request_offset_commit_request_partition p;
+    struct offset_commit_request_offset_commit_request_partition *p;
     struct offset_commit_request_offset_commit_request_topic t;
     struct offset_commit_request r;
     struct chain ch;
 
-    if (m->partitions_n == 0)
-        die("a member has no partition: give more partitions than members");
-    offset_commit_request_offset_commit_request_partition_init(&p);
-    p.committed_leader_epoch = 0;
-    p.committed_metadata = STR_LIT("");
+    p = arena_array(&c->arena, (size_t)each, sizeof *p);
+    if (m->partitions_n < each || p == NULL)
+        die("a member has %d partitions: give more of them", m->partitions_n);
+    for (int32_t i = 0; i < each; i++) {
+        offset_commit_request_offset_commit_request_partition_init(&p[i]);
+        p[i].committed_leader_epoch = 0;
+        p[i].committed_metadata = STR_LIT("");
+    }
     offset_commit_request_offset_commit_request_topic_init(&t);
     t.name = c->topic;
-    t.partitions = &p;
-    t.partitions_n = 1;
+    t.partitions = p;
+    t.partitions_n = each;
     offset_commit_request_init(&r);
     r.group_id = crowd_group(c, m->group);
     r.generation_id_or_member_epoch = m->generation;
@@ -275,32 +278,41 @@ static void make_commit(struct crowd *c, struct member *m)
 
 struct commits {
     int64_t sent, answered;
+    size_t  each;
 };
 
 static void commit_answer(struct crowd *c, struct member *m, int16_t api, struct cursor *body)
 {
     struct commits *k = c->arg;
-    size_t left = cur_left(body);
+    const uint8_t *end = body->end - TAGS_BYTES;
 
-    if (api != API_OFFSET_COMMIT || left < CODE_FROM_END || be_get16(body->end - CODE_FROM_END) != KERR_NONE)
-        die("OffsetCommit: error %d", left < CODE_FROM_END ? -1 : (int16_t)be_get16(body->end - CODE_FROM_END));
+    if (api != API_OFFSET_COMMIT || cur_left(body) < k->each * ANSWER_BYTES + TAGS_BYTES)
+        die("OffsetCommit: not the answer it should be");
+    for (size_t i = 1; i <= k->each; i++)
+        if (be_get16(end - i * ANSWER_BYTES + 4) != KERR_NONE)
+            die("OffsetCommit: error %d", (int16_t)be_get16(end - i * ANSWER_BYTES + 4));
     m->under_way--;
     k->answered++;
 }
 
-static void send_commit(struct member *m)
+static void send_commit(struct member *m, size_t each)
 {
-    int32_t partition = m->partitions[m->committed % m->partitions_n];
+    uint8_t *entry = m->frame + m->frame_n - TAGS_BYTES - each * ENTRY_BYTES;
 
-    be_put32(m->frame + m->frame_n - PARTITION_FROM_END, (uint32_t)partition);
-    be_put64(m->frame + m->frame_n - OFFSET_FROM_END, (uint64_t)++m->committed);
+    m->committed++;
+    for (size_t i = 0; i < each; i++, entry += ENTRY_BYTES) {
+        size_t at = ((size_t)m->committed * each + i) % (size_t)m->partitions_n;
+
+        be_put32(entry, (uint32_t)m->partitions[at]);
+        be_put64(entry + 4, (uint64_t)m->committed);
+    }
     member_write(m, m->frame, m->frame_n);
     m->under_way++;
 }
 
-static void commit(struct crowd *c, int64_t rate, int64_t count)
+static void commit(struct crowd *c, int64_t rate, int64_t count, int32_t each)
 {
-    struct commits k = { 0, 0 };
+    struct commits k = { .each = (size_t)each };
     int32_t n = c->groups * c->size, next = 0, full = 0;
     int64_t start;
     double ms;
@@ -312,7 +324,7 @@ static void commit(struct crowd *c, int64_t rate, int64_t count)
     crowd_join(c);
     crowd_stable(c);
     for (int32_t i = 0; i < n; i++) {
-        make_commit(c, &c->members[i]);
+        make_commit(c, &c->members[i], each);
         c->members[i].due_ms = INT64_MAX;       /* a commit is as good as a heartbeat */
     }
     caller_looks("stable");
@@ -326,7 +338,7 @@ static void commit(struct crowd *c, int64_t rate, int64_t count)
             full = m->under_way >= DEPTH ? full + 1 : 0;
             if (m->under_way >= DEPTH)
                 continue;
-            send_commit(m);
+            send_commit(m, k.each);
             k.sent++;
         }
         crowd_turn(c, 1);
@@ -555,7 +567,7 @@ int main(int argc, char **argv)
         if (strcmp(what, "storm") == 0)
             storm(&c, number(argc, argv, 8));
         else if (strcmp(what, "commit") == 0)
-            commit(&c, number(argc, argv, 8), number(argc, argv, 9));
+            commit(&c, number(argc, argv, 8), number(argc, argv, 9), number(argc, argv, 10));
         else
             die("%s: no such work", what);
     }

@@ -271,8 +271,9 @@ static int read_properties(struct consumer *c, const struct options *o)
         { C_INSTANCE, "group.instance.id" }, { C_RESET, "auto.offset.reset" }, { C_SESSION, "session.timeout.ms" },
         { C_BROKER_LIST, "bootstrap.servers" }, { C_BOOTSTRAP, "bootstrap.servers" },
     };
-    char    text[24];
-    int64_t n = BATCH_MAX;
+    const char *name;
+    char        text[24];
+    int64_t     n = BATCH_MAX;
 
     if (options_has(o, C_CONFIG))
         TRY(props_add_file(&c->props, options_str(o, C_CONFIG), &c->arena, c->error, sizeof c->error));
@@ -293,7 +294,9 @@ static int read_properties(struct consumer *c, const struct options *o)
     c->batch = reallocarray(NULL, c->batch_max, sizeof(rd_kafka_message_t *));
     if (c->batch == NULL)
         return ERR_NOMEM;
-    return rd_props_defaults(&c->props, RD_CONSUMER, "rdkafka", &c->arena);
+    name = arena_printf(&c->arena, "consumer-%s-%s", options_str(o, C_GROUP),
+                        options_has(o, C_INSTANCE) ? options_str(o, C_INSTANCE) : "1");
+    return name != NULL ? rd_props_defaults(&c->props, RD_CONSUMER, name, &c->arena) : ERR_NOMEM;
 }
 
 static int run(struct consumer *c)

@@ -40,11 +40,14 @@ class Apache:
         dump = self.zk_says("dump")
         return "Ephemerals" in dump and "/brokers/ids/0" not in dump
 
-    def start(self):
+    def start_zookeeper(self):
         if self.zk is None:
             self.zk = self.run(os.path.join(PEER, "zookeeper"), str(self.zk_port), os.path.join(self.folder, "zk"))
             wait_for(lambda: self.zk_says("ruok") == "imok", 30, "ZooKeeper")
             wait_for(self.no_session, SESSION_SECONDS, "the old session's end")
+
+    def start(self):
+        self.start_zookeeper()
         path = os.path.join(self.folder, "apache.properties")
         dirs = [os.path.join(self.folder, d) for d in getattr(self.state, "dirs", ["data"])]
         own = {"broker.id": "0", "listeners": "PLAINTEXT://127.0.0.1:%d" % self.port, "log.dirs": ",".join(dirs),

@@ -3,7 +3,7 @@ import asyncio
 import struct
 
 from group_scenes import INT_MAX, INT_MIN, OTHER, PARTITIONS, TOPIC, cell, parked, rebalancing, told
-from groups import NONE, assignment, pause, subscription, until
+from groups import NONE, assignment, pause, subscription
 
 
 # ---- JoinGroup -------------------------------------------------------------------------------------------------------

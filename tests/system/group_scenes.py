@@ -3,7 +3,7 @@ are brought into.
 """
 import asyncio
 
-from groups import NONE, REBALANCE_IN_PROGRESS, Link, Member, describe, pause, until
+from groups import NONE, REBALANCE_IN_PROGRESS, Link, Member, describe, until
 from harness import SLOW
 from wire import APIS
 

@@ -3,7 +3,6 @@ what a killed one had, and go on from committed offsets after the broker was kil
 import collections
 import importlib.util
 import os
-import shutil
 import signal
 import subprocess
 import sys

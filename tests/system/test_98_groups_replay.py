@@ -1,6 +1,8 @@
 """D7: __consumer_offsets is read back whatever is in it. Each of twenty partitions has another history, made at random: holes
 as compaction leaves them, empty batches, an empty last segment, records that are damaged or of unknown versions, transactions.
 What is sound counts; what is not is skipped. And a log of a million records.
+
+GROUP_SEED repeats a history that was printed; GROUP_BIG_LOG is the number of records of the big log.
 """
 import asyncio
 import os

@@ -9,7 +9,6 @@ from batches import batch, offsets_of
 from group_cells import PROPERTIES
 from groups import (COORDINATOR_LOAD_IN_PROGRESS, LATER, NONE, ROUNDS, Life, Link, Member, Model, Refused, committed,
                     converged, pause, ready, run, until)
-from harness import SLOW
 from wire import Wire
 
 GROUPS, MEMBERS = 4, 4
@@ -61,6 +60,7 @@ class Committer:
             except Refused as e:
                 assert e.code in LATER, e.code
                 self.loads += e.code == COORDINATOR_LOAD_IN_PROGRESS
+                await pause(0.002)
 
 
 async def enter_all(members, partitions):
@@ -108,7 +108,7 @@ async def all_commit(committers, before):
 
 def test_no_acknowledged_commit_regresses_over_kills(brokers):
     b = started(brokers, PARTITIONS["t"])
-    model, loads = run(kills(b, random.Random()), 90)
+    model, loads = run(kills(b, random.Random()), 60 + 2 * ROUNDS)
     print(model.acks, "commits acknowledged,", model.reads, "read back,", loads, "times loading,", b.starts - 1, "kills")
     assert b.starts == ROUNDS + 1 and model.reads >= ROUNDS * GROUPS * MEMBERS
 
@@ -230,5 +230,5 @@ def high_end(port, partition):
 
 def test_clean_restarts_cause_no_rebalance(brokers):
     b = started(brokers, 6)
-    print(run(bounces(b, 6), 90), "records written, consumed by three groups;", b.starts - 1, "restarts")
+    print(run(bounces(b, 6), 60 + 2 * ROUNDS), "records written, consumed by three groups;", b.starts - 1, "restarts")
     assert b.starts == ROUNDS + 1

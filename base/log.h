@@ -47,4 +47,16 @@ struct log_limit {
 
 bool log_limit(struct log_limit *l, int *suppressed);
 
+/* A line of which there may be many, so long as nobody provokes them without end: 500 in 10 s at this place. */
+#define log_some(level, ...)                                                                \
+    do {                                                                                    \
+        static struct log_limit limit_ = LOG_LIMIT(10000, 500);                             \
+        int hidden_;                                                                        \
+        if (log_limit(&limit_, &hidden_)) {                                                 \
+            log_at(level, __VA_ARGS__);                                                     \
+            if (hidden_ > 0)                                                                \
+                log_at(level, "%d more lines like the last one were not written", hidden_); \
+        }                                                                                   \
+    } while (0)
+
 #endif

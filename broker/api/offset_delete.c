@@ -101,8 +101,8 @@ static int16_t delete_offsets(struct deletion *d)
         if (n > 0) {
             size_t gone = group_forget(&s, v, n);
 
-            log_info("group %.*s: %zu of %zu offsets that were to be deleted were there", STR_ARG(d->in->group_id),
-                     gone, n);
+            log_some(LOG_INFO, "group %.*s: %zu of %zu offsets that were to be deleted were there",
+                     STR_ARG(d->in->group_id), gone, n);
         }
     }
     groups_leave(&s);

@@ -26,7 +26,7 @@ static void remove_if_useless(struct group_session *s)
 {
     if (s->g->state != GROUP_EMPTY || !group_offsets_none(s->g->offsets))
         return;
-    log_info("group %.*s: empty and without offsets: removed", STR_ARG(s->g->id));
+    log_some(LOG_INFO, "group %.*s: empty and without offsets: removed", STR_ARG(s->g->id));
     groups_remove(s);
 }
 

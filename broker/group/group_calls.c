@@ -71,8 +71,8 @@ static int take_assignments(struct group *g, const struct sync_args *in)
     for (struct group_member *m = g->members; m != NULL; m = m->hh.next)
         without += m->next_assignment.len == 0;
     if (without > 0)
-        log_info("group %.*s: the leader of generation %d gives %zu of %zu members nothing", STR_ARG(g->id),
-                 g->generation, without, g->members_n);
+        log_some(LOG_INFO, "group %.*s: the leader of generation %d gives %zu of %zu members nothing",
+                 STR_ARG(g->id), g->generation, without, g->members_n);
     return OK;
 }
 

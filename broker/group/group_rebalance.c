@@ -78,8 +78,8 @@ void rebalance_prepare(struct group *g, const char *why, int64_t now_ms)
     if (was == GROUP_EMPTY)
         begin_initial(g, timeout_ms, now_ms);
     group_event(g, GROUP_EVENT_REBALANCE_BEGAN, NULL, str_of(why));
-    log_info("group %.*s: rebalance begins after generation %d with %zu members: %s", STR_ARG(g->id), g->generation,
-             g->members_n, why);
+    log_some(LOG_INFO, "group %.*s: rebalance begins after generation %d with %zu members: %s",
+             STR_ARG(g->id), g->generation, g->members_n, why);
     rebalance_try_complete(g, now_ms);
 }
 
@@ -114,8 +114,8 @@ static void remove_absent(struct group *g)
         n++;
     }
     if (n > 0)
-        log_info("group %.*s: %zu members removed that did not join again within the rebalance timeout", STR_ARG(g->id),
-                 n);
+        log_some(LOG_INFO, "group %.*s: %zu members removed that did not join again within the rebalance timeout",
+                 STR_ARG(g->id), n);
 }
 
 /* The leader stays if it is back; else who came first of those who are. false: nobody is back. */
@@ -174,8 +174,8 @@ static void complete(struct group *g, int64_t now_ms)
         int32_t wait_ms = longest_timeout(g);
 
         r->join_due_ms = now_ms + (wait_ms > WAIT_ON_MIN_MS ? wait_ms : WAIT_ON_MIN_MS);
-        log_info("group %.*s: none of its %zu static members has joined again; waiting on", STR_ARG(g->id),
-                 g->members_n);
+        log_some(LOG_INFO, "group %.*s: none of its %zu static members has joined again; waiting on",
+                 STR_ARG(g->id), g->members_n);
         return;
     }
     if (g->members_n > 0 && text_set(&g->protocol, protocols_choose(g)) != OK) {
@@ -210,8 +210,8 @@ void rebalance_ended(struct group *g, int64_t now_ms)
                              .members_n = (int32_t)g->members_n };
 
     group_event_full(g, &e);
-    log_info("group %.*s: generation %d is %s with %zu members, after %lld ms", STR_ARG(g->id), g->generation,
-             group_state_name(g->state), g->members_n, (long long)e.duration_ms);
+    log_some(LOG_INFO, "group %.*s: generation %d is %s with %zu members, after %lld ms",
+             STR_ARG(g->id), g->generation, group_state_name(g->state), g->members_n, (long long)e.duration_ms);
 }
 
 /* ---- members or promised ids are gone ------------------------------------------------------------------------ */
@@ -299,8 +299,8 @@ static void expire(struct group *g, int64_t now_ms)
     ids = expire_pending(g, now_ms, &earliest);
     r->earliest_ms = earliest < soon ? soon : earliest;
     if (members > 0) {
-        log_info("group %.*s: %zu members removed: %s%s", STR_ARG(g->id), members, why,
-                 members > 1 ? " and others" : "");
+        log_some(LOG_INFO, "group %.*s: %zu members removed: %s%s",
+                 STR_ARG(g->id), members, why, members > 1 ? " and others" : "");
         group_rules[g->state].shrunk(g, why, now_ms);
     } else if (ids > 0) {
         rebalance_try_complete(g, now_ms);
@@ -337,7 +337,7 @@ static void sync_time_up(struct group *g, int64_t now_ms)
     }
     g->rebalance->sync_due_ms = NEVER;
     snprintf(why, sizeof why, "%zu members did not fetch their assignments within the rebalance timeout", n);
-    log_info("group %.*s: %s and are removed", STR_ARG(g->id), why);
+    log_some(LOG_INFO, "group %.*s: %s and are removed", STR_ARG(g->id), why);
     rebalance_maybe_prepare(g, why, now_ms);
 }
 

@@ -149,7 +149,7 @@ static int revert_static(struct group *g, struct group_member *m, struct static_
         answer_static(g, m, w);         /* out of memory: it keeps the new one, which the next write will say */
         return OK;
     }
-    log_warn("group %.*s: the new id of static member %.*s could not be written (%s); its former one stays",
+    log_some(LOG_WARN, "group %.*s: the new id of static member %.*s could not be written (%s); its former one stays",
              STR_ARG(g->id), STR_ARG(m->instance_id), kerr_name(kerr));
     m->rebalance_timeout_ms = w->old_rebalance_ms;
     m->session_timeout_ms = w->old_session_ms;
@@ -222,8 +222,8 @@ static void written_empty(struct group *g, int32_t generation, int16_t kerr, int
 {
     (void)now_ms;
     if (kerr != KERR_NONE)
-        log_warn("group %.*s: that generation %d has no members could not be written: %s", STR_ARG(g->id), generation,
-                 kerr_name(kerr));
+        log_some(LOG_WARN, "group %.*s: that generation %d has no members could not be written: %s",
+                 STR_ARG(g->id), generation, kerr_name(kerr));
 }
 
 void group_written(struct group *g, enum group_want what, int32_t generation, int16_t kerr, int64_t now_ms)

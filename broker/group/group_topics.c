@@ -84,7 +84,8 @@ static void read_topics(const struct group *g)
         rc = read_members(g, &a);
     arena_fini(&a);
     if (rc != OK && rc != ERR_NOENT)
-        log_warn("group %.*s: a member's metadata for %.*s cannot be read (%s); all topics count as subscribed",
+        log_some(LOG_WARN,
+                 "group %.*s: a member's metadata for %.*s cannot be read (%s); all topics count as subscribed",
                  STR_ARG(g->id), STR_ARG(g->protocol), err_text(rc));
     r->known = rc == OK ? TOPICS_KNOWN : TOPICS_UNREADABLE;
 }

@@ -280,6 +280,14 @@ int16_t groups_enter(struct groups *gs, struct str group_id, enum groups_how how
     }
 }
 
+/* A group of which neither memory nor log have anything: a request was refused that would have begun it. If it stayed
+ * until expiry passes by, whoever makes up names could fill the memory with them. */
+static bool is_blank(const struct group *g)
+{
+    return g->state == GROUP_EMPTY && g->generation == 0 && group_due(g) == INT64_MAX &&
+           group_want(g) == GROUP_WANTS_NOTHING && group_offsets_none(g->offsets);
+}
+
 void groups_leave(struct group_session *s)
 {
     struct group *g = s->g;
@@ -288,6 +296,8 @@ void groups_leave(struct group_session *s)
     if (g == NULL)
         return;
     writes_want(s);
+    if (s->parked == NULL && is_blank(g))
+        group_end(g, KERR_NONE);
     clock_arm(g, mono_ms());
     dead = g->state == GROUP_DEAD;
     lock_drop(&g->lock);
@@ -437,6 +447,8 @@ int groups_new(struct groups **out, const struct groups_opts *o)
                                         .max_session_timeout_ms = o->cfg->group_max_session_timeout_ms,
                                         .max_size = o->cfg->group_max_size,
                                         .initial_delay_ms = o->cfg->group_initial_rebalance_delay_ms };
+    if (gs->limits.initial_delay_ms < 0)
+        gs->limits.initial_delay_ms = 0;
     gs->versions = record_versions_of(o->cfg->inter_broker_protocol_version);
     gs->parts_n = partitions_found(o->store, o->cfg->offsets_topic_num_partitions);
     lock_init(&gs->desk, LOCK_groupparts);

@@ -76,7 +76,8 @@ void tombs_end(struct tombs *t)
 {
     append(t);
     if (t->lost > 0)
-        log_warn("group %.*s: %zu deletions are not in %.*s, so what they deleted may come back when it is loaded: %s",
+        log_some(LOG_WARN,
+                 "group %.*s: %zu deletions are not in %.*s, so what they deleted may come back when it is loaded: %s",
                  STR_ARG(t->s->g->id), t->lost, STR_ARG(groups_topic), kerr_name(t->kerr));
     arena_fini(&t->a);
     free(t->v);

@@ -46,6 +46,16 @@ static int16_t commit_with(const char *group, int64_t offset, int16_t acks, stru
     return kerr;
 }
 
+struct note_join {
+    struct join_waiter w;               /* first */
+    int16_t            kerr;
+};
+
+static void note_join(struct join_waiter *jw, const struct join_result *res)
+{
+    ((struct note_join *)jw)->kerr = res->error;
+}
+
 /* ---- tests ---- */
 
 START_TEST(partitions_are_chosen_as_java_does)
@@ -82,6 +92,7 @@ START_TEST(only_who_leads_coordinates)
     groups_leave(&s);
     ck_assert_int_eq(groups_enter(w.gs, STR_LIT("g"), GROUPS_OR_NEW, &s), KERR_NONE);
     ck_assert(str_is(s.g->id, "g"));
+    ok(group_offsets_put(s.g->offsets, STR_LIT("t"), 0, &(struct committed){ .offset = 1, .metadata = STR_LIT("") }));
     groups_leave(&s);
     ck_assert(is_here("g"));
     tell(p, SELF, 1, false);            /* again: the groups stay */
@@ -90,6 +101,43 @@ START_TEST(only_who_leads_coordinates)
     ck_assert_int_eq(groups_enter(w.gs, STR_LIT("g"), GROUPS_OR_NEW, &s), KERR_NOT_COORDINATOR);
     lead_for("g", 3);
     ck_assert(!is_here("g"));           /* it had nothing in the log */
+    world_end();
+}
+END_TEST
+
+static int16_t join_with(struct group_session *s, int32_t protocols_n)
+{
+    struct note_join n = { .w.done = note_join };
+    struct group_protocol p = { STR_LIT("range"), { NULL, 0 } };
+    struct join_args in = { .member_id = STR_LIT(""), .client_id = STR_LIT("c"), .client_host = STR_LIT("/127.0.0.1"),
+                            .protocol_type = STR_LIT("consumer"), .protocols = &p, .protocols_n = protocols_n,
+                            .session_timeout_ms = 6000, .rebalance_timeout_ms = 6000, .needs_member_id = true };
+
+    ck_assert_int_eq(groups_enter(w.gs, STR_LIT("g"), GROUPS_OR_NEW, s), KERR_NONE);
+    group_join(s->g, &in, &n.w, mono_ms());
+    return n.kerr;
+}
+
+/* What is refused leaves no group behind, or who makes up names could fill the memory with them. */
+START_TEST(a_group_that_got_nothing_is_not_kept)
+{
+    struct group_session s;
+
+    world_new();
+    lead_for("g", 0);
+    ck_assert_int_eq(groups_enter(w.gs, STR_LIT("g"), GROUPS_OR_NEW, &s), KERR_NONE);
+    groups_leave(&s);
+    ck_assert(!is_here("g"));
+    ck_assert_str_eq(kerr_name(join_with(&s, 0)), "INCONSISTENT_GROUP_PROTOCOL");
+    groups_leave(&s);
+    ck_assert(!is_here("g"));
+    ck_assert_str_eq(kerr_name(join_with(&s, 1)), "MEMBER_ID_REQUIRED");
+    groups_leave(&s);
+    ck_assert(is_here("g"));
+    ck_assert_int_eq(groups_enter(w.gs, STR_LIT("g"), GROUPS_EXISTING, &s), KERR_NONE);
+    group_tick(s.g, mono_ms() + 7000);  /* nobody came with the id */
+    groups_leave(&s);
+    ck_assert(!is_here("g"));
     world_end();
 }
 END_TEST
@@ -390,7 +438,8 @@ END_TEST
 int main(void)
 {
     const TTest *const tests[] = {
-        partitions_are_chosen_as_java_does, only_who_leads_coordinates, a_topic_that_is_made_again_is_led_again,
+        partitions_are_chosen_as_java_does, only_who_leads_coordinates, a_group_that_got_nothing_is_not_kept,
+        a_topic_that_is_made_again_is_led_again,
         while_it_loads_clients_are_told_to_wait, an_append_that_is_committed_is_done_at_once,
         an_append_that_others_must_have_waits, the_end_answers_who_waits, too_large_a_batch_is_refused,
         every_codec_and_format_comes_back, a_directory_that_fails_takes_its_groups_along,

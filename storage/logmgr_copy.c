@@ -350,14 +350,39 @@ void move_finish(struct log_move *mv)
     lock_take(&m->lock);
     if (rc == OK && mv->retire != NULL)
         move_retire(mv);
+    else if (mv->retire != NULL)
+        mv->e->left = mv->retire;
     mv->retire = NULL;
     if (rc == OK)
         log_info("%s: moved to %s", copy->name, mv->to->d.path);
     else if (rc != ERR_CLOSED)
-        log_error("%s: moved to %s, which cannot be made durable: %s; the old directory stays until the next start",
-                  copy->name, mv->to->d.path, fio_text(rc));
+        log_error("%s: moved to %s, which cannot be made durable: %s; the old directory stays until the next move or "
+                  "start", copy->name, mv->to->d.path, fio_text(rc));
     move_drop(mv);
     lock_drop(&m->lock);
+}
+
+/* The old directory that an earlier move could not let go of goes before there is another one: of three under the plain
+ * name the next start could not tell which is which. */
+static int finish_earlier(struct log_move *mv)
+{
+    struct log_move done = { .m = mv->m, .to = mdir_of(mv->m, mv->from), .log = mv->from };
+    struct mdir *left;
+    int rc = OK;
+
+    lock_take(&mv->m->lock);
+    left = mv->e != NULL ? mv->e->left : NULL;
+    lock_drop(&mv->m->lock);
+    if (left == NULL)
+        return OK;
+    TRY(sync_copy(&done, true));
+    lock_take(&mv->m->lock);
+    if (mv->e != NULL) {
+        rc = mdir_put_away(left, mv->e->name, mv->e->name, mv->e->topic_len, 0);
+        mv->e->left = rc == OK ? NULL : left;
+    }
+    lock_drop(&mv->m->lock);
+    return rc;
 }
 
 static int try_swap(struct log_move *mv)
@@ -366,6 +391,7 @@ static int try_swap(struct log_move *mv)
     struct plog *now = NULL;
 
     if (!mv->marked) {                  /* the most of it: then it catches up again, and that is quick */
+        TRY(finish_earlier(mv));
         TRY(sync_copy(mv, false));
         KILL_POINT("move.copied");
         return mark_old(mv);

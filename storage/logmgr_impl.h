@@ -32,6 +32,7 @@ struct log_entry {
     int64_t        found[CHECKPOINTS_N];/* what the checkpoints said at start; -1: nothing */
     /* under `lock` */
     struct mdir   *dir;
+    struct mdir   *left;                /* where the old directory of a move that is over still is; NULL */
     struct log_move *move;              /* NULL: none */
     enum log_state state;
     struct plog   *log;                 /* OPENING, READY: a reference */

@@ -300,6 +300,12 @@ int logmgr_delete(struct logmgr *m, struct str topic, int32_t partition)
     }
     if (e->move != NULL)
         move_cancel(e->move);
+    rc = e->left != NULL ? mdir_put_away(e->left, e->name, e->name, e->topic_len, 0) : OK;
+    if (rc != OK) {
+        lock_drop(&m->lock);
+        return rc;
+    }
+    e->left = NULL;
     rc = rename_away(e);
     if (rc == ERR_OFFLINE || rc == ERR_NOSPACE) {
         lock_drop(&m->lock);

@@ -355,6 +355,60 @@ START_TEST(a_copy_that_cannot_be_made_leaves_nothing)
     box_fini(&b);
 }
 END_TEST
+
+/* No descriptors are left when it has been swapped. */
+static int swap_and_fail(void *arg, struct log_move *mv, struct str topic, int32_t partition)
+{
+    struct plog *now = NULL;
+    int rc;
+
+    (void)topic, (void)partition;
+    rc = logmgr_swap(mv, mv->from, &now);
+    plog_unref(&now);
+    if (rc == OK && !atomic_exchange((atomic_bool *)arg, true))
+        fio_fail(FIO_OPEN, EMFILE, 1);
+    return rc;
+}
+
+START_TEST(an_old_directory_that_stayed_goes_before_the_next_move)
+{
+    static atomic_bool failed;
+    struct plog *l;
+
+    for (int deleted = 0; deleted < 2; deleted++) {
+        begin();
+        open_dirs();
+        seq = 0;
+        l = box_log(&b, "t");
+        put_some(l, 20, 1);
+        plog_unref(&l);
+        atomic_store(&failed, false);
+        logmgr_on_swap(b.m, swap_and_fail, &failed);
+        start();
+        ok(logmgr_move(b.m, STR_LIT("t"), 0, 1));
+        wait_moved(1);
+        fio_fail(FIO_OPEN, 0, 0);
+        ck_assert(kit_exists(in(0, "t-0")));
+        if (deleted == 1) {
+            ok(logmgr_delete(b.m, STR_LIT("t"), 0));
+            ck_assert(!kit_exists(in(0, "t-0")));
+        } else {
+            ok(logmgr_move(b.m, STR_LIT("t"), 0, 0));
+            wait_moved(0);
+            ck_assert(!kit_exists(in(1, "t-0")));
+        }
+        box_stop(&b);
+        open_dirs();
+        if (deleted == 0) {
+            l = log_in(0);
+            ck_assert_int_eq(leo(l), 40);
+            plog_unref(&l);
+        }
+        box_stop(&b);
+        box_fini(&b);
+    }
+}
+END_TEST
 #endif
 
 static int never(void *arg, struct log_move *mv, struct str topic, int32_t partition)
@@ -738,6 +792,7 @@ int main(void)
         { a_move_is_given_up, 60 },
 #ifdef KLAMM_KILL_POINTS
         { a_copy_that_cannot_be_made_leaves_nothing, 20 },
+        { an_old_directory_that_stayed_goes_before_the_next_move, 20 },
 #endif
         { a_move_goes_on_after_a_restart, 60 },
         { a_copy_with_an_epoch_that_the_log_never_had_is_cut, 0 },

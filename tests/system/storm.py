@@ -3,6 +3,7 @@ becomes of the broker meanwhile, and writes into the Truth what was acknowledged
 
 What a record holds says where it belongs: TOPIC/PARTITION/PRODUCER/NUMBER:filling.
 """
+import contextlib
 import errno
 import gzip
 import os
@@ -157,14 +158,21 @@ class Client(Actor):
         except KafkaException as e:
             if not e.args[0].fatal() and e.args[0].code() != KafkaError._FATAL:     # pylint: disable=protected-access
                 raise
-            self.truth.count(self.name + ": given up")
-            self.producer.purge()
-            self.producer.flush(10 * SLOW)
-            self.producer = None
+            self.give_up()
             return
-        self.producer.poll(0)
-        if len(self.producer) > 800:
-            self.producer.poll(0.1)
+        try:
+            self.producer.poll(0)
+            if len(self.producer) > 800:
+                self.producer.poll(0.1)
+        except KafkaException:          # what is fatal is raised by poll() and flush() too, whoever comes first
+            self.give_up()
+
+    def give_up(self):
+        self.truth.count(self.name + ": given up")
+        self.producer.purge()
+        with contextlib.suppress(KafkaException):
+            self.producer.flush(10 * SLOW)
+        self.producer = None
 
     def told(self, place, key, value):
         def delivered(err, msg):
@@ -181,8 +189,11 @@ class Client(Actor):
             return
         if not self.broker.alive():
             self.producer.purge()
-        if self.producer.flush(60 * SLOW):
-            self.truth.fault("%s: %d records are never answered", self.name, len(self.producer))
+        try:
+            if self.producer.flush(60 * SLOW):
+                self.truth.fault("%s: %d records are never answered", self.name, len(self.producer))
+        except KafkaException:
+            self.give_up()
 
 
 def old_set(value, key, magic):

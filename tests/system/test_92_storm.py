@@ -1,8 +1,9 @@
 """Everything at once: three log directories, one of them on a small disk that fills; tiny segments, compaction, retention,
-flush settings and moves; producers and consumers of all kinds; settings, topics and records that change and go; TERM and kill -9.
+flush settings and moves; producers, consumers and groups of all kinds; settings, topics and records that change and go; TERM
+and kill -9.
 
 At the end everything that was acknowledged and that no rule took away is there, what was read once was read the same ever after,
-and the broker is as it was. STORM_SECONDS makes it longer, STORM_SEED repeats a choice of deeds.
+no commit has regressed, and the broker is as it was. STORM_SECONDS makes it longer, STORM_SEED repeats a choice of deeds.
 """
 import contextlib
 import os
@@ -13,6 +14,7 @@ import subprocess
 import pytest
 
 import storm
+import storm_groups
 from harness import SANITIZED, SLOW, wait_for
 from storm import KEPT, PARTITIONS, PLACES, SHRINKING, settings_of
 from wire import Wire
@@ -35,7 +37,7 @@ PROPERTIES = {
     "log.retention.check.interval.ms": "200", "log.initial.task.delay.ms": "0", "file.delete.delay.ms": "100",
     "log.flush.offset.checkpoint.interval.ms": "300", "replica.high.watermark.checkpoint.interval.ms": "200",
     "log.flush.start.offset.checkpoint.interval.ms": "300", "auto.create.topics.enable": "false",
-    "klamm.log.dir.min.free.bytes": "1000000", "log.cleaner.dedupe.buffer.size": "4000000",
+    "klamm.log.dir.min.free.bytes": "1000000", "log.cleaner.dedupe.buffer.size": "4000000", **storm_groups.PROPERTIES,
 }
 CLIENTS = {
     "idempotent": {"enable.idempotence": True, "acks": "all", "compression.type": "lz4"},
@@ -60,7 +62,7 @@ def small(tmp_path):
 class Storm:
     def __init__(self, broker, dirs, small_disk, seed):
         self.broker, self.dirs, self.small, self.seed = broker, dirs, small_disk, seed
-        self.truth = storm.Truth()
+        self.truth, self.book, self.told = storm.Truth(), storm_groups.Book(), storm_groups.Told()
         self.actors = []
 
     def begin(self):
@@ -70,6 +72,7 @@ class Storm:
         for kind in (storm.RawReader, storm.RawReader, storm.Configs, storm.Deleter, storm.Mover, storm.Churner, storm.Poller,
                      storm.Hostile) + ((storm.Filler,) if self.small else ()):
             self.actors.append(kind(self, "%s%d" % (kind.__name__, len(self.actors))))
+        self.actors += storm_groups.actors(self)
         for a in self.actors:
             a.start()
 
@@ -206,6 +209,7 @@ def test_everything_at_once(brokers, tmp_path, small):
         print({k: s.truth.counts[k] for k in sorted(s.truth.counts)})
     s.no_faults()
     check_all(s)
+    committed = storm_groups.check_groups(s)
     try:
         wait_for(lambda: not moving(s) and not leftovers(s), 30, "it comes to rest")
     except AssertionError:
@@ -220,6 +224,7 @@ def test_everything_at_once(brokers, tmp_path, small):
     b.wrapper = []
     b.start()
     check_all(s)
+    storm_groups.check_reloaded(s, committed)
     assert b.stop(within=10) == 0, b.log()[-4000:]
     s.no_faults()
     lines = b.log().splitlines()

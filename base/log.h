@@ -12,6 +12,7 @@
 #include "base/err.h"
 
 #include <stdatomic.h>
+#include <stddef.h>
 #include <stdint.h>
 
 enum log_level { LOG_TRACE, LOG_DEBUG, LOG_INFO, LOG_WARN, LOG_ERROR, LOG_FATAL };
@@ -32,6 +33,12 @@ void log_to_fd(int fd);                 /* borrowed; standard output until calle
 #define log_warn(...)  log_at(LOG_WARN, __VA_ARGS__)
 #define log_error(...) log_at(LOG_ERROR, __VA_ARGS__)
 #define log_fatal(...) log_at(LOG_FATAL, __VA_ARGS__)
+
+/* "%zu member%s", n, plural(n) */
+static inline const char *plural(size_t n)
+{
+    return n == 1 ? "" : "s";
+}
 
 /* For lines that somebody outside can provoke at will: at most burst lines in each interval. A static one for each
  * place. log_limit() says whether to write now; *suppressed is how many were not written since the last that was. */

@@ -110,6 +110,7 @@ struct group_rebalance {
     int32_t  delay_ms, remaining_ms;    /* of the initial delay: now running, and what may follow */
     bool     initial;                   /* waits that long even when all have joined */
     bool     newcomer;                  /* a member came during the delay */
+    bool     deserted;                  /* it began because nobody is left: one line in the log says all of it */
     /* COMPLETING, STABLE */
     int64_t  sync_due_ms;
     /* writing */

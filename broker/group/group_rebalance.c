@@ -18,6 +18,7 @@
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define WAIT_ON_MIN_MS 1000             /* a rebalance timeout of 0 must not make us ask without end */
 
@@ -78,8 +79,13 @@ void rebalance_prepare(struct group *g, const char *why, int64_t now_ms)
     if (was == GROUP_EMPTY)
         begin_initial(g, timeout_ms, now_ms);
     group_event(g, GROUP_EVENT_REBALANCE_BEGAN, NULL, str_of(why));
-    log_some(LOG_INFO, "group %.*s: rebalance begins after generation %d with %zu members: %s",
-             STR_ARG(g->id), g->generation, g->members_n, why);
+    r->deserted = g->members_n == 0;
+    if (r->deserted)
+        log_some(LOG_INFO, "group %.*s: no members are left after generation %d: %s",
+                 STR_ARG(g->id), g->generation, why);
+    else
+        log_some(LOG_INFO, "group %.*s: rebalance begins after generation %d with %zu member%s: %s",
+                 STR_ARG(g->id), g->generation, g->members_n, plural(g->members_n), why);
     rebalance_try_complete(g, now_ms);
 }
 
@@ -114,8 +120,8 @@ static void remove_absent(struct group *g)
         n++;
     }
     if (n > 0)
-        log_some(LOG_INFO, "group %.*s: %zu members removed that did not join again within the rebalance timeout",
-                 STR_ARG(g->id), n);
+        log_some(LOG_INFO, "group %.*s: %zu member%s removed that did not join again within the rebalance timeout",
+                 STR_ARG(g->id), n, plural(n));
 }
 
 /* The leader stays if it is back; else who came first of those who are. false: nobody is back. */
@@ -210,8 +216,10 @@ void rebalance_ended(struct group *g, int64_t now_ms)
                              .members_n = (int32_t)g->members_n };
 
     group_event_full(g, &e);
-    log_some(LOG_INFO, "group %.*s: generation %d is %s with %zu members, after %lld ms",
-             STR_ARG(g->id), g->generation, group_state_name(g->state), g->members_n, (long long)e.duration_ms);
+    if (!g->rebalance->deserted || g->members_n > 0)
+        log_some(LOG_INFO, "group %.*s: generation %d is %s with %zu member%s, after %lld ms", STR_ARG(g->id),
+                 g->generation, group_state_name(g->state), g->members_n, plural(g->members_n),
+                 (long long)e.duration_ms);
 }
 
 /* ---- members or promised ids are gone ------------------------------------------------------------------------ */
@@ -298,9 +306,11 @@ static void expire(struct group *g, int64_t now_ms)
     members = expire_members(g, now_ms, &earliest, why, sizeof why);
     ids = expire_pending(g, now_ms, &earliest);
     r->earliest_ms = earliest < soon ? soon : earliest;
+    if (members > 1)
+        snprintf(why + strlen(why), sizeof why - strlen(why), " and of %zu more", members - 1);
     if (members > 0) {
-        log_some(LOG_INFO, "group %.*s: %zu members removed: %s%s",
-                 STR_ARG(g->id), members, why, members > 1 ? " and others" : "");
+        if (!group_may_go(g, GROUP_PREPARING_REBALANCE))        /* else the rebalance that begins says it */
+            log_some(LOG_INFO, "group %.*s: %zu member%s removed: %s", STR_ARG(g->id), members, plural(members), why);
         group_rules[g->state].shrunk(g, why, now_ms);
     } else if (ids > 0) {
         rebalance_try_complete(g, now_ms);
@@ -336,8 +346,8 @@ static void sync_time_up(struct group *g, int64_t now_ms)
         n++;
     }
     g->rebalance->sync_due_ms = NEVER;
-    snprintf(why, sizeof why, "%zu members did not fetch their assignments within the rebalance timeout", n);
-    log_some(LOG_INFO, "group %.*s: %s and are removed", STR_ARG(g->id), why);
+    snprintf(why, sizeof why, "%zu member%s removed that did not fetch an assignment within the rebalance timeout", n,
+             plural(n));
     rebalance_maybe_prepare(g, why, now_ms);
 }
 

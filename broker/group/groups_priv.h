@@ -30,7 +30,7 @@ struct group_partition {
     struct partition *log;              /* reference; NULL: none */
 };
 
-/* What loads that ran at the same time have brought. */
+/* What loads at about the same time have brought. */
 struct load_sum {
     size_t parts, groups, offsets, records;
 };
@@ -61,8 +61,9 @@ struct groups {
     struct cond             bell;
     bool                    rung, told; /* told: something for parts_work() */
     size_t                  loads;      /* begun and not ended */
-    struct load_sum         loaded;     /* since there was none */
-    int64_t                 load_ms;    /* when the first of them began */
+    struct load_sum         loaded;     /* since the log last told of loads */
+    int64_t                 load_ms, load_end_ms;   /* when the first of them began (0: none has), the last ended */
+    bool                    telling;    /* the log is about to tell of them */
 };
 
 /* ---- groups.c ---- */

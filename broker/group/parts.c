@@ -20,6 +20,8 @@
 #include "broker/replica/replicas.h"
 #include "proto/kerr.h"
 
+enum { TELL_LOADS_MS = 100 };           /* after the last load; others may follow */
+
 static struct group_partition *part_of(struct groups *gs, int32_t partition)
 {
     return partition >= 0 && partition < gs->parts_n ? &gs->parts[partition] : NULL;
@@ -106,35 +108,57 @@ static void drop(struct group_partition *part)
     partition_unref(&part->log);
 }
 
-/* One line for all partitions that were loaded at the same time: at the start of a broker that may be fifty. */
-static void say(const struct load_sum *sum, int64_t ms)
+/* job_fn. One line for all partitions that were loaded at about the same time: at the start of a broker, which comes to
+ * lead one after the other, that may be fifty. */
+static void tell_loads(void *arg)
 {
-    log_info("%.*s: %zu groups with %zu committed offsets loaded from %zu records of %zu partitions in %lld ms",
-             STR_ARG(groups_topic), sum->groups, sum->offsets, sum->records, sum->parts, (long long)ms);
+    struct groups *gs = arg;
+    struct load_sum sum = { 0 };
+    int64_t ms = 0;
+
+    lock_take(&gs->desk);
+    gs->telling = false;
+    if (gs->loads == 0) {               /* else the last to end calls again */
+        sum = gs->loaded;
+        ms = gs->load_end_ms - gs->load_ms;
+        gs->loaded = (struct load_sum){ 0 };
+        gs->load_ms = 0;
+    }
+    lock_drop(&gs->desk);
+    if (sum.parts > 0)
+        log_info("%.*s: %zu group%s with %zu committed offset%s loaded from %zu record%s of %zu partition%s in %lld ms",
+                 STR_ARG(groups_topic), sum.groups, plural(sum.groups), sum.offsets, plural(sum.offsets), sum.records,
+                 plural(sum.records), sum.parts, plural(sum.parts), (long long)ms);
+    clock_done(gs);
 }
 
 static void ended(struct group_partition *part, const struct load_sum *sum)
 {
     struct groups *gs = part->gs;
-    struct load_sum all;
-    int64_t began_ms;
-    bool last;
+    bool tells = false;
 
     lock_take(&gs->desk);
     gs->loaded.parts += sum->parts;
     gs->loaded.groups += sum->groups;
     gs->loaded.offsets += sum->offsets;
     gs->loaded.records += sum->records;
-    all = gs->loaded;
-    began_ms = gs->load_ms;
-    last = --gs->loads == 0;
+    if (--gs->loads == 0) {
+        gs->load_end_ms = mono_ms();
+        tells = !gs->telling && gs->loaded.parts > 0;
+        gs->telling = gs->telling || tells;
+        if (!gs->telling)
+            gs->load_ms = 0;
+    }
     part->busy = false;
     if (!part->to_drop && state_of(part) == PART_LOADING)
         set_state(part, PART_ACTIVE);
     tell(gs);
     lock_drop(&gs->desk);
-    if (last && all.parts > 0)
-        say(&all, mono_ms() - began_ms);
+    if (tells) {
+        atomic_fetch_add(&gs->busy, 1);
+        if (scheduler_add(gs->o.sched, "tell-loads", TELL_LOADS_MS, 0, tell_loads, gs, NULL) != OK)
+            tell_loads(gs);
+    }
     clock_done(gs);
 }
 
@@ -162,10 +186,9 @@ static void begin_load(struct group_partition *part)
     }
     atomic_fetch_add(&gs->busy, 1);
     lock_take(&gs->desk);
-    if (gs->loads++ == 0) {
-        gs->loaded = (struct load_sum){ 0 };
+    gs->loads++;
+    if (gs->load_ms == 0)
         gs->load_ms = mono_ms();
-    }
     lock_drop(&gs->desk);
     if (scheduler_add(gs->o.sched, "load-groups", 0, 0, load, part, NULL) != OK)
         load(part);                     /* out of memory: here, then */

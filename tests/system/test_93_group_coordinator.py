@@ -75,6 +75,43 @@ def test_groups_and_offsets_are_there_after_a_kill(brokers):
         assert described["GroupState"] == "Stable" and len(described["Members"]) == 1
 
 
+def lines_of(broker, group):
+    return [line.split(": ", 1)[1] for line in broker.log().splitlines() if " group %s: " % group in line]
+
+
+def test_a_rebalance_takes_two_lines_of_the_log_and_a_leave_one(brokers):
+    broker = brokers(dict(QUICK, **{"group.min.session.timeout.ms": "100"})).start()
+
+    async def come_and_go():
+        await ready(broker.port, "left")
+        m = Member(broker.port, "left")
+        await m.enter({"t": 1})
+        await m.leave()
+        lost = Member(broker.port, "lost", session_ms=100)
+        await lost.enter({"t": 1})
+        return m.member_id, lost.member_id
+
+    left, lost = run(come_and_go())
+    begins, stable, ends = lines_of(broker, "left")
+    assert begins == "rebalance begins after generation 0 with 1 member: new member " + left
+    assert stable.startswith("generation 1 is Stable with 1 member, after ")
+    assert ends == "no members are left after generation 1: member %s left" % left
+    wait_for(lambda: lines_of(broker, "lost")[2:] == [
+        "no members are left after generation 1: the session ended of member " + lost])
+
+
+def test_one_line_tells_of_all_groups_that_were_loaded(brokers):
+    broker = brokers(dict(QUICK, **{"offsets.topic.num.partitions": "50"})).start()
+    broker.create_topic("t", 1)
+    for i in range(40):
+        with coordinator(broker, "g%d" % i) as wire:
+            assert commit(wire, "g%d" % i, {0: i}) == [NONE]
+    broker.kill9()
+    broker.start()
+    wait_for(lambda: "40 groups with 40 committed offsets loaded from 40 records" in broker.log(this_start=True))
+    assert broker.log(this_start=True).count("loaded from") == 1
+
+
 def test_offsets_of_many_batches_are_all_there_before_the_first_answer(brokers):
     """Read batch by batch, so that it takes a while; clients are told to come later until it is done."""
     broker = brokers(dict(QUICK, **{"offsets.topic.num.partitions": "1", "offsets.load.buffer.size": "1"})).start()
@@ -93,7 +130,7 @@ def test_offsets_of_many_batches_are_all_there_before_the_first_answer(brokers):
     broker.kill9()
     broker.start()
     assert first_answer(broker, "g") == {0: 2999}
-    wait_for(lambda: "1 groups with 1 committed offsets loaded from 3000 records" in broker.log(this_start=True))
+    wait_for(lambda: "1 group with 1 committed offset loaded from 3000 records" in broker.log(this_start=True))
 
 
 def offset_key(group, topic, partition, version=1):

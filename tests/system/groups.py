@@ -49,7 +49,7 @@ def run(scene, within=60):
 async def pause(seconds):
     """Gives the others a turn: for polling and for heartbeats, not for hoping."""
     woken = asyncio.get_running_loop().create_future()
-    handle = asyncio.get_running_loop().call_later(seconds, woken.set_result, None)
+    handle = asyncio.get_running_loop().call_later(seconds, lambda: woken.done() or woken.set_result(None))
     try:
         await woken
     finally:

@@ -275,7 +275,7 @@ class RawProducer(Actor):
         data = bytearray(data)
         data[self.rng.randrange(17, len(data))] ^= 1 << self.rng.randrange(8)
         out = w.produce(9, topic, partition, bytes(data), acks=1)
-        if self.expect(out["ErrorCode"], "a damaged batch", 2, 32, 42, 43, 44, 45, 47, 48, 59, 65, 76, 87):
+        if self.expect(out["ErrorCode"], "a damaged batch", 2, 32, 42, 43, 44, 45, 47, 48, 53, 59, 65, 76, 87):
             self.truth.fault("a damaged batch was taken: %s", bytes(data).hex())
 
 

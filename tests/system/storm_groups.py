@@ -157,6 +157,7 @@ class Answered(Link):
 
     async def call(self, name, version, /, **fields):
         future = self.send(name, version, fields)
+        future.add_done_callback(lambda f: f.cancelled() or f.exception())      # who asked may have been killed
         done, _ = await asyncio.wait([future], timeout=ANSWER_S)
         if not done:
             self.close()

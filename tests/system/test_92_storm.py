@@ -25,12 +25,12 @@ REPORTS = re.compile(r"AddressSanitizer|ThreadSanitizer|LeakSanitizer|runtime er
 EXPECTED = re.compile("|".join((
     r"are free, (less than|not enough)",                    # the small disk is full
     r"bytes of records were refused, the disk has no room",
-    r"moved to .*, which cannot be made durable: no space left",
+    r"moved to .*, which cannot be made durable: (no space left|too many open files)",
     r"no connection can be accepted: too many open files",
     r"its move to .* is broken off: (no space left|too many open files)",
     r"cannot be compacted: (no space left|too many open files)",
     r"bytes of records were refused, the disk has no room for them",
-    r"broker 0 cannot host churn.*: KAFKA_STORAGE_ERROR",   # nor is there room for a new topic
+    r"broker 0 cannot host (churn|gone).*: KAFKA_STORAGE_ERROR",   # nor is there room for a new topic
 )), re.IGNORECASE)
 PROPERTIES = {
     "log.cleaner.backoff.ms": "50", "log.cleaner.threads": "2", "log.segment.delete.delay.ms": "100",

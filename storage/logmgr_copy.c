@@ -326,11 +326,19 @@ static int mark_old(struct log_move *mv)
     struct plog *from = mv->from;
     const char *path = mv->to->d.path;
     char mark[PATH_MAX];
+    int rc = OK;
 
     move_mark_path(from->name, mark);
     TRY(logdir_check(from->dir, fio_replace_file(from->dir->fd, from->name, mark, path, strlen(path), true),
                      "writing", mark));
+    lock_take(&mv->m->lock);
     mv->marked = true;
+    if (mv->e == NULL)                  /* given up while it was written */
+        rc = fio_unlink(from->dir->fd, mark);
+    lock_drop(&mv->m->lock);
+    if (rc != OK && rc != ERR_NOENT)
+        log_warn("%s: the mark of a move that was given up cannot be removed: %s; the next start does it", from->name,
+                 fio_text(rc));
     KILL_POINT("move.marked");
     return OK;
 }

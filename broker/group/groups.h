@@ -73,7 +73,8 @@ struct group_session {
 };
 
 int16_t groups_enter(struct groups *gs, struct str group_id, enum groups_how how, struct group_session *s);
-void    groups_leave(struct group_session *s);          /* also with s->g == NULL */
+/* Also with s->g == NULL. A new group that has got nothing is gone again. */
+void    groups_leave(struct group_session *s);
 int16_t groups_check(struct groups *gs, struct str group_id);   /* would groups_enter() find it served here? */
 
 /* ---- writing (broker/group/write.c) ---- */

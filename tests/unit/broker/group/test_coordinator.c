@@ -1,6 +1,7 @@
 /* tests/unit/broker/group/test_coordinator.c - sessions, writes that wait, partitions that come and go, and the end. */
 #include "tests/unit/broker/group/coord_kit.h"
 
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdatomic.h>
 
@@ -105,17 +106,19 @@ START_TEST(only_who_leads_coordinates)
 }
 END_TEST
 
-static int16_t join_with(struct group_session *s, int32_t protocols_n)
+static int16_t join_as(struct group_session *s, int32_t protocols_n, bool needs_member_id)
 {
-    struct note_join n = { .w.done = note_join };
+    static struct note_join waiting, *n = &waiting;   /* may be answered later, in the session */
     struct group_protocol p = { STR_LIT("range"), { NULL, 0 } };
     struct join_args in = { .member_id = STR_LIT(""), .client_id = STR_LIT("c"), .client_host = STR_LIT("/127.0.0.1"),
                             .protocol_type = STR_LIT("consumer"), .protocols = &p, .protocols_n = protocols_n,
-                            .session_timeout_ms = 6000, .rebalance_timeout_ms = 6000, .needs_member_id = true };
+                            .session_timeout_ms = 6000, .rebalance_timeout_ms = 6000,
+                            .needs_member_id = needs_member_id };
 
+    *n = (struct note_join){ .w.done = note_join };
     ck_assert_int_eq(groups_enter(w.gs, STR_LIT("g"), GROUPS_OR_NEW, s), KERR_NONE);
-    group_join(s->g, &in, &n.w, mono_ms());
-    return n.kerr;
+    group_join(s->g, &in, &n->w, mono_ms());
+    return n->kerr;
 }
 
 /* What is refused leaves no group behind, or who makes up names could fill the memory with them. */
@@ -128,16 +131,55 @@ START_TEST(a_group_that_got_nothing_is_not_kept)
     ck_assert_int_eq(groups_enter(w.gs, STR_LIT("g"), GROUPS_OR_NEW, &s), KERR_NONE);
     groups_leave(&s);
     ck_assert(!is_here("g"));
-    ck_assert_str_eq(kerr_name(join_with(&s, 0)), "INCONSISTENT_GROUP_PROTOCOL");
+    ck_assert_str_eq(kerr_name(join_as(&s, 0, true)), "INCONSISTENT_GROUP_PROTOCOL");
     groups_leave(&s);
     ck_assert(!is_here("g"));
-    ck_assert_str_eq(kerr_name(join_with(&s, 1)), "MEMBER_ID_REQUIRED");
+    ck_assert_str_eq(kerr_name(join_as(&s, 1, true)), "MEMBER_ID_REQUIRED");
     groups_leave(&s);
     ck_assert(is_here("g"));
     ck_assert_int_eq(groups_enter(w.gs, STR_LIT("g"), GROUPS_EXISTING, &s), KERR_NONE);
     group_tick(s.g, mono_ms() + 7000);  /* nobody came with the id */
     groups_leave(&s);
     ck_assert(!is_here("g"));
+    world_end();
+}
+END_TEST
+
+START_TEST(lines_that_clients_provoke_are_limited)
+{
+    char path[128];
+    int fd, lines = 0;
+    FILE *f;
+    int c;
+
+    world_new();
+    lead_for("g", 0);
+    snprintf(path, sizeof path, "%s/lines", w.dir);
+    fd = open(path, O_CREAT | O_RDWR, 0600);
+    ck_assert_int_ge(fd, 0);
+    log_to_fd(fd);
+    atomic_store(&log_threshold, LOG_INFO);
+    for (int i = 0; i < 3000; i++) {    /* as a client that joins and leaves without end */
+        const struct group_member *pos = NULL;
+        struct group_member_view m;
+        struct group_session s;
+
+        (void)join_as(&s, 1, false);
+        for (int k = 0; k < 3 && s.g->state == GROUP_PREPARING_REBALANCE; k++)
+            group_tick(s.g, mono_ms() + 10);
+        ck_assert(group_next_member(s.g, &pos, &m));
+        ck_assert_int_eq(group_leave(s.g, m.member_id, m.instance_id, m.instance_id, mono_ms()), KERR_NONE);
+        groups_leave(&s);
+    }
+    atomic_store(&log_threshold, LOG_FATAL);
+    log_to_fd(STDOUT_FILENO);
+    f = fdopen(fd, "r");
+    rewind(f);
+    while ((c = getc(f)) != EOF)
+        lines += c == '\n';
+    fclose(f);
+    ck_assert_int_gt(lines, 0);
+    ck_assert_int_lt(lines, 4000);      /* not three for each time */
     world_end();
 }
 END_TEST
@@ -402,6 +444,8 @@ static void *storm_main(void *arg)
 
             if (groups_write(&s, &r, 1, -1, NULL) == KERR_NONE)
                 atomic_fetch_add(&st->commits, 1);
+            ok(group_offsets_put(s.g->offsets, STR_LIT("t"), 1,
+                                 &(struct committed){ .offset = 1, .metadata = STR_LIT("") }));
         }
         groups_leave(&s);
     }
@@ -425,6 +469,7 @@ START_TEST(groups_partitions_and_loads_in_a_storm)
 
         tell(e % 4, e / 4 % 2 == 0 ? OTHER : SELF, e, false);
         groups_each(w.gs, count_group, &groups, NULL);
+        arena_reset(&w.arena);
     }
     ck_assert_int_gt(atomic_load(&st.commits), 0);
     groups_stop(w.gs);
@@ -439,6 +484,7 @@ int main(void)
 {
     const TTest *const tests[] = {
         partitions_are_chosen_as_java_does, only_who_leads_coordinates, a_group_that_got_nothing_is_not_kept,
+        lines_that_clients_provoke_are_limited,
         a_topic_that_is_made_again_is_led_again,
         while_it_loads_clients_are_told_to_wait, an_append_that_is_committed_is_done_at_once,
         an_append_that_others_must_have_waits, the_end_answers_who_waits, too_large_a_batch_is_refused,

@@ -468,6 +468,7 @@ START_TEST(groups_partitions_and_loads_in_a_storm)
         size_t groups = 0;
 
         tell(e % 4, e / 4 % 2 == 0 ? OTHER : SELF, e, false);
+        arena_reset(&w.arena);
         groups_each(w.gs, count_group, &groups, NULL);
         arena_reset(&w.arena);
     }

@@ -189,6 +189,9 @@ void controller_stop(struct controller *c)
     loop_post(&c->loop, &c->stop);
     pthread_join(c->thread, NULL);
     c->started = false;
+    loop_close(&c->loop);                           /* what is asked from now on is answered by whoever asks */
+    while (!mpsc_empty(&c->loop.items))
+        loop_turn(&c->loop, c, INT64_MAX);          /* asked after the end: answered while there are connections */
 }
 
 void controller_free(struct controller **c)

@@ -11,6 +11,7 @@ void loop_init(struct loop *l)
     mpsc_init(&l->items);
     lock_init(&l->lock, LOCK_ctlqueue);
     cond_init(&l->cond);
+    l->closed = false;
 }
 
 void loop_fini(struct loop *l)
@@ -21,12 +22,36 @@ void loop_fini(struct loop *l)
     lock_fini(&l->lock);
 }
 
+static void push(struct loop *l, struct loop_item *item)
+{
+    if (mpsc_push(&l->items, &item->link))
+        cond_signal(&l->cond);
+}
+
 void loop_post(struct loop *l, struct loop_item *item)
 {
     lock_take(&l->lock);
-    if (mpsc_push(&l->items, &item->link))
-        cond_signal(&l->cond);
+    push(l, item);
     lock_drop(&l->lock);
+}
+
+void loop_close(struct loop *l)
+{
+    lock_take(&l->lock);
+    l->closed = true;
+    lock_drop(&l->lock);
+}
+
+bool loop_offer(struct loop *l, struct loop_item *item)
+{
+    bool closed;
+
+    lock_take(&l->lock);
+    closed = l->closed;
+    if (!closed)
+        push(l, item);
+    lock_drop(&l->lock);
+    return !closed;
 }
 
 void loop_turn(struct loop *l, void *arg, int64_t until_ns)

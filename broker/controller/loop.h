@@ -19,11 +19,16 @@ struct loop {
     struct lock lock;
     /* under lock */
     struct cond cond;
+    bool        closed;
 };
 
 void loop_init(struct loop *l);
 void loop_fini(struct loop *l);
 void loop_post(struct loop *l, struct loop_item *item);
+
+/* From then on loop_offer() takes nothing: false, the item stays the caller's. */
+void loop_close(struct loop *l);
+bool loop_offer(struct loop *l, struct loop_item *item) must_use;
 
 /* Runs what is there; when there is nothing, waits for something until until_ns (monotonic; INT64_MAX: for
  * ever). */

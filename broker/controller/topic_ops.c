@@ -214,6 +214,14 @@ static void advance(struct controller *c, struct lane *lane)
     (void)c;
 }
 
+static void refuse(struct topic_op *op, int16_t kerr)
+{
+    for (int32_t i = 0; i < op->topics_n; i++)
+        if (op->topics[i].error == 0)
+            op->topics[i].error = kerr;
+    op->done(op);
+}
+
 struct op_item {
     struct loop_item   item;
     struct controller *c;
@@ -228,12 +236,9 @@ static void op_arrived(struct loop_item *item, void *arg)
     struct op_topic *topics = calloc((size_t)op->topics_n + 1, sizeof *topics);
 
     if (s == NULL || topics == NULL || c->stopping) {
-        for (int32_t i = 0; i < op->topics_n; i++)
-            if (op->topics[i].error == 0)
-                op->topics[i].error = c->stopping ? KERR_NOT_CONTROLLER : KERR_UNKNOWN_SERVER_ERROR;
         free(s);
         free(topics);
-        op->done(op);
+        refuse(op, c->stopping ? KERR_NOT_CONTROLLER : KERR_UNKNOWN_SERVER_ERROR);
         return;
     }
     *s = (struct op_state){ .lane.idle = advance, .c = c, .op = op, .kind = kinds[op->kind], .topics = topics,
@@ -253,14 +258,12 @@ void controller_topic_op(struct controller *c, struct topic_op *op)
     struct op_item *it = arena_zalloc(op->arena, sizeof *it);
 
     if (it == NULL) {
-        for (int32_t i = 0; i < op->topics_n; i++)
-            if (op->topics[i].error == 0)
-                op->topics[i].error = KERR_UNKNOWN_SERVER_ERROR;
-        op->done(op);
+        refuse(op, KERR_UNKNOWN_SERVER_ERROR);
         return;
     }
     *it = (struct op_item){ .item.run = op_arrived, .c = c, .op = op };
-    loop_post(&c->loop, &it->item);
+    if (!loop_offer(&c->loop, &it->item))
+        refuse(op, KERR_NOT_CONTROLLER);
 }
 
 /* ---- waiting ------------------------------------------------------------------------------------------ */

@@ -93,6 +93,18 @@ def differences(seen, wanted):
     return out
 
 
+def lasting_differences(port, seen, wanted):
+    """Those that are still there when their cell is run again, with few others beside it: some cells have a second to come
+    to their point, which a busy machine may not give them."""
+    left = differences(seen, wanted)
+    for again in range(2):
+        seen = {}
+        for name in sorted({d.split(", v")[0] for d in left}):
+            seen.update(run(observe_all(port, "again%d" % again, name, 4), 300))
+        left = differences(seen, wanted)
+    return left
+
+
 def main():
     port = int(sys.argv[1])
     prepare(port)

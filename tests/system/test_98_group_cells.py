@@ -1,12 +1,14 @@
 """D4, D9, D10: every situation of group_cells.py in every version of its request; the codes are Apache Kafka's."""
-from group_cells import PROPERTIES, differences, expected, observe_all, prepare
+from group_cells import PROPERTIES, expected, lasting_differences, observe_all, prepare
 from groups import run
 
 
 def test_every_cell_answers_as_apache_kafka_does(brokers):
     b = brokers(PROPERTIES).start()
     prepare(b.port)
+    wanted = expected()
     seen = run(observe_all(b.port), 300)
-    assert not differences(seen, expected()), "\n".join(differences(seen, expected()))
-    assert len(seen) == len(expected())
+    left = lasting_differences(b.port, seen, wanted)
+    assert not left, "\n".join(left)
+    assert len(seen) == len(wanted)
     print(sum(len(versions) for versions in seen.values()), "cells")

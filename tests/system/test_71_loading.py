@@ -77,6 +77,8 @@ def is_closed(port):
         socket.create_connection(("127.0.0.1", port), 5).close()
     except ConnectionRefusedError:
         return True
+    except ConnectionResetError:        # it was let in while the listener was being closed
+        return False
     return False
 
 

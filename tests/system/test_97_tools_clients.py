@@ -209,7 +209,7 @@ def test_verifiable_producer_that_fails_and_one_that_is_stopped(broker):
         end = p.events()[-2:]
         assert [e["name"] for e in end] == ["shutdown_complete", "tool_data"]
         assert end[1]["sent"] == end[1]["acked"] == len(p.events("producer_send_success"))
-        assert 20 < end[1]["avg_throughput"] < 300
+        assert 0 < end[1]["avg_throughput"] < 300
 
 
 def test_verifiable_consumer(broker):
@@ -300,9 +300,10 @@ def test_producer_and_consumer_perf(broker):
                            "--date-format", "yyyy'y'").stdout.splitlines()
     assert detailed[0] == "time, threadId, " + HEADER
     assert re.fullmatch(r"\d{4}y, 0, \d+\.\d{4}, \d+\.\d{4}, \d+, \d+\.\d{4}, \d+, -?\d+, \d+\.\d{4}, \d+\.\d{4}", detailed[1])
-    short = broker.tool("kafka-consumer-perf-test.sh", "--topic", "t", "--messages", "5001", "--hide-header", "--timeout", "300",
+    idle = str(int(600 * SLOW))         # it begins before the group is joined
+    short = broker.tool("kafka-consumer-perf-test.sh", "--topic", "t", "--messages", "5001", "--hide-header", "--timeout", idle,
                         "--group", "p", "--print-metrics").stdout.split("\n")
-    assert short[0].startswith("WARNING: Exiting before consuming the expected number of messages: timeout (300 ms) exceeded.")
+    assert short[0].startswith("WARNING: Exiting before consuming the expected number of messages: timeout (%s ms) exceeded." % idle)
     assert ", 5000, " in short[1] and short[2] == "" and re.fullmatch(r"Metric Name +Value", short[3])
     assert any(re.fullmatch(r"consumer-fetch-manager-metrics:records-consumed-total:\{client-id=perf-consumer-client\} +: "
                             r"5000\.000", line) for line in short)

@@ -142,12 +142,11 @@ void rd_member_close(struct rd_member *m)
         if (ev != NULL)
             rd_kafka_event_destroy(ev);
     }
+    rd_kafka_queue_destroy(q);
     /* The library would wait for the coordinator again when it is taken down; it ends with the process instead. */
-    if (closed) {
-        rd_kafka_queue_destroy(q);
+    if (closed)
         rd_kafka_destroy(m->rk);
-    } else {
+    else
         fputs("WARN The group could not be left: its coordinator does not answer.\n", stderr);
-    }
     m->rk = NULL;
 }

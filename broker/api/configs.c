@@ -5,7 +5,7 @@
 #include "broker/broker.h"
 #include "broker/cluster/metadata_cache.h"
 #include "broker/cluster/topic_configs.h"
-#include "broker/cluster/topic_name.h"
+#include "metadata/topic_name.h"
 #include "config/describe.h"
 #include "proto/gen/describe_configs_request.h"
 #include "proto/gen/describe_configs_response.h"

@@ -2,7 +2,7 @@
 #include "broker/api/handlers.h"
 #include "broker/api/reply.h"
 #include "broker/broker.h"
-#include "broker/cluster/topic_name.h"
+#include "metadata/topic_name.h"
 #include "broker/replica/partition.h"
 #include "broker/replica/replicas.h"
 #include "proto/gen/delete_records_request.h"

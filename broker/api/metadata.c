@@ -10,7 +10,7 @@
 #include "broker/api/reply.h"
 #include "broker/broker.h"
 #include "broker/cluster/metadata_cache.h"
-#include "broker/cluster/topic_name.h"
+#include "metadata/topic_name.h"
 #include "broker/controller/controller.h"
 #include "broker/replica/replicas.h"
 #include "config/config.h"

@@ -3,7 +3,7 @@
 #include "broker/api/reply.h"
 #include "broker/broker.h"
 #include "broker/cluster/metadata_cache.h"
-#include "broker/cluster/topic_name.h"
+#include "metadata/topic_name.h"
 #include "broker/replica/partition.h"
 #include "broker/replica/replicas.h"
 #include "broker/txn/producer_ids.h"

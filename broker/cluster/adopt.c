@@ -17,7 +17,7 @@
 #include "base/log.h"
 #include "base/uuid.h"
 #include "broker/cluster/adopt_configs.h"
-#include "broker/cluster/topic_name.h"
+#include "metadata/topic_name.h"
 #include "config/config.h"
 #include "metadata/store.h"
 #include "metadata/znodes.h"

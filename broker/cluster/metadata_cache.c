@@ -13,7 +13,7 @@
 
 #include "base/arena.h"
 #include "base/lock.h"
-#include "broker/cluster/topic_name.h"
+#include "metadata/topic_name.h"
 #include "proto/gen/update_metadata_request.h"
 
 #include <stdatomic.h>

@@ -9,7 +9,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "broker/cluster/topic_configs.h"
-#include "broker/cluster/topic_name.h"
+#include "metadata/topic_name.h"
 #include "broker/controller/priv.h"
 
 #include <stdlib.h>

@@ -3,8 +3,8 @@
  */
 #include "base/log.h"
 #include "broker/cluster/metadata_cache.h"
-#include "broker/cluster/topic_name.h"
-#include "broker/controller/assign.h"
+#include "metadata/topic_name.h"
+#include "metadata/assign.h"
 #include "broker/controller/topic_ops.h"
 #include "config/topic_config.h"
 #include "proto/kerr.h"

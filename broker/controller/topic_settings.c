@@ -5,7 +5,7 @@
  */
 #include "base/log.h"
 #include "broker/cluster/metadata_cache.h"
-#include "broker/cluster/topic_name.h"
+#include "metadata/topic_name.h"
 #include "broker/controller/topic_ops.h"
 #include "config/topic_config.h"
 #include "proto/kerr.h"

@@ -14,7 +14,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "broker/cluster/topic_name.h"
+#include "metadata/topic_name.h"
 #include "config/config.h"
 
 #include <stdlib.h>

@@ -2,7 +2,7 @@
  * writer; and what topics may be called.
  */
 #include "broker/cluster/metadata_cache.h"
-#include "broker/cluster/topic_name.h"
+#include "metadata/topic_name.h"
 #include "proto/gen/update_metadata_request.h"
 
 #include <check.h>

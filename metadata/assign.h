@@ -1,9 +1,9 @@
-/* broker/controller/assign.h - which brokers hold which replicas of a new partition. Apache Kafka's scheme:
+/* metadata/assign.h - which brokers hold which replicas of a new partition. Apache Kafka's scheme:
  * leaders go round robin over the brokers, followers follow with a shift that grows each time round; with
  * racks, over a list in which the racks alternate, and no rack twice while another has none.
  */
-#ifndef BROKER_CONTROLLER_ASSIGN_H
-#define BROKER_CONTROLLER_ASSIGN_H
+#ifndef METADATA_ASSIGN_H
+#define METADATA_ASSIGN_H
 
 #include "base/bytes.h"
 #include "base/err.h"

@@ -1,5 +1,5 @@
-/* broker/cluster/topic_name.c */
-#include "broker/cluster/topic_name.h"
+/* metadata/topic_name.c */
+#include "metadata/topic_name.h"
 
 #include <stdio.h>
 

@@ -1,6 +1,6 @@
-/* broker/cluster/topic_name.h - what a topic may be called. Pure functions; the sentences are Apache Kafka's. */
-#ifndef BROKER_CLUSTER_TOPIC_NAME_H
-#define BROKER_CLUSTER_TOPIC_NAME_H
+/* metadata/topic_name.h - what a topic may be called. Pure functions; the sentences are Apache Kafka's. */
+#ifndef METADATA_TOPIC_NAME_H
+#define METADATA_TOPIC_NAME_H
 
 #include "base/bytes.h"
 

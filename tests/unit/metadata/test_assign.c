@@ -1,6 +1,6 @@
-/* tests/unit/broker/controller/test_assign.c - replica assignment: Apache Kafka's examples, and what
+/* tests/unit/metadata/test_assign.c - replica assignment: Apache Kafka's examples, and what
  * must hold for any. */
-#include "broker/controller/assign.h"
+#include "metadata/assign.h"
 
 #include <check.h>
 #include <stdio.h>
@@ -111,7 +111,7 @@ END_TEST
 
 int main(void)
 {
-    Suite *s = suite_create("broker/controller/assign");
+    Suite *s = suite_create("metadata/assign");
     TCase *t = tcase_create("all");
     SRunner *r = srunner_create(s);
     int failed;

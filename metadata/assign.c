@@ -1,5 +1,5 @@
-/* broker/controller/assign.c */
-#include "broker/controller/assign.h"
+/* metadata/assign.c */
+#include "metadata/assign.h"
 
 #include <stdlib.h>
 #include <sys/random.h>

@@ -246,7 +246,10 @@ static bool lai_partition(struct arena *a, const struct lai_entry *e, LAI(partit
     out->partition_epoch = p->zk_version;
     out->is_new = e->is_new;
     out->leader_recovery_state = p->recovering;
-    return copy_ids(a, &p->isr, &out->isr, &out->isr_n) && copy_ids(a, &p->replicas, &out->replicas, &out->replicas_n);
+    return copy_ids(a, &p->isr, &out->isr, &out->isr_n) &&
+           copy_ids(a, &p->replicas, &out->replicas, &out->replicas_n) &&
+           copy_ids(a, &p->adding, &out->adding_replicas, &out->adding_replicas_n) &&
+           copy_ids(a, &p->removing, &out->removing_replicas, &out->removing_replicas_n);
 }
 
 static struct control_request *lai_build(struct controller *c, struct ctl_broker *b)

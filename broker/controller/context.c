@@ -64,6 +64,8 @@ static void partition_fini(struct ctl_partition *p)
 {
     ids_fini(&p->isr);
     ids_fini(&p->replicas);
+    ids_fini(&p->adding);
+    ids_fini(&p->removing);
     free(p->replica_state);
     free(p->lost);
 }
@@ -97,7 +99,9 @@ static int partition_init(struct ctl_partition *p, struct ctl_topic *t, const st
     *p = (struct ctl_partition){ .topic = t, .index = z->index, .leader = -1 };
     p->replica_state = calloc((size_t)z->replicas.n + 1, 1);        /* all NonExistent */
     p->lost = calloc((size_t)z->replicas.n + 1, sizeof *p->lost);
-    if (p->replica_state == NULL || p->lost == NULL || ids_set(&p->replicas, z->replicas.v, z->replicas.n) != OK) {
+    if (p->replica_state == NULL || p->lost == NULL || ids_set(&p->replicas, z->replicas.v, z->replicas.n) != OK ||
+        ids_set(&p->adding, z->adding.v, z->adding.n) != OK ||
+        ids_set(&p->removing, z->removing.v, z->removing.n) != OK) {
         partition_fini(p);
         return ERR_NOMEM;
     }
@@ -141,10 +145,17 @@ int context_leadership(struct ctl_partition *p, const struct znode_state *s, int
 
 struct ctl_broker *context_broker(const struct context *x, int32_t id)
 {
-    for (size_t i = 0; i < x->brokers_n; i++)
-        if (x->brokers[i].id == id)
-            return &x->brokers[i];
-    return NULL;
+    size_t lo = 0, hi = x->brokers_n;
+
+    while (lo < hi) {
+        size_t mid = lo + (hi - lo) / 2;
+
+        if (x->brokers[mid].id < id)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    return lo < x->brokers_n && x->brokers[lo].id == id ? &x->brokers[lo] : NULL;
 }
 
 #define BROKER_MEMORY_MAX ((size_t)4 * 1024 * 1024)

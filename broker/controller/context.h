@@ -33,7 +33,8 @@ struct ctl_partition {
     int32_t              leader, leader_epoch, controller_epoch;
     int32_t              zk_version;            /* of the state node: the partition epoch */
     struct ids           isr;
-    struct ids           replicas;              /* as assigned */
+    struct ids           replicas;              /* as assigned; while it is reassigned, old and new ones */
+    struct ids           adding, removing;      /* those of replicas that a reassignment brings and takes away */
     uint8_t             *replica_state;         /* enum replica_state, one for each of replicas */
     bool                *lost;                  /* its log is offline on a live broker; one for each of replicas */
     uint32_t             batch;                 /* the batch whose UpdateMetadata has it */
@@ -106,6 +107,6 @@ bool context_online(const struct context *x, int32_t broker);           /* a liv
 /* The broker lives, and has not lost its replica of the partition. */
 bool context_replica_online(const struct context *x, const struct ctl_partition *p, int32_t broker);
 bool *context_lost(const struct ctl_partition *p, int32_t broker);      /* NULL: it has no replica */
-void context_clear(struct context *x);                                  /* channels stay open */
+void context_clear(struct context *x);                                  /* channels have been closed */
 
 #endif

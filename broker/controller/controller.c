@@ -61,6 +61,7 @@ static void stop(struct loop_item *item, void *arg)
 
     (void)item;
     c->stopping = true;
+    brokers_disconnect(c);
     ops_end(c);
 }
 

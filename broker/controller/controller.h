@@ -27,6 +27,7 @@ struct broker_info;
 struct config;
 struct controller;
 struct metadata_cache;
+struct znode_broker;
 struct store;
 struct topic_configs;
 
@@ -37,7 +38,13 @@ struct controller_opts {
     struct store             *store;
     struct metadata_cache    *metacache;
     struct topic_configs     *topic_configs;
-    struct broker_channel    *local;
+    struct broker_channel    *local;            /* to this broker */
+    /* The channel to another broker, as it is registered (info is good for the call only): opened when the active
+     * controller meets it, closed when it goes, or registers anew (another epoch), or this controller resigns. NULL:
+     * there are no others. Called on the controller's thread; must not wait. */
+    int                     (*open_channel)(void *arg, int32_t id, int64_t epoch, const struct znode_broker *info,
+                                            struct broker_channel **out);
+    void                     *open_channel_arg;
     int64_t                   changes_keep_ms;  /* changes of settings are deleted at this age; 0: 15 minutes */
     /* Called on the controller's thread when topic_configs has new settings of a topic. May be NULL. */
     void                    (*configured)(void *arg, struct str topic);
@@ -54,6 +61,12 @@ int  controller_wait_ready(struct controller *c, int64_t timeout_ms) must_use;
 void controller_stop(struct controller *c);                     /* resigns, ends waiting operations, joins the thread */
 void controller_free(struct controller **c);                    /* NULL-safe */
 bool controller_active(const struct controller *c);
+
+/* Any thread: a connection from this broker to `id` was reset or closed by the other side, and connecting again was
+ * refused: its process has ended, as far as one can see from here. `epoch`: of the registration that the connection was
+ * for; -1: not known. The active controller gives what the broker led to others (see unreachable.c); if `id` is the
+ * controller, this one looks at /controller at once. May be called again and again. */
+void controller_link_down(struct controller *c, int32_t id, int64_t epoch);
 
 /* ---- what clients ask for: broker/api fills a topic_op and hands it over until done() ---- */
 

@@ -169,6 +169,7 @@ void election_resign(struct controller *c)
     c->failed_over = false;
     c->retry_at_ns = INT64_MAX;
     batch_fini(c);
+    brokers_disconnect(c);
     context_clear(&c->ctx);
 }
 

@@ -71,6 +71,19 @@ void deletions_changed(struct controller *c);           /* deletion.c */
 void broker_answered(struct controller *c);             /* batch.c */
 void retry_partitions(struct controller *c);            /* topics.c */
 void configs_changed(struct controller *c);             /* config_changes.c */
+void ask_begin(struct controller *c);                   /* ask.c */
+void link_down(struct controller *c);                   /* unreachable.c */
+
+/* What is asked of the active controller; each answers into ask->resp, and may push frames. */
+void producer_ids_asked(struct controller *c, struct controller_ask *ask);      /* producer_blocks.c */
+
+/* ask.c: done() is called */
+void ask_end(struct controller_ask *ask, bool failed);
+
+/* brokers.c: the channel to a broker that lives, and its end. One that cannot be reached is not live. */
+void broker_channel_open(struct controller *c, struct ctl_broker *b);
+void broker_channel_close(struct controller *c, struct ctl_broker *b);
+void brokers_disconnect(struct controller *c);          /* all of them */
 
 /* election.c */
 void election_resign(struct controller *c);

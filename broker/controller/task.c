@@ -24,6 +24,8 @@ static const struct event_def {
     [EV_CONFIGS] = { "change of settings", false, configs_changed },
     [EV_EXPIRED] = { "end of session", false, session_expired },
     [EV_SESSION] = { "new session", false, session_begun },
+    [EV_ASK] = { "question", false, ask_begin },
+    [EV_LINK] = { "broker out of reach", false, link_down },
 };
 
 /* ---- store calls -------------------------------------------------------------------------------------- */
@@ -142,6 +144,39 @@ void event_answer(struct controller *c, struct control_request *req)
     event_arrived(&ev->item, c);
 }
 
+bool event_ask(struct controller *c, struct controller_ask *ask, int *rc)
+{
+    struct event *ev = calloc(1, sizeof *ev + 1);
+
+    *rc = ev != NULL ? OK : ERR_NOMEM;
+    if (ev == NULL)
+        return false;
+    ev->item.run = event_arrived;
+    ev->kind = EV_ASK;
+    ev->ask = ask;
+    ev->failed = true;
+    if (loop_offer(&c->loop, &ev->item))
+        return true;
+    free(ev);
+    *rc = ERR_CLOSED;
+    return false;
+}
+
+int event_link(struct controller *c, int32_t broker, int64_t epoch)
+{
+    struct event *ev = calloc(1, sizeof *ev + 1);
+
+    if (ev == NULL)
+        return ERR_NOMEM;
+    ev->item.run = event_arrived;
+    ev->kind = EV_LINK;
+    ev->broker = broker;
+    ev->epoch = epoch;
+    if (!loop_offer(&c->loop, &ev->item))
+        free(ev);
+    return OK;
+}
+
 int event_post(struct controller *c, enum event_kind kind, const char *topic)
 {
     size_t n = topic != NULL ? strlen(topic) + 1 : 1;
@@ -197,6 +232,8 @@ static void event_end(struct controller *c)
     c->event = NULL;
     if (ev == NULL)
         return;
+    if (ev->ask != NULL)
+        ask_end(ev->ask, ev->failed);
     control_request_free(&ev->req);
     free(ev);
 }
@@ -228,6 +265,8 @@ static void aborted(struct controller *c)
 {
     int rc = c->abort_rc;
 
+    if (c->event != NULL)
+        c->event->failed = true;
     while (c->top != NULL)
         frame_pop(c);
     c->abort_rc = OK;

@@ -62,19 +62,27 @@ void  engine_idle(struct controller *c, struct lane *lane);               /* the
 
 enum event_kind {
     EV_ELECT, EV_CONTROLLER, EV_TOPICS, EV_TOPIC, EV_DELETIONS, EV_LOG_DIRS, EV_ANSWER, EV_RETRY, EV_CONFIGS,
-    EV_EXPIRED, EV_SESSION
+    EV_EXPIRED, EV_SESSION, EV_ASK, EV_LINK
 };
 
 struct control_request;
+struct controller_ask;
 struct event {
     struct loop_item        item;
     struct event           *next;
     enum event_kind         kind;
     struct control_request *req;        /* EV_ANSWER */
+    struct controller_ask  *ask;        /* EV_ASK: answered when the event has ended */
+    bool                    failed;     /* EV_ASK: it was not done, or not to the end */
+    int32_t                 broker;     /* EV_LINK */
+    int64_t                 epoch;      /* EV_LINK */
     char                    topic[];    /* EV_TOPIC */
 };
 
 void event_answer(struct controller *c, struct control_request *req);   /* the controller's thread; takes req */
+/* false: it has not been taken, rc says why */
+bool event_ask(struct controller *c, struct controller_ask *ask, int *rc) must_use;     /* any thread */
+int  event_link(struct controller *c, int32_t broker, int64_t epoch) must_use;          /* any thread */
 int  event_post(struct controller *c, enum event_kind kind, const char *topic) must_use;        /* any thread */
 
 #endif

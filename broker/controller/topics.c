@@ -140,6 +140,8 @@ static char *topic_node(const struct ctl_topic *t, struct uuid id)
         z.partitions[i] = (struct znode_partition){
             .index = t->partitions[i].index,
             .replicas = { t->partitions[i].replicas.v, t->partitions[i].replicas.n },
+            .adding = { t->partitions[i].adding.v, t->partitions[i].adding.n },
+            .removing = { t->partitions[i].removing.v, t->partitions[i].removing.n },
         };
     text = znode_topic_write(&z);
     free(z.partitions);
@@ -493,8 +495,7 @@ static void broker_read(struct controller *c, struct store_call *call, void *sub
     }
     b->epoch = call->ops[0].stat.czxid;
     b->live = true;
-    if (b->id == c->opts.broker->id)
-        b->channel = c->opts.local;
+    broker_channel_open(c, b);
 }
 
 static enum step_next brokers_ask(struct controller *c, struct frame *f)
@@ -636,5 +637,6 @@ void failover_begin(struct controller *c)
     fo->in.f.fini = failover_fini;
     arena_init(&fo->arena, SIZE_MAX / 2);
     fo->started_ns = mono_ns();
+    brokers_disconnect(c);
     context_clear(&c->ctx);
 }

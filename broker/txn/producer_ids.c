@@ -19,9 +19,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define BLOCK_PATH "/latest_producer_id_block"
-#define BLOCK_SIZE 1000
-
 struct producer_ids {
     /* fixed */
     struct store *store;
@@ -71,8 +68,8 @@ static void serve(struct producer_ids *ids, int rc)
         claim(ids);
 }
 
-/* The first id of the next block; ERR_CORRUPT, ERR_LIMIT. */
-static int next_block(struct bytes value, int64_t *start)
+/* The first id of the next block. */
+int producer_block_next(struct bytes value, int64_t *start)
 {
     json_t *doc;
     const char *end_text;
@@ -90,10 +87,19 @@ static int next_block(struct bytes value, int64_t *start)
         return ERR_CORRUPT;
     }
     json_decref(doc);
-    if (end > INT64_MAX - BLOCK_SIZE)
+    if (end > INT64_MAX - PRODUCER_BLOCK_SIZE)
         return ERR_LIMIT;
     *start = end + 1;
     return OK;
+}
+
+struct bytes producer_block_text(char text[PRODUCER_BLOCK_TEXT], int32_t broker_id, int64_t start)
+{
+    int n = snprintf(text, PRODUCER_BLOCK_TEXT,
+                     "{\"version\":1,\"broker\":%d,\"block_start\":\"%" PRId64 "\",\"block_end\":\"%" PRId64 "\"}",
+                     (int)broker_id, start, start + PRODUCER_BLOCK_SIZE - 1);
+
+    return (struct bytes){ (const uint8_t *)text, (size_t)n };
 }
 
 static void written(struct store_call *call)
@@ -109,12 +115,12 @@ static void written(struct store_call *call)
     if (rc == OK) {
         lock_take(&ids->lock);
         ids->next = ids->claim_start;
-        ids->last = ids->claim_start + BLOCK_SIZE - 1;
+        ids->last = ids->claim_start + PRODUCER_BLOCK_SIZE - 1;
         lock_drop(&ids->lock);
         log_info("producer ids %" PRId64 " to %" PRId64 " claimed", ids->claim_start,
-                 ids->claim_start + BLOCK_SIZE - 1);
+                 ids->claim_start + PRODUCER_BLOCK_SIZE - 1);
     } else {
-        log_error("producer ids: %s cannot be written: %s", BLOCK_PATH, err_text(rc));
+        log_error("producer ids: %s cannot be written: %s", PRODUCER_BLOCK_PATH, err_text(rc));
     }
     serve(ids, rc);
 }
@@ -126,28 +132,26 @@ static void have_read(struct store_call *call)
     int32_t version = missing ? 0 : call->ops[0].stat.version;
     int rc = missing ? OK : call->rc;
     struct store_call *write;
-    char text[128];
-    int n;
+    char text[PRODUCER_BLOCK_TEXT];
+    struct bytes data;
 
     ids->claim_start = 0;
     if (rc == OK && !missing)
-        rc = next_block(call->ops[0].value, &ids->claim_start);
+        rc = producer_block_next(call->ops[0].value, &ids->claim_start);
     store_call_free(&call);
     write = rc == OK ? store_call_new(written, ids) : NULL;
     if (rc == OK && write == NULL)
         rc = ERR_NOMEM;
     if (rc != OK) {
-        log_error("producer ids: %s cannot be used: %s", BLOCK_PATH, err_text(rc));
+        log_error("producer ids: %s cannot be used: %s", PRODUCER_BLOCK_PATH, err_text(rc));
         serve(ids, rc);
         return;
     }
-    n = snprintf(text, sizeof text,
-                 "{\"version\":1,\"broker\":%d,\"block_start\":\"%" PRId64 "\",\"block_end\":\"%" PRId64 "\"}",
-                 (int)ids->broker_id, ids->claim_start, ids->claim_start + BLOCK_SIZE - 1);
+    data = producer_block_text(text, ids->broker_id, ids->claim_start);
     if (missing)
-        store_create(write, BLOCK_PATH, (struct bytes){ (const uint8_t *)text, (size_t)n }, STORE_PERSISTENT);
+        store_create(write, PRODUCER_BLOCK_PATH, data, STORE_PERSISTENT);
     else
-        store_set(write, BLOCK_PATH, (struct bytes){ (const uint8_t *)text, (size_t)n }, version);
+        store_set(write, PRODUCER_BLOCK_PATH, data, version);
     store_submit(ids->store, write);
 }
 
@@ -159,7 +163,7 @@ static void claim(struct producer_ids *ids)
         serve(ids, ERR_NOMEM);
         return;
     }
-    store_get(call, BLOCK_PATH, 0);
+    store_get(call, PRODUCER_BLOCK_PATH, 0);
     store_submit(ids->store, call);
 }
 

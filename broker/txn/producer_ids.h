@@ -11,10 +11,20 @@
 #ifndef BROKER_TXN_PRODUCER_IDS_H
 #define BROKER_TXN_PRODUCER_IDS_H
 
+#include "base/bytes.h"
 #include "base/err.h"
 
 #include <stdint.h>
 
+/* ---- the node of blocks, which the controller writes as well ---- */
+#define PRODUCER_BLOCK_PATH "/latest_producer_id_block"
+#define PRODUCER_BLOCK_SIZE 1000
+#define PRODUCER_BLOCK_TEXT 128
+
+int          producer_block_next(struct bytes node, int64_t *start) must_use;  /* ERR_CORRUPT; ERR_LIMIT: used up */
+struct bytes producer_block_text(char text[PRODUCER_BLOCK_TEXT], int32_t broker_id, int64_t start);
+
+/* ---- those that this broker gives out ---- */
 struct producer_ids;
 struct store;
 

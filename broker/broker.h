@@ -8,6 +8,7 @@
 #define BROKER_BROKER_H
 
 #include "base/uuid.h"
+#include "broker/cluster/ibp.h"
 
 #include <stdint.h>
 
@@ -20,6 +21,7 @@ struct producer_ids;
 struct replicas;
 struct scheduler;
 struct server;
+struct standing;
 struct store;
 struct timer;
 struct topic_configs;
@@ -28,6 +30,8 @@ struct broker {
     const struct config   *cfg;             /* what the broker started with; holds a reference */
     int32_t                id;              /* broker.id */
     char                   cluster_id[UUID_TEXT_LEN + 1];
+    struct ibp             ibp;             /* of inter.broker.protocol.version */
+    struct standing       *standing;        /* broker/cluster: our epochs */
     struct timer          *timer;
     struct scheduler      *sched;
     struct store          *store;           /* metadata/ */

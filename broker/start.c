@@ -15,6 +15,7 @@
 #include "broker/cluster/adopt.h"
 #include "broker/cluster/metadata_cache.h"
 #include "broker/cluster/registration.h"
+#include "broker/cluster/standing.h"
 #include "broker/cluster/topic_configs.h"
 #include "broker/controller/channel.h"
 #include "broker/controller/controller.h"
@@ -50,6 +51,7 @@ struct daemon {
     struct broker_endpoint *endpoints;
     char                    host[HOST_NAME_BYTES];      /* this machine, where no host is configured */
     int64_t                 epoch;
+    struct standing         standing;
     struct logmgr_loaded    loaded;     /* when the listeners were opened */
     atomic_bool             lost;       /* the controller is to be told that logs are offline */
     struct job             *lost_job;
@@ -441,7 +443,9 @@ static int register_up(struct daemon *d)
     }
     d->info = (struct broker_info){ .id = d->b.id, .rack = cfg->broker_rack, .endpoints = d->endpoints,
                                     .endpoints_n = n };
-    return registration_register(d->b.store, &d->info, &d->epoch);
+    TRY(registration_register(d->b.store, &d->info, &d->epoch));
+    standing_registered(&d->standing, d->epoch);
+    return OK;
 }
 
 static void register_down(struct daemon *d)
@@ -461,6 +465,7 @@ static int controller_up(struct daemon *d)
     struct local_channel_opts lo = { .replicas = d->b.replicas, .metacache = d->b.metacache,
                                      .topic_configs = d->b.topic_configs, .groups = d->b.groups };
     struct controller_opts o = { .cfg = d->b.cfg, .broker = &d->info, .broker_epoch = d->epoch, .store = d->b.store,
+                                 .standing = &d->standing,
                                  .metacache = d->b.metacache, .topic_configs = d->b.topic_configs,
                                  .configured = on_configured, .configured_arg = d->b.replicas };
 
@@ -570,6 +575,9 @@ int broker_start(struct broker **out, const struct start_opts *o)
     if (d == NULL)
         return ERR_NOMEM;
     d->b.cfg = config_ref(o->cfg);
+    ibp_init(&d->b.ibp, d->b.cfg->inter_broker_protocol_version);
+    standing_init(&d->standing);
+    d->b.standing = &d->standing;
     d->o = *o;
     raise_descriptor_limit();
     while (d->up_n < PARTS_N && rc == OK) {

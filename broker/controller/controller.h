@@ -27,6 +27,7 @@ struct broker_info;
 struct config;
 struct controller;
 struct metadata_cache;
+struct standing;
 struct znode_broker;
 struct store;
 struct topic_configs;
@@ -35,6 +36,7 @@ struct controller_opts {
     const struct config      *cfg;
     const struct broker_info *broker;           /* this broker, as registered */
     int64_t                   broker_epoch;     /* from registration_register() */
+    struct standing          *standing;         /* told of a registration after a new session. May be NULL */
     struct store             *store;
     struct metadata_cache    *metacache;
     struct topic_configs     *topic_configs;

@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "broker/cluster/registration.h"
+#include "broker/cluster/standing.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -242,6 +243,8 @@ static void registered(struct controller *c, struct store_call *call, void *subj
         return;
     }
     c->broker_epoch = call->ops[0].stat.czxid;
+    if (c->opts.standing != NULL)
+        standing_registered(c->opts.standing, c->broker_epoch);
     log_info("broker %d is registered again, broker epoch %lld", c->opts.broker->id, (long long)c->broker_epoch);
 }
 

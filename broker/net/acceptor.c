@@ -156,7 +156,7 @@ static void welcome(struct acceptor *l, int fd, const struct peer *p)
     if (admit == ADMIT_TOO_MANY_OF_IP) {
         if (log_limit(&complaints, &hidden))
             log_warn("%s %s: refused: its address has as many connections as max.connections.per.ip (or its override) "
-                     "allows", l->name, peer_text(p, text));
+                     "allows", l->name, address_text(p, text));
         close(fd);
         return;
     }

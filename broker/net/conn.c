@@ -35,7 +35,7 @@
 
 static struct log_limit refusals = LOG_LIMIT(10000, 20);
 
-const char *peer_text(const struct peer *p, char out[REQUEST_PEER_MAX])
+const char *address_text(const struct peer *p, char out[REQUEST_PEER_MAX])
 {
     static const uint8_t v4[12] = { [10] = 0xff, [11] = 0xff };
     char ip[INET6_ADDRSTRLEN] = "?";
@@ -168,7 +168,7 @@ void conn_refuse(struct conn *c, const char *fmt, ...)
         va_end(ap);
         if (hidden > 0)
             snprintf(more, sizeof more, " (%d more such lines were not written)", hidden);
-        log_warn("%s %s: closed: %s%s", c->l->name, peer_text(&c->peer, peer), what, more);
+        log_warn("%s %s: closed: %s%s", c->l->name, address_text(&c->peer, peer), what, more);
     }
     conn_close(c);
 }

@@ -94,7 +94,7 @@ void conn_go_on(struct conn *c);                        /* sends what was ended,
 void conn_unstall(struct conn *c);                      /* there is room again */
 void conn_look(struct conn *c);                         /* once a second while anybody is impatient */
 void conn_drain(struct conn *c);                        /* no more requests; closes when the one in work is answered */
-const char *peer_text(const struct peer *p, char out[REQUEST_PEER_MAX]);
+const char *address_text(const struct peer *p, char out[REQUEST_PEER_MAX]);
 void peer_from_sockaddr(struct peer *p, const struct sockaddr *sa);
 
 /* ---- answers (send.c) ---- */

@@ -162,5 +162,5 @@ void request_resume(struct request *r, void (*fn)(struct broker *, struct reques
 
 const char *request_peer(const struct request *r, char out[REQUEST_PEER_MAX])
 {
-    return peer_text(&r->conn->peer, out);
+    return address_text(&r->conn->peer, out);
 }

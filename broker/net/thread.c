@@ -36,7 +36,7 @@ static void close_idle(struct nthread *t, int64_t now)
 
     while (max >= 0 && t->conns != NULL && now - t->conns->active_ms >= max) {
         log_debug("%s %s: closed: idle for connections.max.idle.ms=%lld", t->conns->l->name,
-                  peer_text(&t->conns->peer, peer), (long long)max);
+                  address_text(&t->conns->peer, peer), (long long)max);
         conn_close(t->conns);
     }
 }

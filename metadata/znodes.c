@@ -539,6 +539,85 @@ int znode_change_read(struct bytes in, struct arena *a, const char **entity)
     return rc;
 }
 
+/* ---- lists of partitions ------------------------------------------------------------------------------ */
+
+static char *list_write(const struct znode_list *l, bool replicas)
+{
+    json_t *o = json_object(), *all = json_array();
+    bool ok = put(o, "version", json_integer(1));
+
+    for (size_t i = 0; i < l->n; i++) {
+        json_t *e = json_object();
+
+        ok = put(e, "topic", text_of(l->v[i].topic)) && ok;
+        ok = put(e, "partition", json_integer(l->v[i].partition)) && ok;
+        if (replicas)
+            ok = put(e, "replicas", ids_of(l->v[i].replicas)) && ok;
+        ok = json_array_append_new(all, e) == 0 && ok;
+    }
+    ok = put(o, "partitions", all) && ok;
+    return dump(o, ok);
+}
+
+/* Kafka binds the elements of /admin/reassign_partitions strictly. */
+static bool only(const json_t *o, size_t fields)
+{
+    return json_object_size(o) == fields;
+}
+
+static int list_read(struct bytes in, struct arena *a, struct znode_list *l, bool replicas)
+{
+    int rc;
+    json_t *o = load(in, &rc), *all, *e;
+    size_t i;
+
+    *l = (struct znode_list){ NULL, 0 };
+    all = json_object_get(o, "partitions");
+    if (rc == OK && (!json_is_array(all) || (replicas && !only(o, 2))))
+        rc = ERR_CORRUPT;
+    if (rc == OK && replicas)
+        (void)get_i32(o, "version", &rc);
+    if (rc == OK && (l->v = arena_array(a, json_array_size(all) + 1, sizeof *l->v)) == NULL)
+        rc = ERR_NOMEM;
+    json_array_foreach(all, i, e) {
+        struct znode_named *to;
+
+        if (rc != OK)
+            break;
+        to = &l->v[l->n++];
+        to->topic = get_str(json_object_get(e, "topic"), a, &rc);
+        to->partition = get_i32(e, "partition", &rc);
+        if (replicas)
+            to->replicas = get_ids(json_object_get(e, "replicas"), a, &rc);
+        if (replicas && rc == OK && !only(e, 3))
+            rc = ERR_CORRUPT;
+    }
+    if (rc != OK)
+        l->n = 0;
+    json_decref(o);
+    return rc;
+}
+
+char *znode_reassign_write(const struct znode_list *l)
+{
+    return list_write(l, true);
+}
+
+int znode_reassign_read(struct bytes in, struct arena *a, struct znode_list *l)
+{
+    return list_read(in, a, l, true);
+}
+
+char *znode_election_write(const struct znode_list *l)
+{
+    return list_write(l, false);
+}
+
+int znode_election_read(struct bytes in, struct arena *a, struct znode_list *l)
+{
+    return list_read(in, a, l, false);
+}
+
 /* ---- the small ones ----------------------------------------------------------------------------------- */
 
 char *znode_controller_write(int32_t broker_id, int64_t timestamp_ms)

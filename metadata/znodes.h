@@ -29,6 +29,8 @@
 #define ZK_FEATURE            "/feature"
 #define ZK_ISR_CHANGES        "/isr_change_notification"
 #define ZK_LOG_DIR_EVENTS     "/log_dir_event_notification"
+#define ZK_PREFERRED_ELECTION "/admin/preferred_replica_election"
+#define ZK_REASSIGN           "/admin/reassign_partitions"
 
 /* Every persistent path that a broker makes at its start, parents first; ends with NULL. */
 extern const char *const znode_top_level[];
@@ -101,6 +103,22 @@ int   znode_config_read(struct bytes in, struct arena *a, struct znode_config *c
 #define ZK_CONFIG_CHANGE "config_change_"               /* how its name begins; the counter follows */
 char *znode_change_write(const char *entity) must_use;  /* entity: path below /config, "topics/T" */
 int   znode_change_read(struct bytes in, struct arena *a, const char **entity) must_use;    /* versions 1 and 2 */
+
+/* ---- lists of partitions: /admin/reassign_partitions (with replicas; Kafka's reader knows no other fields than these,
+ * and refuses what has them), /admin/preferred_replica_election and isr_change_<seq> (without) ---- */
+struct znode_named {
+    struct str            topic;
+    int32_t               partition;
+    struct znode_replicas replicas;
+};
+struct znode_list {
+    struct znode_named *v;
+    size_t              n;
+};
+char *znode_reassign_write(const struct znode_list *l) must_use;
+int   znode_reassign_read(struct bytes in, struct arena *a, struct znode_list *l) must_use;
+char *znode_election_write(const struct znode_list *l) must_use;
+int   znode_election_read(struct bytes in, struct arena *a, struct znode_list *l) must_use;
 
 /* ---- the small ones ---- */
 char *znode_controller_write(int32_t broker_id, int64_t timestamp_ms) must_use;

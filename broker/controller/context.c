@@ -99,13 +99,77 @@ static int partition_init(struct ctl_partition *p, struct ctl_topic *t, const st
     *p = (struct ctl_partition){ .topic = t, .index = z->index, .leader = -1 };
     p->replica_state = calloc((size_t)z->replicas.n + 1, 1);        /* all NonExistent */
     p->lost = calloc((size_t)z->replicas.n + 1, sizeof *p->lost);
+    p->hosts_n = z->replicas.n;
     if (p->replica_state == NULL || p->lost == NULL || ids_set(&p->replicas, z->replicas.v, z->replicas.n) != OK ||
         ids_set(&p->adding, z->adding.v, z->adding.n) != OK ||
         ids_set(&p->removing, z->removing.v, z->removing.n) != OK) {
         partition_fini(p);
         return ERR_NOMEM;
     }
+    p->reassigning = z->adding.n > 0 || z->removing.n > 0;
     return OK;
+}
+
+static int32_t host_index(const struct ctl_partition *p, int32_t broker)
+{
+    for (int32_t i = 0; i < p->hosts_n; i++)
+        if (p->replicas.v[i] == broker)
+            return i;
+    return -1;
+}
+
+int context_assign(struct ctl_partition *p, const struct assignment *to)
+{
+    size_t room = (size_t)to->replicas.n + (size_t)p->hosts_n + 1;
+    struct ids adding = { NULL, 0 }, removing = { NULL, 0 }, hosts = { calloc(room, sizeof *hosts.v), 0 };
+    uint8_t *state = calloc(room, sizeof *state);
+    bool *lost = calloc(room, sizeof *lost);
+
+    if (hosts.v == NULL || state == NULL || lost == NULL || ids_set(&adding, to->adding.v, to->adding.n) != OK ||
+        ids_set(&removing, to->removing.v, to->removing.n) != OK) {
+        ids_fini(&adding);
+        ids_fini(&hosts);
+        free(state);
+        free(lost);
+        return ERR_NOMEM;
+    }
+    for (int32_t i = 0; i < to->replicas.n; i++)
+        hosts.v[hosts.n++] = to->replicas.v[i];
+    for (int32_t i = 0; i < p->hosts_n; i++)
+        if (!ids_have(&hosts, p->replicas.v[i]) && p->replica_state[i] != REPLICA_NONEXISTENT)
+            hosts.v[hosts.n++] = p->replicas.v[i];
+    for (int32_t i = 0; i < hosts.n; i++) {
+        int32_t was = host_index(p, hosts.v[i]);
+
+        state[i] = was >= 0 ? p->replica_state[was] : REPLICA_NONEXISTENT;
+        lost[i] = was >= 0 && p->lost[was];
+    }
+    ids_fini(&p->replicas);
+    ids_fini(&p->adding);
+    ids_fini(&p->removing);
+    free(p->replica_state);
+    free(p->lost);
+    p->replicas = (struct ids){ hosts.v, to->replicas.n };
+    p->adding = adding;
+    p->removing = removing;
+    p->hosts_n = hosts.n;
+    p->replica_state = state;
+    p->lost = lost;
+    return OK;
+}
+
+void context_forget_host(struct ctl_partition *p, int32_t broker)
+{
+    int32_t at = host_index(p, broker);
+    size_t behind;
+
+    if (at < p->replicas.n)
+        return;
+    behind = (size_t)(p->hosts_n - at - 1);
+    memmove(&p->replicas.v[at], &p->replicas.v[at + 1], behind * sizeof *p->replicas.v);
+    memmove(&p->replica_state[at], &p->replica_state[at + 1], behind);
+    memmove(&p->lost[at], &p->lost[at + 1], behind * sizeof *p->lost);
+    p->hosts_n--;
 }
 
 /* New partitions have higher numbers than those that are there; anything else in the node is not ours to
@@ -187,10 +251,9 @@ bool context_online(const struct context *x, int32_t broker)
 
 bool *context_lost(const struct ctl_partition *p, int32_t broker)
 {
-    for (int32_t i = 0; i < p->replicas.n; i++)
-        if (p->replicas.v[i] == broker)
-            return &p->lost[i];
-    return NULL;
+    int32_t at = host_index(p, broker);
+
+    return at >= 0 ? &p->lost[at] : NULL;
 }
 
 bool context_replica_online(const struct context *x, const struct ctl_partition *p, int32_t broker)

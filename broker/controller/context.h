@@ -33,10 +33,12 @@ struct ctl_partition {
     int32_t              leader, leader_epoch, controller_epoch;
     int32_t              zk_version;            /* of the state node: the partition epoch */
     struct ids           isr;
-    struct ids           replicas;              /* as assigned; while it is reassigned, old and new ones */
-    struct ids           adding, removing;      /* those of replicas that a reassignment brings and takes away */
-    uint8_t             *replica_state;         /* enum replica_state, one for each of replicas */
-    bool                *lost;                  /* its log is offline on a live broker; one for each of replicas */
+    struct ids           replicas;              /* as assigned; while it is reassigned: the target, then what goes */
+    struct ids           adding, removing;      /* of replicas; both empty: it is not being reassigned */
+    bool                 reassigning;           /* even where nothing is added or removed any more */
+    int32_t              hosts_n;               /* replicas.v has this many: behind replicas.n those that have left */
+    uint8_t             *replica_state;         /*   the assignment and are still to be stopped. Of each host: */
+    bool                *lost;                  /*   enum replica_state, and: offline on a live broker */
     uint32_t             batch;                 /* the batch whose UpdateMetadata has it */
 };
 
@@ -98,6 +100,13 @@ void context_topic_drop(struct context *x, struct ctl_topic *t);
 /* Takes over the assignment; *added = index of the first new one in t->partitions. Replicas of partitions
  * that are known already stay as they are. */
 int  context_topic_grow(struct ctl_topic *t, const struct znode_topic *z, int32_t *added) must_use;
+/* The assignment from now on. Who is not in it any more stays a host until context_forget_host(). ERR_NOMEM
+ * leaves it as it was. */
+struct assignment {
+    struct znode_replicas replicas, adding, removing;
+};
+int  context_assign(struct ctl_partition *p, const struct assignment *to) must_use;
+void context_forget_host(struct ctl_partition *p, int32_t broker);      /* no-op while it is assigned */
 struct ctl_partition *context_partition(const struct ctl_topic *t, int32_t index);
 int  context_leadership(struct ctl_partition *p, const struct znode_state *s, int32_t zk_version) must_use;
 

@@ -1,12 +1,14 @@
 /* broker/controller/replicas.c - the only code that writes ctl_partition.replica_state.
  *
- *   NonExistent -> New               memory only (a replica of a new partition learns of it when the
- *   partition goes Online) New -> Online                    memory only
+ *   NonExistent -> New               LeaderAndIsr with the present leader, as a new replica; a replica of a new
+ *                                    partition, which has none, learns of it when the partition goes Online
+ *   New -> Online                    memory only
  *   Offline, Online, ... -> Online   LeaderAndIsr with the present leader
  *   -> Offline                       StopReplica without deletion; the replica leaves the ISR (the last one
  *                                    stays), and the leadership, in the state node: leader epoch + 1; the
  *                                    others learn by LeaderAndIsr
  *   -> DeletionStarted               StopReplica with deletion
+ *   DeletionSuccessful -> NonExistent  a replica that has left the assignment is forgotten
  *   the others                       memory only
  */
 #include "broker/controller/priv.h"
@@ -17,7 +19,7 @@
 
 static uint8_t *slot(const struct ctl_partition *p, int32_t broker)
 {
-    for (int32_t i = 0; i < p->replicas.n; i++)
+    for (int32_t i = 0; i < p->hosts_n; i++)
         if (p->replicas.v[i] == broker)
             return &p->replica_state[i];
     return NULL;
@@ -74,8 +76,12 @@ void replicas_to(struct controller *c, const struct replica_ref *v, size_t n, en
             continue;
         if (to == REPLICA_ONLINE && from != REPLICA_NEW && v[i].p->has_leadership)
             batch_leader_and_isr(c, v[i].broker, v[i].p, false);
+        else if (to == REPLICA_NEW && v[i].p->has_leadership)
+            batch_leader_and_isr(c, v[i].broker, v[i].p, true);
         else if (to == REPLICA_DELETE_STARTED)
             batch_stop(c, v[i].broker, v[i].p, true);
+        else if (to == REPLICA_NONEXISTENT)
+            context_forget_host(v[i].p, v[i].broker);
     }
     batch_send(c);
 }

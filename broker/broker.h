@@ -17,6 +17,7 @@ struct controller;
 struct groups;
 struct logmgr;
 struct metadata_cache;
+struct orders;
 struct producer_ids;
 struct replicas;
 struct scheduler;
@@ -41,6 +42,7 @@ struct broker {
     struct replicas       *replicas;
     struct groups         *groups;          /* broker/group: the coordinator of consumer groups */
     struct producer_ids   *producer_ids;    /* broker/txn */
+    struct orders         *orders;          /* broker/controller: what controllers tell this broker */
     struct controller     *controller;
     struct server         *net;
 };

@@ -17,8 +17,8 @@
 #include "broker/cluster/registration.h"
 #include "broker/cluster/standing.h"
 #include "broker/cluster/topic_configs.h"
-#include "broker/controller/channel.h"
 #include "broker/controller/controller.h"
+#include "broker/controller/orders.h"
 #include "broker/group/expiry.h"
 #include "broker/group/groups.h"
 #include "broker/net/server.h"
@@ -282,7 +282,8 @@ static int replicas_up(struct daemon *d)
 static void replicas_down(struct daemon *d)
 {
     controller_free(&d->b.controller);          /* now that nobody can ask it for anything any more */
-    groups_free(&d->b.groups);                  /* which its local channel tells of deleted partitions */
+    orders_free(&d->b.orders);
+    groups_free(&d->b.groups);                  /* which the orders tell of deleted partitions */
     replicas_free(&d->b.replicas);
 }
 
@@ -462,14 +463,15 @@ static void on_configured(void *arg, struct str topic)
 
 static int controller_up(struct daemon *d)
 {
-    struct local_channel_opts lo = { .replicas = d->b.replicas, .metacache = d->b.metacache,
-                                     .topic_configs = d->b.topic_configs, .groups = d->b.groups };
+    struct orders_opts oo = { .replicas = d->b.replicas, .metacache = d->b.metacache,
+                              .topic_configs = d->b.topic_configs, .groups = d->b.groups, .standing = &d->standing };
     struct controller_opts o = { .cfg = d->b.cfg, .broker = &d->info, .broker_epoch = d->epoch, .store = d->b.store,
                                  .standing = &d->standing,
                                  .metacache = d->b.metacache, .topic_configs = d->b.topic_configs,
                                  .configured = on_configured, .configured_arg = d->b.replicas };
 
-    TRY(local_channel_new(&o.local, &lo));
+    TRY(orders_new(&d->b.orders, &oo));
+    TRY(local_channel_new(&o.local, d->b.orders));
     TRY(controller_new(&d->b.controller, &o));
     TRY(controller_start(d->b.controller));
     d->controller_runs = true;
@@ -480,6 +482,8 @@ static void controller_down(struct daemon *d)
 {
     if (d->controller_runs)
         controller_stop(d->b.controller);
+    if (d->b.orders != NULL)
+        orders_stop(d->b.orders);
 }
 
 static int accept_up(struct daemon *d)

@@ -15,15 +15,13 @@
 
 struct leader_and_isr_request;
 struct leader_and_isr_response;
-struct metadata_cache;
-struct replicas;
 struct stop_replica_request;
 struct stop_replica_response;
-struct topic_configs;
 struct update_metadata_request;
 
 struct control_request {
-    struct control_request *next;               /* the holder's */
+    struct control_request *next;               /* the holder's, as is `from` */
+    const void             *from;
     int16_t                 api;                /* API_LEADER_AND_ISR, API_UPDATE_METADATA, API_STOP_REPLICA */
     int32_t                 broker_id;
     union {
@@ -49,15 +47,5 @@ struct broker_channel {
     void (*send)(struct broker_channel *, struct control_request *);
     void (*close)(struct broker_channel *);     /* frees it; unanswered requests get ERR_CLOSED */
 };
-
-/* The channel to the broker of this process. A LeaderAndIsr first loads the settings of the topics it names.
- * */
-struct local_channel_opts {                     /* all borrowed */
-    struct replicas       *replicas;
-    struct metadata_cache *metacache;
-    struct topic_configs  *topic_configs;
-    struct groups         *groups;              /* told of deleted partitions; NULL: there are none */
-};
-int local_channel_new(struct broker_channel **out, const struct local_channel_opts *opts) must_use;
 
 #endif

@@ -3,6 +3,7 @@
 
 #include "base/log.h"
 #include "broker/cluster/topic_configs.h"
+#include "metadata/topic_name.h"
 #include "proto/kerr.h"
 
 static bool is_among(const int32_t *ids, int32_t n, int32_t id)
@@ -20,7 +21,13 @@ static int16_t judge_state(struct replicas *rs, struct partition *p, const struc
     int32_t current = -1;
     enum absence why = absents_why(&rs->absents, t->topic_name, st->partition_index, &current);
     struct uuid known = p != NULL ? partition_topic_id(p) : t->topic_id;
+    char fault[256];
 
+    if (st->partition_index < 0 || topic_name_fault(t->topic_name, fault, sizeof fault) != NULL) {
+        log_error("LeaderAndIsr: '%.*s' and %d are no name and number of a partition: not taken up",
+                  STR_ARG(t->topic_name), (int)st->partition_index);
+        return KERR_INVALID_TOPIC_EXCEPTION;
+    }
     if (why == ABSENT_OFFLINE)
         return KERR_KAFKA_STORAGE_ERROR;
     if (p != NULL)

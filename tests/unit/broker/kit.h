@@ -140,9 +140,7 @@ static inline void kit_up(struct kit *k, const char *override)
     struct config_input in = { .overrides = (const char *const[]){ override }, .overrides_n = override != NULL };
     struct config_problems problems;
     struct controller_opts opts;
-    struct local_channel_opts none;
 
-    (void)none;
     ck_assert_int_eq(config_load(&k->cfg, &in, &problems), OK);
     config_problems_fini(&problems);
     ck_assert_int_eq(lmdb_store_open(&k->store, k->dir), OK);

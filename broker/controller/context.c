@@ -246,6 +246,13 @@ bool context_online(const struct context *x, int32_t broker)
 {
     const struct ctl_broker *b = context_broker(x, broker);
 
+    return b != NULL && b->live && !b->shutting_down;
+}
+
+bool context_live(const struct context *x, int32_t broker)
+{
+    const struct ctl_broker *b = context_broker(x, broker);
+
     return b != NULL && b->live;
 }
 

@@ -67,7 +67,9 @@ struct lai_entry {
 struct ctl_broker {
     int32_t                id;
     int64_t                epoch;               /* czxid of its node */
-    bool                   live;
+    bool                   live;                /* registered */
+    bool                   shutting_down;       /* it has asked for a controlled shutdown */
+    bool                   unreachable;         /* its process seems to have ended; see unreachable.c */
     struct znode_broker    info;                /* in arena */
     struct arena           arena;
     struct broker_channel *channel;             /* NULL: cannot be reached */
@@ -112,8 +114,9 @@ int  context_leadership(struct ctl_partition *p, const struct znode_state *s, in
 
 struct ctl_broker *context_broker(const struct context *x, int32_t id);
 int  context_broker_add(struct context *x, int32_t id, struct ctl_broker **out) must_use;
-bool context_online(const struct context *x, int32_t broker);           /* a live broker */
-/* The broker lives, and has not lost its replica of the partition. */
+bool context_live(const struct context *x, int32_t broker);             /* registered */
+bool context_online(const struct context *x, int32_t broker);           /* live, and not shutting down */
+/* The broker is online, and has not lost its replica of the partition. */
 bool context_replica_online(const struct context *x, const struct ctl_partition *p, int32_t broker);
 bool *context_lost(const struct ctl_partition *p, int32_t broker);      /* NULL: it has no replica */
 void context_clear(struct context *x);                                  /* channels have been closed */

@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "broker/cluster/metadata_cache.h"
+#include "config/version.h"
 
 #include <stdlib.h>
 
@@ -140,6 +141,7 @@ int controller_new(struct controller **out, struct controller_opts *opts)
     if (c == NULL)
         return ERR_NOMEM;
     c->opts = *opts;
+    c->recovery_states = version_find(opts->cfg->inter_broker_protocol_version, NULL) >= version_find("3.2-IV0", NULL);
     loop_init(&c->loop);
     lock_init(&c->lock, LOCK_controller);
     cond_init(&c->ready_cond);

@@ -1,21 +1,23 @@
 /* broker/controller/partitions.c - the only code that writes ctl_partition.state.
  *
- *   New                -> Online    the first live replica leads, all live ones are in sync, epoch 0: state
- *   node created Online, Offline    -> Online    election: the first assigned replica that is live and in
- *                                   sync leads; if there is none, and the topic allows it, the first live
- *                                   one (records may be lost). The state is read again, and written only if
- *                                   it still has the version that was read.
- *   any                -> Offline, NonExistent: memory only
+ *   New -> Online                 the first live replica leads, all live ones are in sync, epoch 0: the state is made
+ *   Online, Offline -> Online     an election (leaders.c)
+ *   any -> Offline, NonExistent   memory only
+ *
+ * The nodes of new partitions are made in multis of many, each with the check of the controller's epoch. Such a multi
+ * is refused when a node is there already (an earlier try of ours whose answer was lost; the rest of a deletion): then
+ * these partitions' nodes are made one by one, and a state that is found is taken as it is.
  */
 #include "broker/controller/priv.h"
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "broker/cluster/topic_configs.h"
+#include "broker/controller/leaders.h"
 
 #include <stdlib.h>
 
-#define RETRY_NS ((int64_t)1000000000)
+#define RETRY_NS        ((int64_t)1000000000)
+#define CREATES_PER_CALL 64                 /* partitions in one multi: two nodes each */
 
 static bool step_ok(const struct ctl_partition *p, enum partition_state to)
 {
@@ -46,29 +48,33 @@ void partitions_to(struct controller *c, struct ctl_partition **v, size_t n, enu
             v[i]->state = to;
 }
 
+void partition_elected(struct ctl_partition *p)
+{
+    if (step_ok(p, PARTITION_ONLINE))
+        p->state = PARTITION_ONLINE;
+}
+
 /* ---- to Online ---------------------------------------------------------------------------------------- */
 
-struct online_item {
+struct creation {
     struct ctl_partition *p;
-    struct znode_state    next;         /* what is being written; isr.v is our own */
-    int32_t               zk_version;   /* that next replaces */
-    bool                  elect;        /* still to be elected */
+    struct znode_state    next;         /* isr.v in the frame's arena */
+    bool                  alone;        /* its multi was refused: its nodes are made one by one */
+    bool                  found;        /* its state is there already, and has to be read */
 };
 
 struct online {
-    struct frame        f;
-    struct online_item *v;
-    size_t              n;
-    bool                again;          /* somebody else wrote a state meanwhile */
+    struct frame       f;
+    struct arena       arena;
+    struct creation   *fresh;           /* by topic */
+    size_t             fresh_n;
+    struct elect_wish *old;             /* those that have leadership */
+    size_t             old_n;
 };
 
 static void online_fini(struct frame *f)
 {
-    struct online *o = (struct online *)f;
-
-    for (size_t i = 0; i < o->n; i++)
-        free(o->v[i].next.isr.v);
-    free(o->v);
+    arena_fini(&((struct online *)f)->arena);
 }
 
 /* Writes that failed for a reason that may pass (disk full) are tried again. */
@@ -83,21 +89,120 @@ static void state_failed(struct controller *c, const struct ctl_partition *p, in
     c->retry_at_ns = mono_ns() + RETRY_NS;
 }
 
-/* The live replicas, in the order of the assignment. */
-static bool live_replicas(struct controller *c, struct online_item *it)
+/* The live replicas lead and follow, in the order of the assignment. */
+static bool creation_init(struct controller *c, struct online *o, struct creation *cr)
 {
-    const struct ids *r = &it->p->replicas;
+    const struct ids *r = &cr->p->replicas;
 
-    it->next.isr = (struct znode_replicas){ calloc((size_t)r->n + 1, sizeof(int32_t)), 0 };
-    if (it->next.isr.v == NULL) {
-        ctl_abort(c, ERR_NOMEM, "choosing leaders");
+    cr->next = (struct znode_state){ .leader = -1, .controller_epoch = c->epoch,
+                                     .isr = { arena_array(&o->arena, (size_t)r->n + 1, sizeof(int32_t)), 0 } };
+    if (cr->next.isr.v == NULL)
         return false;
-    }
     for (int32_t i = 0; i < r->n; i++)
-        if (context_replica_online(&c->ctx, it->p, r->v[i]))
-            it->next.isr.v[it->next.isr.n++] = r->v[i];
+        if (context_replica_online(&c->ctx, cr->p, r->v[i]))
+            cr->next.isr.v[cr->next.isr.n++] = r->v[i];
+    if (cr->next.isr.n > 0)
+        cr->next.leader = cr->next.isr.v[0];
     return true;
 }
+
+static void created(struct controller *c, struct creation *cr, int32_t version)
+{
+    if (context_leadership(cr->p, &cr->next, version) != OK) {
+        ctl_abort(c, ERR_NOMEM, "new partitions");
+        return;
+    }
+    partition_elected(cr->p);
+    for (int32_t i = 0; i < cr->p->isr.n; i++)
+        batch_leader_and_isr(c, cr->p->isr.v[i], cr->p, true);
+}
+
+/* One multi for fresh[first .. first + n - 1]. */
+struct span {
+    struct online *o;
+    size_t         first, n;
+};
+
+static void many_made(struct controller *c, struct store_call *call, void *subject)
+{
+    const struct span *span = subject;
+
+    for (size_t i = 0; i < span->n; i++) {
+        struct creation *cr = &span->o->fresh[span->first + i];
+
+        if (cr->next.leader < 0)
+            continue;
+        if (call->rc == OK)
+            created(c, cr, 0);
+        else
+            cr->alone = true;
+    }
+}
+
+static bool state_create(struct store_call *call, const struct creation *cr)
+{
+    char *text = znode_state_write(&cr->next);
+    bool ok = text != NULL;
+
+    if (ok)
+        store_create(call, zpath_state(topic_str(cr->p->topic), cr->p->index).z,
+                     (struct bytes){ (uint8_t *)text, strlen(text) }, 0);
+    free(text);
+    return ok;
+}
+
+/* The node above all partitions is new with the first of them; when that is not so, the multi is refused. */
+static bool many_add(struct store_call *call, struct span *span, size_t i)
+{
+    const struct creation *cr = &span->o->fresh[span->first + i];
+    struct str topic = topic_str(cr->p->topic);
+
+    if (cr->next.leader < 0)
+        return true;
+    if (cr->p == &cr->p->topic->partitions[0])
+        store_create(call, zpath_partitions(topic).z, (struct bytes){ NULL, 0 }, 0);
+    store_create(call, zpath_partition(topic, cr->p->index).z, (struct bytes){ NULL, 0 }, 0);
+    return state_create(call, cr);
+}
+
+static enum step_next create_many(struct controller *c, struct frame *f)
+{
+    struct online *o = (struct online *)f;
+    size_t lonely = 0;
+
+    batch_begin(c);
+    for (size_t i = 0; i < o->fresh_n; i++) {
+        if (!creation_init(c, o, &o->fresh[i])) {
+            ctl_abort(c, ERR_NOMEM, "new partitions");
+            return STEP_END;
+        }
+        if (o->fresh[i].next.leader < 0 && lonely++ < 10)
+            log_warn("controller: %s-%d: none of its replicas is alive; it has no leader", o->fresh[i].p->topic->name,
+                     o->fresh[i].p->index);
+    }
+    for (size_t i = 0; i < o->fresh_n; i += CREATES_PER_CALL) {
+        struct store_call *call = ctl_fenced_call(c);
+        struct span *span = call != NULL ? arena_zalloc(&call->arena, sizeof *span) : NULL;
+        bool ok = span != NULL;
+
+        if (ok)
+            *span = (struct span){ .o = o, .first = i };
+        for (; ok && span->n < CREATES_PER_CALL && i + span->n < o->fresh_n; span->n++)
+            ok = many_add(call, span, span->n);
+        if (!ok) {
+            store_call_free(&call);
+            ctl_abort(c, ERR_NOMEM, "new partitions");
+            return STEP_END;
+        }
+        if (call->ops_n > 1)
+            ctl_ask(c, call, many_made, span);
+        else
+            store_call_free(&call);
+    }
+    return STEP_NEXT;
+}
+
+/* ---- one by one --------------------------------------------------------------------------------------- */
 
 static void parent_made(struct controller *c, struct store_call *call, void *subject)
 {
@@ -108,229 +213,99 @@ static void parent_made(struct controller *c, struct store_call *call, void *sub
 
 static void state_made(struct controller *c, struct store_call *call, void *subject)
 {
-    struct online_item *it = subject;
+    struct creation *cr = subject;
 
-    if (call->rc != OK) {
-        state_failed(c, it->p, call->rc);
-        return;
-    }
-    if (context_leadership(it->p, &it->next, 0) != OK) {
-        ctl_abort(c, ERR_NOMEM, "new partitions");
-        return;
-    }
-    it->p->state = PARTITION_ONLINE;
-    for (int32_t i = 0; i < it->p->isr.n; i++)
-        batch_leader_and_isr(c, it->p->isr.v[i], it->p, true);
+    cr->found = call->rc == ERR_EXISTS;
+    if (call->rc == OK)
+        created(c, cr, 0);
+    else if (!cr->found)
+        state_failed(c, cr->p, call->rc);
 }
 
-static void create_under(struct controller *c, const char *path, const char *text, answer_fn *fn, void *subject)
+static void make_parent(struct controller *c, const char *path)
 {
     struct store_call *call = ctl_fenced_call(c);
 
     if (call == NULL)
         return;
-    store_create(call, path, (struct bytes){ (const uint8_t *)text, text != NULL ? strlen(text) : 0 }, 0);
-    ctl_ask(c, call, fn, subject);
+    store_create(call, path, (struct bytes){ NULL, 0 }, 0);
+    ctl_ask(c, call, parent_made, NULL);
 }
 
-static bool wants_creation(const struct online_item *it)
-{
-    return !it->elect && it->next.isr.n > 0;
-}
-
-/* All "partitions" nodes, then all partitions, then all states: one after the other in the store, none
- * waited for. */
-static enum step_next create_states(struct controller *c, struct frame *f)
+/* One after the other in the store, none waited for. */
+static enum step_next create_alone(struct controller *c, struct frame *f)
 {
     struct online *o = (struct online *)f;
-    const struct ctl_topic *last = NULL;
 
-    batch_begin(c);
-    for (size_t i = 0; i < o->n; i++) {
-        struct online_item *it = &o->v[i];
+    for (size_t i = 0; i < o->fresh_n; i++) {
+        struct creation *cr = &o->fresh[i];
+        struct str topic = topic_str(cr->p->topic);
+        struct store_call *call;
 
-        it->elect = it->p->state != PARTITION_NEW;
-        if (it->elect)
+        if (!cr->alone)
             continue;
-        if (!live_replicas(c, it))
+        make_parent(c, zpath_partitions(topic).z);
+        make_parent(c, zpath_partition(topic, cr->p->index).z);
+        call = ctl_fenced_call(c);
+        if (call == NULL)
             return STEP_END;
-        if (it->next.isr.n == 0) {
-            log_warn("controller: %s-%d: none of its replicas is alive; it has no leader", it->p->topic->name,
-                     it->p->index);
-            continue;
-        }
-        it->next.leader = it->next.isr.v[0];
-        it->next.controller_epoch = c->epoch;
-        if (it->p->topic != last)
-            create_under(c, zpath_partitions(topic_str(it->p->topic)).z, NULL, parent_made, NULL);
-        last = it->p->topic;
-    }
-    for (size_t i = 0; i < o->n; i++)
-        if (wants_creation(&o->v[i]))
-            create_under(c, zpath_partition(topic_str(o->v[i].p->topic), o->v[i].p->index).z, NULL, parent_made, NULL);
-    for (size_t i = 0; i < o->n; i++) {
-        struct online_item *it = &o->v[i];
-        char *text = wants_creation(it) ? znode_state_write(&it->next) : NULL;
-
-        if (text != NULL)
-            create_under(c, zpath_state(topic_str(it->p->topic), it->p->index).z, text, state_made, it);
-        else if (wants_creation(it))
+        if (!state_create(call, cr)) {
+            store_call_free(&call);
             ctl_abort(c, ERR_NOMEM, "new partitions");
-        free(text);
+            return STEP_END;
+        }
+        ctl_ask(c, call, state_made, cr);
     }
     return STEP_NEXT;
 }
 
-/* ---- elections ---------------------------------------------------------------------------------------- */
-
-static bool unclean_allowed(struct controller *c, const struct ctl_partition *p)
+static void found_read(struct controller *c, struct store_call *call, void *subject)
 {
-    struct topic_config_entry *e = topic_configs_get(c->opts.topic_configs, topic_str(p->topic));
-    bool yes = e->cfg.unclean_leader_election_enable;
-
-    topic_config_entry_put(&e);
-    return yes;
-}
-
-/* Fills it->next from the state as read; false: nobody can lead. */
-static bool choose(struct controller *c, struct online_item *it, const struct znode_state *now)
-{
-    const struct ids *r = &it->p->replicas;
-    struct ids in_sync = { now->isr.v, now->isr.n };
-    int32_t clean = -1, unclean = -1;
-
-    for (int32_t i = r->n - 1; i >= 0; i--) {
-        if (!context_replica_online(&c->ctx, it->p, r->v[i]))
-            continue;
-        unclean = r->v[i];
-        if (ids_have(&in_sync, r->v[i]))
-            clean = r->v[i];
-    }
-    if (clean < 0 && (unclean < 0 || !unclean_allowed(c, it->p)))
-        return false;
-    free(it->next.isr.v);
-    it->next = (struct znode_state){ .leader = clean >= 0 ? clean : unclean, .leader_epoch = now->leader_epoch + 1,
-                                     .controller_epoch = c->epoch, .recovering = now->recovering || clean < 0 };
-    it->next.isr.v = calloc((size_t)now->isr.n + 1, sizeof(int32_t));
-    if (it->next.isr.v == NULL) {
-        ctl_abort(c, ERR_NOMEM, "choosing leaders");
-        return false;
-    }
-    for (int32_t i = 0; i < now->isr.n && clean >= 0; i++)
-        if (context_replica_online(&c->ctx, it->p, now->isr.v[i]))
-            it->next.isr.v[it->next.isr.n++] = now->isr.v[i];
-    if (clean < 0) {
-        it->next.isr.v[it->next.isr.n++] = unclean;
-        log_warn("controller: %s-%d: no replica in sync is alive; broker %d leads, records may have been lost",
-                 it->p->topic->name, it->p->index, unclean);
-    }
-    return true;
-}
-
-static void state_read(struct controller *c, struct store_call *call, void *subject)
-{
-    struct online_item *it = subject;
-    const struct ctl_partition *p = it->p;
+    struct creation *cr = subject;
+    struct online *o = (struct online *)c->top;
     struct znode_state now;
     int rc = call->rc;
 
-    it->elect = false;
     if (rc == OK)
         rc = znode_state_read(call->ops[0].value, &call->arena, &now);
-    if (rc == OK && now.controller_epoch > c->epoch) {
-        ctl_abort(c, ERR_FENCED, "a partition's state has been written by a later controller");
-        return;
-    }
-    if (rc != OK)
-        log_error("controller: %s-%d: no leader can be elected: its state cannot be read: %s", p->topic->name, p->index,
-                  err_text(rc));
-    else if (choose(c, it, &now))
-        it->elect = true;
+    if (rc == OK)
+        rc = context_leadership(cr->p, &now, call->ops[0].stat.version);
+    if (rc == OK)
+        o->old[o->old_n++] = (struct elect_wish){ .p = cr->p };
     else
-        log_warn("controller: %s-%d: no replica in sync is alive; it has no leader", p->topic->name, p->index);
-    it->zk_version = call->ops[0].stat.version;
+        state_failed(c, cr->p, rc);
 }
 
-static enum step_next read_states(struct controller *c, struct frame *f)
+static enum step_next read_found(struct controller *c, struct frame *f)
 {
     struct online *o = (struct online *)f;
 
-    o->again = false;
-    for (size_t i = 0; i < o->n; i++) {
-        struct store_call *call = o->v[i].elect ? ctl_call(c) : NULL;
+    for (size_t i = 0; i < o->fresh_n; i++) {
+        struct store_call *call = o->fresh[i].found ? ctl_call(c) : NULL;
 
         if (call == NULL)
             continue;
-        store_get(call, zpath_state(topic_str(o->v[i].p->topic), o->v[i].p->index).z, 0);
-        ctl_ask(c, call, state_read, &o->v[i]);
+        store_get(call, zpath_state(topic_str(o->fresh[i].p->topic), o->fresh[i].p->index).z, 0);
+        ctl_ask(c, call, found_read, &o->fresh[i]);
     }
     return STEP_NEXT;
 }
 
-static void state_written(struct controller *c, struct store_call *call, void *subject)
-{
-    struct online_item *it = subject;
-    struct online *o = (struct online *)c->top;
-
-    if (call->rc == ERR_VERSION) {
-        o->again = true;                            /* it->elect stays set */
-        return;
-    }
-    it->elect = false;
-    if (call->rc != OK) {
-        state_failed(c, it->p, call->rc);
-        return;
-    }
-    if (context_leadership(it->p, &it->next, call->ops[1].stat.version) != OK) {
-        ctl_abort(c, ERR_NOMEM, "choosing leaders");
-        return;
-    }
-    it->p->state = PARTITION_ONLINE;
-    for (int32_t i = 0; i < it->p->replicas.n; i++)
-        if (context_replica_online(&c->ctx, it->p, it->p->replicas.v[i]))
-            batch_leader_and_isr(c, it->p->replicas.v[i], it->p, false);
-}
-
-static enum step_next write_states(struct controller *c, struct frame *f)
+static enum step_next send_and_elect(struct controller *c, struct frame *f)
 {
     struct online *o = (struct online *)f;
 
-    for (size_t i = 0; i < o->n; i++) {
-        struct online_item *it = &o->v[i];
-        char *text = it->elect ? znode_state_write(&it->next) : NULL;
-        struct store_call *call = text != NULL ? ctl_fenced_call(c) : NULL;
-
-        if (call != NULL) {
-            store_set(call, zpath_state(topic_str(it->p->topic), it->p->index).z,
-                      (struct bytes){ (uint8_t *)text, strlen(text) }, it->zk_version);
-            ctl_ask(c, call, state_written, it);
-        } else if (it->elect) {
-            ctl_abort(c, ERR_NOMEM, "choosing leaders");
-        }
-        free(text);
-    }
-    return STEP_NEXT;
-}
-
-enum { AT_READ = 1 };
-
-static enum step_next repeat_or_send(struct controller *c, struct frame *f)
-{
-    struct online *o = (struct online *)f;
-
-    if (o->again) {
-        f->at = AT_READ;
-        return STEP_AGAIN;
-    }
     batch_send(c);
+    if (o->old_n > 0)
+        leaders_elect(c, ELECT_OFFLINE, o->old, o->old_n);
     return STEP_NEXT;
 }
 
 void partitions_online(struct controller *c, struct ctl_partition **v, size_t n)
 {
     static const struct step steps[] = {
-        { "create states", create_states }, [AT_READ] = { "read states", read_states },
-        { "write states", write_states },   { "send", repeat_or_send },
+        { "create states", create_many },          { "create what is left", create_alone },
+        { "read what was there", read_found },     { "send, and elect", send_and_elect },
         { NULL, NULL },
     };
     struct online *o = frame_push(c, sizeof *o, steps);
@@ -338,12 +313,19 @@ void partitions_online(struct controller *c, struct ctl_partition **v, size_t n)
     if (o == NULL)
         return;
     o->f.fini = online_fini;
-    o->v = calloc(n + 1, sizeof *o->v);
-    if (o->v == NULL) {
+    arena_init(&o->arena, SIZE_MAX / 2);
+    o->fresh = arena_array(&o->arena, n + 1, sizeof *o->fresh);
+    o->old = arena_array(&o->arena, n + 1, sizeof *o->old);
+    if (o->fresh == NULL || o->old == NULL) {
         ctl_abort(c, ERR_NOMEM, "choosing leaders");
         return;
     }
-    for (size_t i = 0; i < n; i++)
-        if (step_ok(v[i], PARTITION_ONLINE))
-            o->v[o->n++].p = v[i];
+    for (size_t i = 0; i < n; i++) {
+        if (!step_ok(v[i], PARTITION_ONLINE))
+            continue;
+        if (v[i]->state == PARTITION_NEW)
+            o->fresh[o->fresh_n++].p = v[i];
+        else
+            o->old[o->old_n++].p = v[i];
+    }
 }

@@ -25,6 +25,7 @@ struct controller {
     struct controller_opts opts;
     pthread_t              thread;
     bool                   started;
+    bool                   recovery_states;     /* brokers know leader_recovery_state */
     struct loop            loop;
     /* under lock */
     struct lock            lock;
@@ -98,6 +99,7 @@ void deletion_resume(struct controller *c);                                     
 /* partitions.c. The list is copied. */
 void partitions_start(struct controller *c, struct ctl_partition **v, size_t n);    /* at the start of a term */
 void partitions_to(struct controller *c, struct ctl_partition **v, size_t n, enum partition_state to);
+void partition_elected(struct ctl_partition *p);                                        /* -> Online */
 void partitions_online(struct controller *c, struct ctl_partition **v, size_t n);       /* pushes */
 
 /* replicas.c */
@@ -109,6 +111,8 @@ enum replica_state replica_state(const struct ctl_partition *p, int32_t broker);
 void replicas_start(struct controller *c, struct ctl_partition **v, size_t n);
 void replicas_to(struct controller *c, const struct replica_ref *v, size_t n, enum replica_state to);
 void replicas_offline(struct controller *c, const struct replica_ref *v, size_t n);     /* pushes */
+/* Out of the ISR, unless they lead; their brokers are told, as if they were alive. Pushes. */
+void replicas_suspend(struct controller *c, const struct replica_ref *v, size_t n);
 
 /* log_dirs.c */
 void log_dirs_changed(struct controller *c);

@@ -14,6 +14,7 @@
 #include "broker/controller/priv.h"
 
 #include "base/log.h"
+#include "broker/controller/rewrite.h"
 
 #include <stdlib.h>
 
@@ -88,196 +89,133 @@ void replicas_to(struct controller *c, const struct replica_ref *v, size_t n, en
 
 /* ---- to Offline --------------------------------------------------------------------------------------- */
 
-struct offline_item {
-    struct replica_ref r;
-    bool               pending;         /* to be taken out of the ISR */
-    bool               write;           /* next is to be written */
-    struct znode_state next;            /* isr.v is our own */
-    int32_t            zk_version;
-};
-
+/* Items are partitions; their subject points at the first of their replicas among refs. */
 struct offline {
-    struct frame         f;
-    struct offline_item *v;
-    size_t               n;
-    bool                 again;
+    struct rewrite      rw;
+    struct replica_ref *refs;           /* by partition; the last has none */
 };
 
-static void offline_fini(struct frame *f)
+static bool leaves(const struct rewrite_item *it, int32_t broker)
 {
-    struct offline *o = (struct offline *)f;
-
-    for (size_t i = 0; i < o->n; i++)
-        free(o->v[i].next.isr.v);
-    free(o->v);
+    for (const struct replica_ref *r = it->subject; r->p == it->p; r++)
+        if (r->broker == broker)
+            return true;
+    return false;
 }
 
-static enum step_next stop_replicas(struct controller *c, struct frame *f)
+static enum rewrite_verdict leave_isr(struct controller *c, struct rewrite *rw, struct rewrite_item *it)
 {
-    struct offline *o = (struct offline *)f;
+    const struct ctl_partition *p = it->p;
+    struct znode_replicas *isr = &it->next.isr;
 
-    batch_begin(c);
-    for (size_t i = 0; i < o->n; i++) {
-        struct offline_item *it = &o->v[i];
-
-        if (!go(&it->r, REPLICA_OFFLINE))
-            continue;
-        batch_stop(c, it->r.broker, it->r.p, false);
-        it->pending = it->r.p->has_leadership;
-        if (!it->pending)
-            batch_update(c, it->r.p);
-    }
-    return STEP_NEXT;
+    (void)c, (void)rw;
+    isr->n = 0;
+    for (int32_t i = 0; i < p->isr.n; i++)
+        if (!leaves(it, p->isr.v[i]))
+            isr->v[isr->n++] = p->isr.v[i];
+    if (isr->n == p->isr.n)
+        return REWRITE_KEEP;
+    if (isr->n == 0)                    /* the last in sync stays: it has all that was ever acknowledged */
+        isr->v[isr->n++] = leaves(it, p->leader) && ids_have(&p->isr, p->leader) ? p->leader : p->isr.v[p->isr.n - 1];
+    if (leaves(it, p->leader))
+        it->next.leader = -1;
+    it->next.leader_epoch = p->leader_epoch + 1;
+    return REWRITE_WRITE;
 }
 
-/* The present leadership is known and final: remember it and tell the other replicas. */
-static void settled(struct controller *c, struct offline_item *it, const struct znode_state *s, int32_t version)
+/* The present leadership is final: tell the other replicas. */
+static void left_isr(struct controller *c, struct rewrite *rw, struct rewrite_item *it, bool written)
 {
-    struct ctl_partition *p = it->r.p;
+    struct ctl_partition *p = it->p;
 
-    it->pending = it->write = false;
-    if (context_leadership(p, s, version) != OK) {
-        ctl_abort(c, ERR_NOMEM, "taking replicas offline");
-        return;
-    }
-    p->controller_epoch = c->epoch;
+    (void)rw;
     if (p->topic->queued)
         return;
     batch_update(c, p);
-    for (int32_t i = 0; i < p->replicas.n; i++)
-        if (context_replica_online(&c->ctx, p, p->replicas.v[i]) && p->replicas.v[i] != it->r.broker)
+    for (int32_t i = 0; i < p->replicas.n && written; i++)
+        if (!leaves(it, p->replicas.v[i]) && context_replica_online(&c->ctx, p, p->replicas.v[i]))
             batch_leader_and_isr(c, p->replicas.v[i], p, false);
 }
 
-static void isr_read(struct controller *c, struct store_call *call, void *subject)
+static int by_partition(const void *a, const void *b)
 {
-    struct offline_item *it = subject;
-    const struct ctl_partition *p = it->r.p;
-    struct znode_state now;
-    int rc = call->rc;
+    const struct replica_ref *x = a, *y = b;
 
-    if (rc == OK)
-        rc = znode_state_read(call->ops[0].value, &call->arena, &now);
-    if (rc == OK && now.controller_epoch > c->epoch) {
-        ctl_abort(c, ERR_FENCED, "a partition's state has been written by a later controller");
-        return;
-    }
-    if (rc != OK) {
-        it->pending = false;
-        if (!p->topic->queued)
-            log_error("controller: %s-%d: its state cannot be read: %s; replica %d stays in the ISR", p->topic->name,
-                      p->index, err_text(rc), it->r.broker);
-        return;
-    }
-    if (!ids_have(&(struct ids){ now.isr.v, now.isr.n }, it->r.broker)) {
-        settled(c, it, &now, call->ops[0].stat.version);
-        return;
-    }
-    free(it->next.isr.v);
-    it->next = now;
-    it->next.isr = (struct znode_replicas){ calloc((size_t)now.isr.n + 1, sizeof(int32_t)), 0 };
-    if (it->next.isr.v == NULL) {
-        ctl_abort(c, ERR_NOMEM, "taking replicas offline");
-        return;
-    }
-    for (int32_t i = 0; i < now.isr.n; i++)
-        if (now.isr.v[i] != it->r.broker || now.isr.n == 1)
-            it->next.isr.v[it->next.isr.n++] = now.isr.v[i];
-    if (now.leader == it->r.broker)
-        it->next.leader = -1;
-    it->next.leader_epoch++;
-    it->next.controller_epoch = c->epoch;
-    it->zk_version = call->ops[0].stat.version;
-    it->write = true;
+    if (x->p != y->p)
+        return (uintptr_t)x->p < (uintptr_t)y->p ? -1 : 1;
+    return (x->broker > y->broker) - (x->broker < y->broker);
 }
 
-static enum step_next read_isrs(struct controller *c, struct frame *f)
+static void offline_fini(struct rewrite *rw)
 {
-    struct offline *o = (struct offline *)f;
+    free(((struct offline *)rw)->refs);
+}
 
-    o->again = false;
-    for (size_t i = 0; i < o->n; i++) {
-        struct offline_item *it = &o->v[i];
-        struct store_call *call = it->pending ? ctl_call(c) : NULL;
-
-        if (call == NULL)
+/* The brokers are told to stop, without deletion; it goes out with the rest. */
+static void stop_replicas(struct controller *c, struct rewrite *rw)
+{
+    for (struct replica_ref *r = ((struct offline *)rw)->refs; r->p != NULL; r++) {
+        if (!go(r, REPLICA_OFFLINE)) {
+            r->broker = -1;                         /* has no effect below */
             continue;
-        store_get(call, zpath_state(topic_str(it->r.p->topic), it->r.p->index).z, 0);
-        ctl_ask(c, call, isr_read, it);
-    }
-    return STEP_NEXT;
-}
-
-static void isr_written(struct controller *c, struct store_call *call, void *subject)
-{
-    struct offline_item *it = subject;
-    const struct ctl_partition *p = it->r.p;
-
-    it->write = false;
-    if (call->rc == ERR_VERSION) {
-        ((struct offline *)c->top)->again = true;
-    } else if (call->rc == OK) {
-        settled(c, it, &it->next, call->ops[1].stat.version);
-    } else {
-        it->pending = false;
-        log_error("controller: %s-%d: replica %d cannot be taken out of the ISR: %s", p->topic->name, p->index,
-                  it->r.broker, err_text(call->rc));
-    }
-}
-
-static enum step_next write_isrs(struct controller *c, struct frame *f)
-{
-    struct offline *o = (struct offline *)f;
-
-    for (size_t i = 0; i < o->n; i++) {
-        struct offline_item *it = &o->v[i];
-        char *text = it->write ? znode_state_write(&it->next) : NULL;
-        struct store_call *call = text != NULL ? ctl_fenced_call(c) : NULL;
-
-        if (call != NULL) {
-            store_set(call, zpath_state(topic_str(it->r.p->topic), it->r.p->index).z,
-                      (struct bytes){ (uint8_t *)text, strlen(text) }, it->zk_version);
-            ctl_ask(c, call, isr_written, it);
-        } else if (it->write) {
-            ctl_abort(c, ERR_NOMEM, "taking replicas offline");
         }
-        free(text);
+        batch_stop(c, r->broker, r->p, false);
+        if (!r->p->has_leadership)
+            batch_update(c, r->p);
     }
-    return STEP_NEXT;
 }
 
-enum { AT_READ = 1 };
-
-static enum step_next repeat_or_send(struct controller *c, struct frame *f)
+/* One item for each partition of refs. */
+static void isr_push(struct controller *c, const struct rewrite_kind *kind, const struct replica_ref *v, size_t n)
 {
-    struct offline *o = (struct offline *)f;
+    struct offline *o = rewrite_push(c, kind, n, sizeof *o);
 
-    if (o->again) {
-        f->at = AT_READ;
-        return STEP_AGAIN;
+    if (o == NULL)
+        return;
+    o->rw.fini = offline_fini;
+    o->rw.n = 0;
+    o->refs = calloc(n + 1, sizeof *o->refs);
+    if (o->refs == NULL) {
+        ctl_abort(c, ERR_NOMEM, kind->what);
+        o->rw.n = 0;
+        return;
     }
-    batch_send(c);
-    return STEP_NEXT;
+    if (n > 0)
+        memcpy(o->refs, v, n * sizeof *v);
+    if (n > 1)
+        qsort(o->refs, n, sizeof *o->refs, by_partition);
+    for (size_t i = 0; i < n; i++)
+        if (i == 0 || o->refs[i].p != o->refs[i - 1].p)
+            o->rw.v[o->rw.n++] = (struct rewrite_item){ .p = o->refs[i].p, .subject = &o->refs[i] };
 }
 
 void replicas_offline(struct controller *c, const struct replica_ref *v, size_t n)
 {
-    static const struct step steps[] = {
-        { "stop replicas", stop_replicas }, [AT_READ] = { "read the ISRs", read_isrs },
-        { "write the ISRs", write_isrs },   { "send", repeat_or_send },
-        { NULL, NULL },
-    };
-    struct offline *o = frame_push(c, sizeof *o, steps);
+    static const struct rewrite_kind kind = { .what = "a replica cannot be taken out of the ISR",
+                                              .begun = stop_replicas, .decide = leave_isr, .settled = left_isr };
 
-    if (o == NULL)
-        return;
-    o->f.fini = offline_fini;
-    o->v = calloc(n + 1, sizeof *o->v);
-    if (o->v == NULL) {
-        ctl_abort(c, ERR_NOMEM, "taking replicas offline");
-        return;
-    }
-    for (size_t i = 0; i < n; i++)
-        o->v[i].r = v[i];
-    o->n = n;
+    isr_push(c, &kind, v, n);
+}
+
+/* ---- out of the ISR, but still there ------------------------------------------------------------------- */
+
+/* The last one in sync stays, and leads on. */
+static enum rewrite_verdict suspend(struct controller *c, struct rewrite *rw, struct rewrite_item *it)
+{
+    return leaves(it, it->p->leader) ? REWRITE_KEEP : leave_isr(c, rw, it);
+}
+
+static void suspended(struct controller *c, struct rewrite *rw, struct rewrite_item *it, bool written)
+{
+    (void)rw;
+    for (int32_t i = 0; i < it->p->replicas.n && written; i++)
+        batch_leader_and_isr(c, it->p->replicas.v[i], it->p, false);
+}
+
+void replicas_suspend(struct controller *c, const struct replica_ref *v, size_t n)
+{
+    static const struct rewrite_kind kind = { .what = "a replica cannot be taken out of the ISR",
+                                              .decide = suspend, .settled = suspended };
+
+    isr_push(c, &kind, v, n);
 }

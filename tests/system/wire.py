@@ -215,6 +215,12 @@ def encode_request(name, version, fields, correlation, client_id):
     return struct.pack(">i", len(body)) + body
 
 
+def skip_tags(r):
+    for _ in range(r.uvarint()):
+        r.uvarint()
+        r.take(r.uvarint())
+
+
 def decode_response(name, version, frame):
     """(correlation id, the answer) of what follows the size."""
     api = APIS[name]
@@ -222,13 +228,35 @@ def decode_response(name, version, frame):
     r = Reader(frame)
     correlation = r.number("i")
     if flexible and name != "ApiVersions":
-        for _ in range(r.uvarint()):
-            r.uvarint()
-            r.take(r.uvarint())
+        skip_tags(r)
     out = r.struct(api.response, version, flexible)
     if r.pos != len(r.data):
         raise ValueError("%d bytes follow the answer" % (len(r.data) - r.pos))
     return correlation, out
+
+
+def decode_request(frame):
+    """(name, version, correlation id, the request) of what follows the size."""
+    r = Reader(frame)
+    key, version, correlation = r.number("h"), r.number("h"), r.number("i")
+    name = next(n for n, api in APIS.items() if api.key == key)
+    api = APIS[name]
+    r.take(max(0, r.number("h")))
+    flexible = inside(version, api.flexible)
+    if flexible:
+        skip_tags(r)
+    out = r.struct(api.request, version, flexible)
+    if r.pos != len(r.data):
+        raise ValueError("%d bytes follow the request" % (len(r.data) - r.pos))
+    return name, version, correlation, out
+
+
+def encode_response(name, version, correlation, fields):
+    api = APIS[name]
+    flexible = inside(version, api.flexible)
+    head = struct.pack(">i", correlation) + (b"\0" if flexible and name != "ApiVersions" else b"")
+    body = head + put_struct(api.response, fields, version, flexible)
+    return struct.pack(">i", len(body)) + body
 
 
 class Wire:

@@ -1,0 +1,401 @@
+"""tests/system/cluster.py - N brokers under a real ZooKeeper: start, kill, stop, cut, wipe, wait for states.
+
+    with Cluster(zk, folder) as c:                  # brokers 1, 2, 3, with our own network between them
+        c.start()
+        c.create("t", partitions=2)
+        c.kill9(c.leader("t"))
+        c.wait_full("t")
+
+Each broker has a listener for clients, and one for brokers whose advertised port is the proxy's. Nothing here sleeps, and no
+time that a test waits is one that it measures: the limits are for machines that stand still now and then.
+
+CLUSTER_BROKERS=apache-3.9.1 (or apache-2.7.1) runs the same tests with Apache Kafka's brokers of ../shared/peer: what holds for
+ours must hold for theirs, or the test is wrong.
+"""
+import json
+import os
+import shutil
+import signal
+
+import harness
+from cluster_zk import expire_session
+from harness import SLOW, TOP, free_ports, wait_for
+from proxy import Net
+from wire import Wire
+
+KIND = os.environ.get("CLUSTER_BROKERS", "klamm")
+APACHE = KIND.startswith("apache")
+PEER = os.path.join(os.environ.get("KLAMM_SHARED", os.path.join(TOP, "..", "shared")), "peer", "broker")
+PATIENCE = 60               # seconds until a state is there; times SLOW
+SESSION_MS = 3000 * SLOW
+OK, ALREADY_EXISTS, NONE = 0, 36, -1
+# Times are short where waiting for them is all that happens, and long where a slow machine could miss them.
+PROPERTIES = {
+    "zookeeper.session.timeout.ms": str(SESSION_MS), "zookeeper.connection.timeout.ms": "30000",
+    "num.network.threads": "1", "num.io.threads": "2", "background.threads": "2", "num.partitions": "1",
+    "default.replication.factor": "3", "min.insync.replicas": "2", "unclean.leader.election.enable": "false",
+    "offsets.topic.replication.factor": "3", "offsets.topic.num.partitions": "1",
+    "transaction.state.log.replication.factor": "3", "transaction.state.log.num.partitions": "1",
+    "auto.create.topics.enable": "false", "auto.leader.rebalance.enable": "false", "group.initial.rebalance.delay.ms": "0",
+    "replica.lag.time.max.ms": str(2000 * SLOW), "replica.fetch.wait.max.ms": "200", "replica.fetch.backoff.ms": "50",
+    "replica.socket.timeout.ms": str(3000 * SLOW), "controller.socket.timeout.ms": str(3000 * SLOW),
+    "replica.high.watermark.checkpoint.interval.ms": "200", "controlled.shutdown.retry.backoff.ms": "200",
+    "log.retention.check.interval.ms": "300000", "log.cleaner.enable": "false",
+}
+
+
+class Node(harness.Broker):
+    """One broker of a cluster. What runs it is the environment's affair (KIND)."""
+
+    def __init__(self, cluster, number, properties):
+        super().__init__(os.path.join(cluster.folder, "broker%d" % number))
+        self.cluster, self.number = cluster, number
+        self.peer_port = free_ports(1)[0]
+        # Not self.peer_port itself: a port that somebody took meanwhile is exchanged.
+        self.advertised = cluster.net.kafka_listener(number, lambda: self.peer_port)
+        self.zk_port = cluster.net.zookeeper_listener(number, lambda: cluster.zk.servers[0].port)
+        self.extra = properties
+        self.stopped = False
+        self.overrides = {}
+        self.configure()
+
+    def configure(self):
+        self.overrides = dict(
+            PROPERTIES, **{
+                "broker.id": str(self.number), "log.dirs": self.data,
+                "listeners": "PLAINTEXT://127.0.0.1:%d,REPLICATION://127.0.0.1:%d" % (self.port, self.peer_port),
+                "advertised.listeners": "PLAINTEXT://127.0.0.1:%d,REPLICATION://127.0.0.1:%d" % (self.port, self.advertised),
+                "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,REPLICATION:PLAINTEXT",
+                "inter.broker.listener.name": "REPLICATION",
+                "zookeeper.connect": "127.0.0.1:%d%s" % (self.zk_port, self.cluster.chroot),
+            }, **self.extra)
+
+    def argv(self):
+        argv = super().argv()
+        return [PEER, KIND.partition("-")[2], argv[-1]] if APACHE else argv
+
+    def start(self, within=PATIENCE):
+        """Another port if somebody has taken one of its ports meanwhile."""
+        self.stopped = False
+        for _ in range(5):
+            self.spawn()
+            try:
+                wait_for(self.is_ready, within, harness.lambda_text("broker %d ready" % self.number, self))
+                return self
+            except AssertionError:
+                if "in use" not in self.log(this_start=True):
+                    raise
+                self.port, self.peer_port = free_ports(2)
+                self.configure()
+        raise AssertionError("no ports for broker %d" % self.number)
+
+    def is_ready(self):
+        if not APACHE:
+            return super().is_ready()
+        if self.process.poll() is not None:
+            raise AssertionError("Apache Kafka ended with status %s:\n%s" % (self.process.returncode, self.log()[-4000:]))
+        try:
+            with Wire(self.port, timeout=5) as wire:
+                return wire.call("ApiVersions", 0)["ErrorCode"] == OK and self.cluster.is_registered(self.number)
+        except OSError:
+            return False
+
+    def sigstop(self):
+        self.process.send_signal(signal.SIGSTOP)
+        self.stopped = True
+
+    def sigcont(self):
+        self.process.send_signal(signal.SIGCONT)
+        self.stopped = False
+
+    def wipe(self):
+        """Its disk is empty when it comes back."""
+        shutil.rmtree(self.data)
+
+    def connect(self, timeout=None):
+        return Wire(self.port, timeout=timeout or 20 * SLOW)
+
+    def end(self):
+        if self.process is None:
+            return
+        if self.stopped and self.process.poll() is None:
+            self.sigcont()
+        self.process.kill()
+        self.process.wait()
+        self.process = None
+
+
+class Cluster:
+    """OWNER of its brokers and its network; the ZooKeeper is somebody else's."""
+
+    def __init__(self, zk, folder, brokers=3, properties=None):
+        self.zk, self.folder = zk, str(folder)
+        self.chroot = zk.chroot()
+        self.net = Net()
+        self.nodes = {n: Node(self, n, dict(properties or {})) for n in range(1, brokers + 1)}
+        self.created = {}               # topic -> partitions
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.end()
+
+    def __getitem__(self, number):
+        return self.nodes[number]
+
+    def start(self, *numbers):
+        """All of them by default, side by side."""
+        chosen = [self.nodes[n] for n in numbers or self.nodes]
+        for node in chosen:
+            node.spawn()
+        for node in chosen:
+            try:
+                wait_for(node.is_ready, PATIENCE, harness.lambda_text("broker %d ready" % node.number, node))
+            except AssertionError:
+                if "in use" not in node.log(this_start=True):
+                    raise
+                node.end()
+                node.port, node.peer_port = free_ports(2)
+                node.configure()
+                node.start()
+        for node in chosen:
+            self.wait_registered(node.number)
+        self.wait_controller()
+        return self
+
+    def end(self):
+        for node in self.nodes.values():
+            node.end()
+        self.net.close_all()
+
+    def finish(self):
+        """All brokers stop when told to; a sanitizer's report makes that fail."""
+        self.net.end_rules()
+        self.net.heal()
+        for node in self.nodes.values():
+            if node.process is None:
+                continue
+            assert node.alive(), "broker %d ended with status %s:\n%s" % (node.number, node.process.returncode,
+                                                                          node.log()[-6000:])
+            status = node.stop(within=PATIENCE)
+            assert status in ((0, 143) if APACHE else (0,)), "broker %d stopped with status %s:\n%s" % (
+                node.number, status, node.log()[-6000:])
+
+    def logs(self, size=3000):
+        return "\n".join("---- broker %d:\n%s" % (n, node.log()[-size:]) for n, node in self.nodes.items()
+                         if os.path.exists(node.log_path))
+
+    # ---- what ZooKeeper says ----
+
+    def znode(self, path):
+        """(data, stat), or (None, None)."""
+        from kazoo.exceptions import NoNodeError
+        try:
+            return self.zk.client.get(self.chroot + path)
+        except NoNodeError:
+            return None, None
+
+    def children(self, path):
+        from kazoo.exceptions import NoNodeError
+        try:
+            return self.zk.client.get_children(self.chroot + path)
+        except NoNodeError:
+            return []
+
+    def is_registered(self, number):
+        data, stat = self.znode("/brokers/ids/%d" % number)
+        return stat.czxid if data else None
+
+    def controller(self):
+        """The id, or None."""
+        data, _ = self.znode("/controller")
+        return json.loads(data)["brokerid"] if data else None
+
+    def state(self, topic, partition=0):
+        """Of the partition's state node, with `version`, its own, or None."""
+        data, stat = self.znode("/brokers/topics/%s/partitions/%d/state" % (topic, partition))
+        return dict(json.loads(data), version=stat.version) if data else None
+
+    def leader(self, topic, partition=0):
+        """The id; None while there is none."""
+        state = self.state(topic, partition)
+        return state["leader"] if state and state["leader"] != NONE else None
+
+    def replicas(self, topic, partition=0):
+        data, _ = self.znode("/brokers/topics/" + topic)
+        return json.loads(data)["partitions"][str(partition)]
+
+    def live(self):
+        return [n for n, node in self.nodes.items() if node.alive() and not node.stopped]
+
+    # ---- waiting ----
+
+    def wait(self, condition, what, within=PATIENCE):
+        class Text:
+            def __str__(text):
+                return "%s\n%s" % (what() if callable(what) else what, self.logs())
+        return wait_for(condition, within, Text())
+
+    def wait_registered(self, number, besides=None):
+        """Gives the broker epoch; another one than `besides`."""
+        return self.wait(lambda: (self.is_registered(number) or besides) != besides and self.is_registered(number),
+                         "broker %d registers" % number)
+
+    def wait_gone(self, number):
+        self.wait(lambda: self.is_registered(number) is None, "broker %d is registered no more" % number)
+
+    def wait_controller(self, besides=None):
+        return self.wait(lambda: self.controller() not in (None, besides) and self.controller(),
+                         "a controller that is not %s" % besides)
+
+    def wait_leader(self, topic, partition=0, besides=None):
+        """Until there is a leader (not `besides`), and it knows."""
+        def led():
+            leader = self.leader(topic, partition)
+            return leader if leader not in (None, besides) and self.leads(leader, topic, partition) else None
+        return self.wait(led, lambda: "%s-%d has a leader that is not %s: %s" % (topic, partition, besides,
+                                                                                 self.state(topic, partition)))
+
+    def leads(self, number, topic, partition=0):
+        """Whether that broker itself answers as the leader."""
+        node = self.nodes[number]
+        if not node.alive() or node.stopped:
+            return False
+        try:
+            with node.connect(5) as wire:
+                return self.ask_end(wire, topic, partition)["ErrorCode"] == OK
+        except OSError:
+            return False
+
+    @staticmethod
+    def ask_end(wire, topic, partition, timestamp=-1, epoch=-1):
+        return wire.call("ListOffsets", 4, ReplicaId=-1, IsolationLevel=0, Topics=[{"Name": topic, "Partitions": [
+            {"PartitionIndex": partition, "CurrentLeaderEpoch": epoch, "Timestamp": timestamp}]}])["Topics"][0]["Partitions"][0]
+
+    def wait_isr(self, topic, isr, partition=0):
+        return self.wait(lambda: sorted((self.state(topic, partition) or {"isr": []})["isr"]) == sorted(isr),
+                         lambda: "%s-%d has the ISR %s: %s" % (topic, partition, isr, self.state(topic, partition)))
+
+    def wait_out(self, topic, number, partition=0):
+        """Until that broker is not in the ISR."""
+        return self.wait(lambda: number not in (self.state(topic, partition) or {"isr": [number]})["isr"],
+                         lambda: "%d leaves the ISR of %s-%d: %s" % (number, topic, partition, self.state(topic, partition)))
+
+    def wait_full(self, *topics):
+        """Until every partition has all its replicas in the ISR, and a leader that knows."""
+        for topic in topics or self.created:
+            for p in range(self.created[topic]):
+                self.wait_isr(topic, self.replicas(topic, p), p)
+                self.wait_leader(topic, p)
+
+    # ---- doing ----
+
+    def any_wire(self):
+        for number in self.live():
+            try:
+                return self.nodes[number].connect()
+            except OSError:
+                continue
+        raise OSError("no broker answers")
+
+    def ask_controller(self, api, version, **fields):
+        """Asks whoever is the controller; again while that changes. The answer."""
+        def asked():
+            number = self.controller()
+            if number is None or number not in self.live():
+                return None
+            try:
+                with self.nodes[number].connect() as wire:
+                    return wire.call(api, version, **fields)
+            except OSError:
+                return None
+        return self.wait(asked, "the controller answers " + api)
+
+    def create(self, topic, partitions=1, replicas=3, assignment=None, **configs):
+        """Until it is there with all replicas in its ISR. assignment: a list of replicas by partition."""
+        row = {"Name": topic, "NumPartitions": -1 if assignment else partitions,
+               "ReplicationFactor": -1 if assignment else replicas,
+               "Assignments": [{"PartitionIndex": p, "BrokerIds": ids} for p, ids in enumerate(assignment or [])],
+               "Configs": [{"Name": k.replace("_", "."), "Value": str(v)} for k, v in configs.items()]}
+
+        def created():
+            out = self.ask_controller("CreateTopics", 5, TimeoutMs=30000 * SLOW, Topics=[row])["Topics"][0]
+            return out["ErrorCode"] in (OK, ALREADY_EXISTS)
+        self.wait(created, "topic %s is created" % topic)
+        self.created[topic] = len(assignment) if assignment else partitions
+        self.wait_full(topic)
+        return topic
+
+    def delete(self, topic):
+        self.ask_controller("DeleteTopics", 5, TopicNames=[topic], TimeoutMs=30000 * SLOW)
+        self.created.pop(topic, None)
+
+    def kill9(self, *numbers):
+        """All at once."""
+        for n in numbers:
+            self.nodes[n].process.kill()
+        for n in numbers:
+            self.nodes[n].kill9()
+
+    def term(self, number):
+        node = self.nodes[number]
+        status = node.stop(within=PATIENCE)
+        assert status in ((0, 143) if APACHE else (0,)), "broker %d stopped with status %s:\n%s" % (number, status, node.log()[-4000:])
+
+    def restart(self, *numbers):
+        """Apache Kafka's cannot register before the session of the one that was killed has ended; ours must."""
+        for n in numbers:
+            if APACHE:
+                self.wait_gone(n)
+            self.nodes[n].spawn()
+        for n in numbers:
+            node = self.nodes[n]
+            try:
+                self.wait(node.is_ready, "broker %d ready" % n)
+            except AssertionError:
+                if "in use" not in node.log(this_start=True):
+                    raise
+                node.end()
+                node.port, node.peer_port = free_ports(2)
+                node.configure()
+                node.start()
+            self.wait_registered(n)
+
+    def expire(self, number):
+        """Ends the broker's session with ZooKeeper behind its back. Gives whether there was one."""
+        session, password = self.net.sessions[number]
+        return expire_session(self.zk.servers[0].port, session, password)
+
+    def move_leader(self, topic, to, partition=0):
+        """Makes that replica lead, by a reassignment to the same replicas in another order."""
+        rest = [r for r in self.replicas(topic, partition) if r != to]
+        out = self.ask_controller("AlterPartitionReassignments", 0, TimeoutMs=30000, Topics=[{"Name": topic, "Partitions": [
+            {"PartitionIndex": partition, "Replicas": [to] + rest}]}])
+        code = out["Responses"][0]["Partitions"][0]["ErrorCode"] if out["Responses"] else out["ErrorCode"]
+        assert code == OK, "AlterPartitionReassignments: error %d" % code
+        self.ask_controller("ElectLeaders", 1, ElectionType=0, TimeoutMs=30000, TopicPartitions=[
+            {"Topic": topic, "Partitions": [partition]}])
+        return self.wait(lambda: self.leader(topic, partition) == to and self.leads(to, topic, partition),
+                         "%d leads %s-%d" % (to, topic, partition))
+
+    # ---- what is on disk ----
+
+    def batches(self, number, topic, partition=0):
+        """The bytes of a replica's log, all segments one after the other."""
+        folder = os.path.join(self.nodes[number].data, "%s-%d" % (topic, partition))
+        out = b""
+        for name in sorted(os.listdir(folder)):
+            if name.endswith(".log"):
+                with open(os.path.join(folder, name), "rb") as f:
+                    out += f.read()
+        return out
+
+
+def peer_missing():
+    """None, or why the brokers that are asked for cannot run."""
+    if APACHE and not os.path.exists(PEER):
+        return "no Apache Kafka: there is no folder shared beside the checkout"
+    if not APACHE and not os.path.exists(os.path.join(harness.BUILD, "klammd")):
+        return "no klammd in %s" % harness.BUILD
+    return None

@@ -1,0 +1,139 @@
+"""tests/system/cluster_rounds.py - what the tests of clusters share: rounds with seeds, observers, the check at a round's end.
+
+CLUSTER_ROUNDS rounds of each test (5; `make fault` has 200), CLUSTER_SEED for the same again.
+"""
+import json
+import os
+import random
+import threading
+
+from cluster import OK
+from cluster_check import batch_rows, judge
+from cluster_load import Traffic, read_whole
+from harness import wait_for
+
+ROUNDS = int(os.environ.get("CLUSTER_ROUNDS", "5"))
+SEED = int(os.environ.get("CLUSTER_SEED", "0")) or int.from_bytes(os.urandom(3), "big") + 1
+
+
+class Observer(threading.Thread):
+    """Watches the state nodes of topics, and asks the brokers who of them leads."""
+
+    def __init__(self, cluster, topics, history):
+        super().__init__(daemon=True)
+        self.cluster, self.topics, self.history = cluster, topics, history
+        self.stop = threading.Event()
+        self.replicas = {(t, p): cluster.replicas(t, p) for t, n in topics.items() for p in range(n)}
+        for t, p in self.replicas:
+            self.watch(t, p)
+
+    def watch(self, topic, partition):
+        path = "%s/brokers/topics/%s/partitions/%d/state" % (self.cluster.chroot, topic, partition)
+
+        def changed(data, stat):
+            if self.stop.is_set():
+                return False
+            if data:
+                state = json.loads(data)
+                self.history.add("state", tp="%s-%d" % (topic, partition), leader=state["leader"], epoch=state["leader_epoch"],
+                                 isr=state["isr"], replicas=sorted(set(self.replicas[topic, partition]) | set(state["isr"])
+                                                                   & set(self.cluster.nodes)),
+                                 version=stat.version, controller=state["controller_epoch"])
+            return True
+        self.cluster.zk.client.DataWatch(path, changed)
+
+    def run(self):
+        while not self.stop.wait(0.1):
+            for number in self.cluster.live():
+                try:
+                    self.ask(number)
+                except (OSError, ValueError, KeyError):
+                    continue
+
+    def ask(self, number):
+        with self.cluster[number].connect(5) as wire:
+            for t in wire.call("Metadata", 8, Topics=[{"Name": name} for name in self.topics])["Topics"]:
+                for p in t["Partitions"]:
+                    if p["LeaderId"] != number:
+                        continue
+                    got = self.cluster.ask_end(wire, t["Name"], p["PartitionIndex"], epoch=p["LeaderEpoch"])
+                    if got["ErrorCode"] == OK:
+                        self.history.add("leads", tp="%s-%d" % (t["Name"], p["PartitionIndex"]), broker=number,
+                                         epoch=p["LeaderEpoch"])
+
+    def end(self):
+        self.stop.set()
+        if self.is_alive():
+            self.join(60)
+
+
+class Round:
+    """One round: a topic, traffic on it, and what was seen.
+
+        with Round(cluster, seed) as r:
+            r.traffic.until(20)
+            ...
+    At its end all must be well again: full ISRs, everything acknowledged is read, replicas are equal."""
+
+    def __init__(self, cluster, seed, partitions=1, writers=2, readers=1, assignment=None, replicas=3, **configs):
+        self.cluster, self.seed, self.rng = cluster, seed, random.Random(seed)
+        self.topic = cluster.create("r%d" % seed, partitions, replicas, assignment, **configs)
+        self.topics = {self.topic: cluster.created[self.topic]}
+        self.traffic = Traffic(cluster, self.topics, seed, writers, readers)
+        self.history = self.traffic.history
+        self.observer = Observer(cluster, self.topics, self.history)
+        self.counts = {}
+
+    def __enter__(self):
+        self.observer.start()
+        self.traffic.start()
+        return self
+
+    def __exit__(self, kind, *_):
+        if kind is None:
+            try:
+                self.check()
+            finally:
+                self.observer.end()
+                self.traffic.quiet()
+            self.cluster.delete(self.topic)
+        else:
+            self.observer.end()
+            for thread in self.traffic.writings + self.traffic.readings:
+                thread.stop.set()
+
+    def check(self):
+        cluster = self.cluster
+        self.traffic.until(5, what="acknowledgements go on after all")
+        self.traffic.end()
+        cluster.wait_full(self.topic)
+        for p in range(self.topics[self.topic]):
+            hw = read_whole(cluster, self.history, self.topic, p)
+            for number in cluster.replicas(self.topic, p):
+                self.replica(number, p, hw)
+        self.observer.end()
+        self.counts = judge(self.history)
+
+    def replica(self, number, partition, hw):
+        """A segment may be rolled or deleted while it is read: once more then."""
+        def rows():
+            try:
+                return batch_rows(self.cluster.batches(number, self.topic, partition))
+            except FileNotFoundError:
+                return None
+        got = wait_for(lambda: [rows()], 30)[0] or []
+        self.history.add("replica", tp="%s-%d" % (self.topic, partition), broker=number, hw=hw, batches=got)
+
+
+def rounds(play, cluster, n=None, name=""):
+    """play(cluster, seed) so many times; says with which seed it failed."""
+    n = n or ROUNDS
+    print("CLUSTER_SEED=%d" % SEED)
+    for i in range(n):
+        seed = SEED * 1000 + i
+        try:
+            play(cluster, seed)
+        except Exception as e:
+            raise AssertionError("%s, round %d of %d, CLUSTER_SEED=%d: %s: %s\n%s" % (
+                name or play.__name__, i + 1, n, SEED, type(e).__name__, e, cluster.logs())) from e
+    print("%s: %d rounds" % (name or play.__name__, n))

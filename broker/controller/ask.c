@@ -33,8 +33,8 @@ static const struct ask_def {
     void (*fail)(void *resp, int16_t error);
     void (*begin)(struct controller *c, struct controller_ask *ask);
 } defs[] = {
-    [ASK_ALTER_PARTITION] = { alter_partition_fail, NULL },
-    [ASK_CONTROLLED_SHUTDOWN] = { controlled_shutdown_fail, NULL },
+    [ASK_ALTER_PARTITION] = { alter_partition_fail, alter_partition_asked },
+    [ASK_CONTROLLED_SHUTDOWN] = { controlled_shutdown_fail, controlled_shutdown_asked },
     [ASK_ELECT_LEADERS] = { elect_leaders_fail, NULL },
     [ASK_ALTER_REASSIGNMENTS] = { alter_partition_reassignments_fail, NULL },
     [ASK_LIST_REASSIGNMENTS] = { list_partition_reassignments_fail, NULL },

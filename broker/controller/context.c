@@ -60,6 +60,39 @@ int context_topic_add(struct context *x, struct str name, struct ctl_topic **out
     return OK;
 }
 
+struct ctl_topic *context_topic_by_id(const struct context *x, struct uuid id)
+{
+    struct ctl_topic *t = NULL;
+
+    HASH_FIND(hh_id, x->ids, &id, sizeof id, t);
+    return t;
+}
+
+int context_topic_identify(struct context *x, struct ctl_topic *t, struct uuid id)
+{
+    uint32_t name_len = t->name_len;
+
+    if (uuid_is_zero(id))
+        return OK;
+    if (context_topic_by_id(x, id) != NULL)
+        return ERR_EXISTS;
+    t->id = id;
+    HASH_ADD(hh_id, x->ids, id, sizeof t->id, t);
+    if (t->name_len == name_len)
+        return OK;
+    t->name_len = name_len;                         /* the macro has set it: memory is out */
+    t->id = (struct uuid){ { 0 } };
+    return ERR_NOMEM;
+}
+
+void context_topic_unidentify(struct context *x, struct ctl_topic *t)
+{
+    if (uuid_is_zero(t->id))
+        return;
+    HASH_DELETE(hh_id, x->ids, t);
+    t->id = (struct uuid){ { 0 } };
+}
+
 static void partition_fini(struct ctl_partition *p)
 {
     ids_fini(&p->isr);
@@ -73,6 +106,7 @@ static void partition_fini(struct ctl_partition *p)
 void context_topic_drop(struct context *x, struct ctl_topic *t)
 {
     HASH_DEL(x->topics, t);
+    context_topic_unidentify(x, t);
     for (int32_t i = 0; i < t->partitions_n; i++)
         partition_fini(&t->partitions[i]);
     free(t->partitions);

@@ -19,6 +19,11 @@
 struct broker_channel;
 struct ctl_topic;
 
+/* Every partition of every topic: a for statement. */
+#define CONTEXT_EACH(x, p)                                                                                             \
+    for (struct ctl_topic *each_t = (x)->topics; each_t != NULL; each_t = each_t->hh.next)                             \
+        for (struct ctl_partition *p = each_t->partitions; p < each_t->partitions + each_t->partitions_n; p++)
+
 struct ids {                            /* broker ids, in order of preference; v is on the heap */
     int32_t *v;
     int32_t  n;
@@ -44,7 +49,8 @@ struct ctl_partition {
 
 struct ctl_topic {
     UT_hash_handle        hh;
-    struct uuid           id;
+    UT_hash_handle        hh_id;
+    struct uuid           id;                   /* zero: none; set by context_topic_identify() */
     struct ctl_partition *partitions;           /* by rising index */
     int32_t               partitions_n;
     bool                  queued;               /* for deletion */
@@ -83,6 +89,7 @@ struct ctl_broker {
 
 struct context {
     struct ctl_topic  *topics;                  /* uthash by name */
+    struct ctl_topic  *ids;                     /* uthash by id: those that have one */
     struct ctl_broker *brokers;                 /* by rising id */
     size_t             brokers_n;
 };
@@ -97,8 +104,12 @@ bool ids_have(const struct ids *ids, int32_t id);
 void ids_fini(struct ids *ids);
 
 struct ctl_topic *context_topic(const struct context *x, struct str name);
+struct ctl_topic *context_topic_by_id(const struct context *x, struct uuid id);
 int  context_topic_add(struct context *x, struct str name, struct ctl_topic **out) must_use;
 void context_topic_drop(struct context *x, struct ctl_topic *t);
+/* The id of a topic that has none; zero stays none. ERR_EXISTS: another topic has it. */
+int  context_topic_identify(struct context *x, struct ctl_topic *t, struct uuid id) must_use;
+void context_topic_unidentify(struct context *x, struct ctl_topic *t);
 /* Takes over the assignment; *added = index of the first new one in t->partitions. Replicas of partitions
  * that are known already stay as they are. */
 int  context_topic_grow(struct ctl_topic *t, const struct znode_topic *z, int32_t *added) must_use;

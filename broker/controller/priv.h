@@ -76,6 +76,8 @@ void ask_begin(struct controller *c);                   /* ask.c */
 void link_down(struct controller *c);                   /* unreachable.c */
 
 /* What is asked of the active controller; each answers into ask->resp, and may push frames. */
+void alter_partition_asked(struct controller *c, struct controller_ask *ask);   /* alter_partition.c */
+void controlled_shutdown_asked(struct controller *c, struct controller_ask *ask);       /* shutdown.c */
 void producer_ids_asked(struct controller *c, struct controller_ask *ask);      /* producer_blocks.c */
 
 /* ask.c: done() is called */

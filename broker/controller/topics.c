@@ -102,7 +102,11 @@ static void topic_read(struct controller *c, struct store_call *call, void *subj
         rc = znode_topic_read(call->ops[0].value, &call->arena, &z);
     if (rc == OK) {
         if (uuid_is_zero(t->id))
-            t->id = z.id;
+            rc = context_topic_identify(&c->ctx, t, z.id);
+        if (rc == ERR_EXISTS)
+            log_error(ZK_BROKER_TOPICS "/%s: has the id of another topic, and gets one of its own", t->name);
+    }
+    if (rc == OK || rc == ERR_EXISTS) {
         rc = context_topic_grow(t, &z, &added);
     }
     if (rc == ERR_NOMEM)
@@ -168,10 +172,9 @@ static void id_written(struct controller *c, struct store_call *call, void *subj
 {
     struct ctl_topic *t = subject;
 
-    (void)c;
     if (call->rc == OK)
         return;
-    t->id = (struct uuid){ { 0 } };
+    context_topic_unidentify(&c->ctx, t);
     log_error(ZK_BROKER_TOPICS "/%s: cannot be given a topic id: %s", t->name, err_text(call->rc));
 }
 
@@ -185,8 +188,10 @@ static enum step_next intake_ids(struct controller *c, struct frame *f)
 
         if (!uuid_is_zero(t->id) || t->partitions_n == 0)
             continue;
-        t->id = uuid_random();
-        topic_write(c, t, id_written);
+        if (context_topic_identify(&c->ctx, t, uuid_random()) == OK)
+            topic_write(c, t, id_written);
+        else
+            ctl_abort(c, ERR_NOMEM, "giving ids to topics");
     }
     return STEP_NEXT;
 }

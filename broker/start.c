@@ -22,6 +22,7 @@
 #include "broker/group/expiry.h"
 #include "broker/group/groups.h"
 #include "broker/net/server.h"
+#include "broker/peer/remote_channel.h"
 #include "broker/replica/partition.h"
 #include "broker/replica/replicas.h"
 #include "broker/txn/producer_ids.h"
@@ -52,6 +53,7 @@ struct daemon {
     char                    host[HOST_NAME_BYTES];      /* this machine, where no host is configured */
     int64_t                 epoch;
     struct standing         standing;
+    struct remote_channels  channels;   /* the controller's to other brokers */
     struct logmgr_loaded    loaded;     /* when the listeners were opened */
     atomic_bool             lost;       /* the controller is to be told that logs are offline */
     struct job             *lost_job;
@@ -461,6 +463,14 @@ static void on_configured(void *arg, struct str topic)
     replicas_configure(arg, topic);
 }
 
+/* The connection to another broker has gone, and it does not listen any more. */
+static void on_down(void *arg, int32_t id, int64_t epoch)
+{
+    struct daemon *d = arg;
+
+    controller_link_down(d->b.controller, id, epoch);
+}
+
 static int controller_up(struct daemon *d)
 {
     struct orders_opts oo = { .replicas = d->b.replicas, .metacache = d->b.metacache,
@@ -468,8 +478,11 @@ static int controller_up(struct daemon *d)
     struct controller_opts o = { .cfg = d->b.cfg, .broker = &d->info, .broker_epoch = d->epoch, .store = d->b.store,
                                  .standing = &d->standing,
                                  .metacache = d->b.metacache, .topic_configs = d->b.topic_configs,
-                                 .configured = on_configured, .configured_arg = d->b.replicas };
+                                 .configured = on_configured, .configured_arg = d->b.replicas,
+                                 .open_channel = remote_channel_open, .open_channel_arg = &d->channels };
 
+    d->channels = (struct remote_channels){ .cfg = d->b.cfg, .ibp = d->b.ibp, .broker_id = d->b.id, .down = on_down,
+                                            .arg = d };
     TRY(orders_new(&d->b.orders, &oo));
     TRY(local_channel_new(&o.local, d->b.orders));
     TRY(controller_new(&d->b.controller, &o));

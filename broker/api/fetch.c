@@ -8,6 +8,7 @@
  * today's batches, gets them converted in memory, DOWN_CONVERT_MAX_BYTES at most in one answer (but for a larger first
  * batch): that is what a client that does not read its answer can make us hold.
  */
+#include "base/clock.h"
 #include "broker/api/fetch_priv.h"
 #include "broker/api/handlers.h"
 #include "broker/api/reply.h"
@@ -35,6 +36,7 @@ void api_fetch(struct broker *b, struct request *r)
         return;
     f->b = b;
     f->r = r;
+    f->came_ms = mono_ms();
     fetch_settle_limits(f);
     rc = fetch_ask_begin(f);
     if (rc == OK && f->cx.kind == FETCH_REFUSED) {

@@ -45,6 +45,7 @@ static int ask_items(struct fetch *f, struct fetch_ask *ask)
                 .topic = topic, .topic_id = t->topic_id, .partition = p->partition,
                 .max_bytes = p->partition_max_bytes, .leader_epoch = epoch_or_none(p->current_leader_epoch),
                 .last_epoch = epoch_or_none(p->last_fetched_epoch), .offset = p->fetch_offset,
+                .follower_start = p->log_start_offset,
             };
         }
     }
@@ -74,7 +75,7 @@ int fetch_ask_begin(struct fetch *f)
 {
     struct fetch_ask ask = {
         .session_id = f->in.session_id, .epoch = f->in.session_epoch, .by_id = f->r->version >= 13,
-        .follower = f->replica_id >= 0, .now_ms = mono_ms(), .name_of = name_of, .name_arg = f,
+        .follower = f->replica_id >= 0, .now_ms = f->came_ms, .name_of = name_of, .name_arg = f,
     };
     int rc = ask_items(f, &ask);
 
@@ -92,7 +93,8 @@ void fetch_settle_limits(struct fetch *f)
     int64_t max = f->b->cfg->fetch_max_bytes;
 
     f->replica_id = version >= 15 ? f->in.replica_state.replica_id : f->in.replica_id;
-    f->isolation = f->in.isolation_level == 1 ? ISOLATION_LSO : ISOLATION_HW;
+    f->replica_epoch = version >= 15 ? f->in.replica_state.replica_epoch : -1;
+    f->isolation = f->replica_id >= 0 ? ISOLATION_LEO : f->in.isolation_level == 1 ? ISOLATION_LSO : ISOLATION_HW;
     f->leader_only = f->replica_id >= 0 || version < 11;
     f->hard_limit = version <= 2;
     f->client_max_bytes = f->in.max_bytes < max ? f->in.max_bytes : max;

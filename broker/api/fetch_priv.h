@@ -39,6 +39,9 @@ struct fetch {
     struct fetch_part   *parts;         /* cx.n */
     size_t               interesting;   /* parts that are not unknown */
     int32_t              replica_id;    /* < 0: a consumer */
+    int64_t              replica_epoch; /* its broker epoch; -1: not given */
+    int64_t              came_ms;       /* mono_ms() */
+    bool                 waited;        /* the partitions are read again */
     enum isolation       isolation;
     bool                 leader_only;
     bool                 hard_limit;    /* version <= 2: a batch is cut rather than given beyond the limit */
@@ -58,6 +61,8 @@ int  fetch_ask_begin(struct fetch *f) must_use;
 void fetch_find_part(struct fetch *f, struct fetch_part *pt);
 int  fetch_find_parts(struct fetch *f) must_use;        /* ERR_NOMEM */
 void fetch_read_all(struct fetch *f);
+/* Bytes that have come, for this fetch, to the partition; only the difference to an earlier number says anything. */
+int64_t fetch_bytes_so_far(const struct fetch *f, const struct fetch_part *pt);
 void fetch_drop_reads(struct fetch *f);
 void fetch_drop_all(struct fetch *f);                   /* and the references of the partitions */
 

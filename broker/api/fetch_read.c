@@ -1,5 +1,6 @@
 /* broker/api/fetch_read.c - the reads of a Fetch, within its limits. */
 #include "broker/api/fetch_priv.h"
+#include "broker/replica/leader.h"
 #include "proto/kerr.h"
 
 void fetch_find_part(struct fetch *f, struct fetch_part *pt)
@@ -28,14 +29,16 @@ int fetch_find_parts(struct fetch *f)
     return OK;
 }
 
-/* A follower that this partition does not know; there are no others before replication is there. */
-static int16_t refuse_follower(const struct fetch_part *pt)
+/* May the follower read, and what does its asking tell? A fetch that has waited tells nothing new. */
+static int16_t hear_follower(const struct fetch *f, const struct fetch_part *pt)
 {
-    int16_t kerr = partition_check(pt->p, pt->item->leader_epoch, true);
+    const struct fetch_item *it = pt->item;
+    struct follower_fetch in = { .id = f->replica_id, .broker_epoch = f->replica_epoch,
+                                 .leader_epoch = it->leader_epoch, .last_epoch = it->last_epoch,
+                                 .offset = it->offset, .log_start = it->follower_start, .now_ms = f->came_ms };
 
-    if (kerr != KERR_NONE)
-        return kerr;
-    return pt->item->leader_epoch != -1 ? KERR_UNKNOWN_LEADER_EPOCH : KERR_NOT_LEADER_OR_FOLLOWER;
+    return f->waited ? partition_follower_known(pt->p, f->replica_id, it->leader_epoch)
+                     : partition_follower_fetched(pt->p, &in);
 }
 
 /* Would the client take the first batch of the answer, which only our own limit has cut? */
@@ -79,17 +82,25 @@ static int16_t read_whole(struct fetch *f, struct fetch_part *pt)
     return again ? KERR_UNKNOWN_SERVER_ERROR : kerr;
 }
 
+int64_t fetch_bytes_so_far(const struct fetch *f, const struct fetch_part *pt)
+{
+    return atomic_load_explicit(f->isolation == ISOLATION_LEO ? &pt->p->appended_bytes : &pt->p->committed_bytes,
+                                memory_order_relaxed);
+}
+
 static int16_t read_part(struct fetch *f, struct fetch_part *pt, int64_t limit, bool at_least_one)
 {
     const struct fetch_item *it = pt->item;
     struct uuid known = partition_topic_id(pt->p);
-    int16_t kerr;
+    int16_t kerr = KERR_NONE;
 
     if (!uuid_is_zero(it->topic_id) && !uuid_is_zero(known) && !uuid_eq(it->topic_id, known))
         return KERR_INCONSISTENT_TOPIC_ID;
     if (f->replica_id >= 0)
-        return refuse_follower(pt);
-    pt->seen_bytes = atomic_load_explicit(&pt->p->committed_bytes, memory_order_relaxed);
+        kerr = hear_follower(f, pt);
+    if (kerr != KERR_NONE)
+        return kerr;
+    pt->seen_bytes = fetch_bytes_so_far(f, pt);
     pt->seen_rolls = atomic_load_explicit(&pt->p->rolls, memory_order_relaxed);
     pt->io = (struct partition_read){
         .offset = it->offset, .leader_epoch = it->leader_epoch, .last_epoch = it->last_epoch,

@@ -18,7 +18,7 @@ static int64_t part_available(struct fetch *f, struct fetch_part *pt)
     if (it->offset > bound || it->offset < now.start ||
         atomic_load_explicit(&pt->p->rolls, memory_order_relaxed) != pt->seen_rolls)
         return -1;
-    n = pt->had_bytes + atomic_load_explicit(&pt->p->committed_bytes, memory_order_relaxed) - pt->seen_bytes;
+    n = pt->had_bytes + fetch_bytes_so_far(f, pt) - pt->seen_bytes;
     if (n < 1)
         n = 1;
     return n < it->max_bytes ? n : it->max_bytes;
@@ -67,6 +67,7 @@ static void wait_finish(struct broker *b, struct request *r)
             fetch_find_part(f, pt);           /* deleted, and perhaps made anew */
         }
     }
+    f->waited = true;
     fetch_read_all(f);
     fetch_answer(f);
 }
@@ -94,7 +95,7 @@ int fetch_wait(struct fetch *f)
         return ERR_NOMEM;
     for (size_t i = 0; i < f->cx.n; i++)
         if (f->parts[i].p != NULL)
-            watches[n++].list = &f->parts[i].p->fetches;
+            watches[n++].list = f->replica_id >= 0 ? &f->parts[i].p->tails : &f->parts[i].p->fetches;
     fetch_drop_reads(f);
     f->delayed.watches = watches;
     f->delayed.watches_n = n;

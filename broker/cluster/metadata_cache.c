@@ -477,6 +477,16 @@ int metadata_cache_update(struct metadata_cache *c, const struct update_metadata
     return rc;
 }
 
+bool metadata_cache_alive(struct metadata_cache *c, int32_t id)
+{
+    bool alive;
+
+    lock_take(&c->lock);
+    alive = metadata_broker(c->current, id) != NULL;
+    lock_drop(&c->lock);
+    return alive;
+}
+
 /* ---- life --------------------------------------------------------------------------------------------- */
 
 int metadata_cache_new(struct metadata_cache **out)

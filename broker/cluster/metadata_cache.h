@@ -62,6 +62,9 @@ void             metadata_put(struct metadata **md);                        /* N
  * removed, the others stay. ERR_NOMEM: nothing has changed. */
 int  metadata_cache_update(struct metadata_cache *c, const struct update_metadata_request *req) must_use;
 
+/* Is the broker among those alive? For who holds locks: no snapshot is taken. */
+bool metadata_cache_alive(struct metadata_cache *c, int32_t id);
+
 /* Called after every update, on the updating thread, with nothing locked. One listener; set before the first
  * update. */
 void metadata_cache_on_update(struct metadata_cache *c, void (*fn)(void *arg), void *arg);

@@ -2,13 +2,18 @@
 #include "broker/replica/partition_priv.h"
 #include "proto/kerr.h"
 
-int16_t partition_append_quiet(struct partition *p, struct plog_append *in, int16_t acks, struct plog_appended *out,
-                               bool *moved)
+/* What an append has changed. */
+struct changed {
+    bool leo, hw;
+};
+
+static int16_t append(struct partition *p, struct plog_append *in, int16_t acks, struct plog_appended *out,
+                      struct changed *changed)
 {
     struct partition_standing st;
     int rc;
 
-    *moved = false;
+    *changed = (struct changed){ false, false };
     lock_take(&p->lock);
     st = partition_standing(p);
     if (st.role != ROLE_LEADER) {
@@ -22,22 +27,36 @@ int16_t partition_append_quiet(struct partition *p, struct plog_append *in, int1
     in->leader_epoch = st.leader_epoch;
     rc = plog_append(p->log, in, out);
     if (rc == OK && !out->duplicate) {
-        p->uncommitted_bytes += (int64_t)in->len;
+        atomic_store_explicit(&p->appended_bytes, (int64_t)in->len +
+                              atomic_load_explicit(&p->appended_bytes, memory_order_relaxed), memory_order_relaxed);
         if (out->rolled)
             atomic_fetch_add_explicit(&p->rolls, 1, memory_order_relaxed);
-        *moved = partition_advance_hw(p, out->offsets.leo, &out->offsets);
+        changed->leo = true;
+        changed->hw = partition_advance_hw(p, out->offsets.leo, &out->offsets);
     }
     lock_drop(&p->lock);
     return rc == ERR_BUSY && in->fixed_base ? (int16_t)PARTITION_RACED : partition_log_error(rc);
 }
 
+int16_t partition_append_quiet(struct partition *p, struct plog_append *in, int16_t acks, struct plog_appended *out,
+                               bool *wake)
+{
+    struct changed changed;
+    int16_t kerr = append(p, in, acks, out, &changed);
+
+    *wake = changed.hw || (changed.leo && atomic_load_explicit(&p->replicas_n, memory_order_relaxed) > 1);
+    return kerr;
+}
+
 int16_t partition_append(struct partition *p, struct plog_append *in, int16_t acks, struct plog_appended *out)
 {
-    bool moved;
-    int16_t kerr = partition_append_quiet(p, in, acks, out, &moved);
+    struct changed changed;
+    int16_t kerr = append(p, in, acks, out, &changed);
 
-    if (moved)
-        partition_wake(p);
+    if (changed.leo)
+        partition_wake_appended(p);
+    if (changed.hw)
+        partition_wake_committed(p);
     return kerr;
 }
 

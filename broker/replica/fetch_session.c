@@ -24,7 +24,7 @@ enum { EPOCH_INITIAL = 0, EPOCH_FINAL = -1 };
 struct fetch_session_entry {
     UT_hash_handle hh;
     int32_t        partition, max_bytes, leader_epoch, last_epoch;
-    int64_t        offset;
+    int64_t        offset, follower_start;
     int64_t        hw, log_start;       /* as last answered; hw -1: answer next time whatever happens */
     struct uuid    topic_id;
     char          *name;                /* NULL: not known; points into key[] when topics go by name */
@@ -117,6 +117,7 @@ static void entry_update(struct fetch_session_entry *e, const struct fetch_item 
     e->leader_epoch = it->leader_epoch;
     e->last_epoch = it->last_epoch;
     e->offset = it->offset;
+    e->follower_start = it->follower_start;
 }
 
 static int entry_add(struct fetch_session *s, const struct fetch_item *it, int64_t hw, int64_t log_start)
@@ -387,7 +388,7 @@ static int session_items(struct fetch_session *s, const struct fetch_ask *ask, s
         cx->items[i++] = (struct fetch_item){
             .topic = name.p != NULL ? last : name, .topic_id = e->topic_id, .partition = e->partition,
             .max_bytes = e->max_bytes, .leader_epoch = e->leader_epoch, .last_epoch = e->last_epoch,
-            .offset = e->offset, .entry = e,
+            .offset = e->offset, .follower_start = e->follower_start, .entry = e,
         };
     }
     return OK;

@@ -38,6 +38,7 @@ struct fetch_item {
     int32_t     leader_epoch;           /* -1: not given */
     int32_t     last_epoch;             /* of the last record fetched; -1: not given */
     int64_t     offset;
+    int64_t     follower_start;         /* where the follower's own log begins; -1: a consumer */
     /* the answer, before fetch_end() */
     int64_t     hw, log_start;
     bool        failed;                 /* an error code is set */

@@ -73,7 +73,7 @@ void partition_unref(struct partition **pp)
     lock_fini(&p->oldformat);
     lock_fini(&p->conf_lock);
     lock_fini(&p->lock);
-    free(p->ids);
+    free(p->leading);
     free(p);
 }
 
@@ -177,7 +177,6 @@ void partition_set_conf(struct partition *p, const struct topic_config *tc)
         .timestamp_before_max_ms = tc->timestamp_before_max_ms,
         .timestamp_after_max_ms = tc->timestamp_after_max_ms,
         .max_message_bytes = tc->max_message_bytes,
-        .min_insync_replicas = tc->min_insync_replicas,
         .codec = (int32_t)tc->codec,
         .codec_level = tc->codec_level,
         .magic = tc->magic,
@@ -198,6 +197,7 @@ void partition_set_conf(struct partition *p, const struct topic_config *tc)
     lock_take(&p->conf_lock);
     p->conf = conf;
     lock_drop(&p->conf_lock);
+    atomic_store_explicit(&p->min_isr, tc->min_insync_replicas, memory_order_relaxed);
 }
 
 struct partition_conf partition_conf(struct partition *p)
@@ -218,62 +218,75 @@ static void set_standing(struct partition *p, enum partition_role role, int32_t 
     atomic_store_explicit(&p->standing, (uint64_t)(uint32_t)leader_epoch << 32 | role, memory_order_release);
 }
 
-void partition_wake(struct partition *p)
+/* The leader epoch is newer than what we know; so must be the version of the state node. */
+static bool is_outdated(const struct partition *p,
+                        const struct leader_and_isr_request_leader_and_isr_partition_state *st)
 {
-    purgatory_wake(replicas_fetch_purgatory(p->home), &p->fetches);
-    purgatory_wake(replicas_produce_purgatory(p->home), &p->produces);
+    if (st->partition_epoch >= p->partition_epoch)
+        return false;
+    log_warn("%s: leader epoch %d comes with partition epoch %d, and %d is known: not taken up", p->name,
+             (int)st->leader_epoch, (int)st->partition_epoch, (int)p->partition_epoch);
+    return true;
+}
+
+static int begin_to_lead(struct partition *p, int32_t self,
+                         const struct leader_and_isr_request_leader_and_isr_partition_state *st)
+{
+    int64_t leo = plog_offsets(p->log).leo;
+    struct leading *ld = leading_new(p->leading, self, leo, st);
+    int rc = ld != NULL ? plog_assign_epoch(p->log, st->leader_epoch) : ERR_NOMEM;
+
+    if (rc != OK) {
+        free(ld);
+        return rc;
+    }
+    free(p->leading);                   /* a question to the controller that is out is not ours any more */
+    p->leading = ld;
+    atomic_store_explicit(&p->epoch_start, leo, memory_order_relaxed);
+    return OK;
+}
+
+static void end_to_lead(struct partition *p)
+{
+    free(p->leading);
+    p->leading = NULL;
+    atomic_store_explicit(&p->epoch_start, -1, memory_order_relaxed);
 }
 
 int partition_become(struct partition *p, int32_t self, int32_t controller_epoch,
                      const struct leader_and_isr_request_leader_and_isr_partition_state *st)
 {
-    size_t replicas_n = (size_t)(st->replicas_n > 0 ? st->replicas_n : 0);
-    size_t isr_n = (size_t)(st->isr_n > 0 ? st->isr_n : 0);
-    int32_t *ids = calloc(replicas_n + isr_n + 1, sizeof *ids), *old;
     bool lead = st->leader == self;
     int rc = OK;
 
-    if (ids == NULL)
-        return ERR_NOMEM;
-    if (replicas_n > 0)
-        memcpy(ids, st->replicas, replicas_n * sizeof *ids);
-    if (isr_n > 0)
-        memcpy(ids + replicas_n, st->isr, isr_n * sizeof *ids);
     lock_take(&p->lock);
-    if (lead)
-        rc = plog_assign_epoch(p->log, st->leader_epoch);
-    if (rc != OK) {
+    if (is_outdated(p, st)) {
         lock_drop(&p->lock);
-        free(ids);
-        return rc;
+        return OK;
     }
-    old = p->ids;
-    p->ids = ids;
-    atomic_store_explicit(&p->replicas_n, (int32_t)replicas_n, memory_order_relaxed);
-    atomic_store_explicit(&p->isr_n, (int32_t)isr_n, memory_order_relaxed);
-    p->leader_id = st->leader;
-    p->controller_epoch = controller_epoch;
-    p->partition_epoch = st->partition_epoch;
-    if (lead) {
-        int64_t leo = plog_offsets(p->log).leo;
-
-        atomic_store_explicit(&p->epoch_start, leo, memory_order_relaxed);
-        set_standing(p, ROLE_LEADER, st->leader_epoch);
-        (void)partition_advance_hw(p, leo, NULL);
-    } else {
-        atomic_store_explicit(&p->epoch_start, -1, memory_order_relaxed);
-        set_standing(p, ROLE_FOLLOWER, st->leader_epoch);
+    if (lead)
+        rc = begin_to_lead(p, self, st);
+    else
+        end_to_lead(p);
+    if (rc == OK) {
+        atomic_store_explicit(&p->replicas_n, st->replicas_n > 0 ? st->replicas_n : 0, memory_order_relaxed);
+        atomic_store_explicit(&p->isr_n, st->isr_n > 0 ? st->isr_n : 0, memory_order_relaxed);
+        p->leader_id = st->leader;
+        p->controller_epoch = controller_epoch;
+        p->partition_epoch = st->partition_epoch;
+        set_standing(p, lead ? ROLE_LEADER : ROLE_FOLLOWER, st->leader_epoch);
+        if (lead)
+            (void)partition_advance_hw(p, plog_offsets(p->log).leo, NULL);
     }
     lock_drop(&p->lock);
-    free(old);
-    return OK;
+    return rc;
 }
 
 void partition_go(struct partition *p)
 {
     lock_take(&p->lock);
+    end_to_lead(p);
     set_standing(p, ROLE_GONE, partition_standing(p).leader_epoch);
-    atomic_store_explicit(&p->epoch_start, -1, memory_order_relaxed);
     lock_drop(&p->lock);
 }
 

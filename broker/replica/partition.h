@@ -1,7 +1,7 @@
 /* broker/replica/partition.h - one partition on this broker: who leads it, who is in sync, how far it is committed.
  *
  * The log (storage/plog.h) keeps the offsets; the partition decides who may append and read, and what the high
- * watermark is. While it leads with nobody else in the ISR, the high watermark is the log's end.
+ * watermark is. While it leads with nobody else in the ISR, the high watermark is the log's end; leader.h has the rest.
  *
  *   LeaderAndIsr: we lead            LeaderAndIsr: another leads              StopReplica, or the broker stops
  *   -----------------------> LEADER <--------------------------> FOLLOWER    any -----------------------> GONE
@@ -24,6 +24,7 @@
 #include <uthash.h>
 
 struct leader_and_isr_request_leader_and_isr_partition_state;
+struct leading;
 struct log_move;
 struct replicas;
 struct topic_config;
@@ -32,7 +33,6 @@ struct topic_config;
 struct partition_conf {
     int64_t timestamp_before_max_ms, timestamp_after_max_ms;
     int32_t max_message_bytes;
-    int32_t min_insync_replicas;
     int32_t codec;                      /* enum topic_codec */
     int32_t codec_level;
     int8_t  magic;                      /* of the batches that are stored */
@@ -62,19 +62,21 @@ struct partition {
     /* any thread */
     atomic_int        refs;
     _Atomic uint64_t  standing;         /* role and leader epoch; written under `lock` */
-    _Atomic int64_t   committed_bytes;  /* grows with HW; for fetches that wait for bytes. Under `lock` */
+    _Atomic int64_t   appended_bytes;   /* for fetches that wait for bytes; written under `lock` */
+    _Atomic int64_t   committed_bytes;  /* about so many of them are below HW; written under `lock` */
     _Atomic uint32_t  rolls;            /* segments begun; written under `lock` */
     _Atomic int64_t   epoch_start;      /* log end when we began to lead; -1: we do not. Written under `lock` */
-    _Atomic int32_t   replicas_n, isr_n;    /* written under `lock` */
+    _Atomic int32_t   replicas_n, isr_n;    /* the ISR as committed; written under `lock` */
+    _Atomic int32_t   min_isr;          /* min.insync.replicas */
     struct watch_list fetches;          /* fetches that wait for HW or LSO, or for a change of leadership */
+    struct watch_list tails;            /* followers' fetches, that wait for the log's end */
     struct watch_list produces;         /* acks=all that wait for HW */
     /* under `lock` (class partition) */
     struct lock       lock;
     int32_t           leader_id;        /* -1: none */
     int32_t           controller_epoch;
     int32_t           partition_epoch;  /* version of the state node */
-    int64_t           uncommitted_bytes;
-    int32_t          *ids;              /* replicas_n ids of replicas, then isr_n ids of the ISR */
+    struct leading   *leading;          /* the other replicas, while we lead; else NULL. See leader.h */
     /* no fields. Held by who validates and appends records of message format 0: see produce.c */
     struct lock       oldformat;
     /* under `conf_lock` (class partconf) */
@@ -99,6 +101,10 @@ int  partition_become(struct partition *p, int32_t self, int32_t controller_epoc
                       const struct leader_and_isr_request_leader_and_isr_partition_state *st) must_use;
 void partition_go(struct partition *p);         /* StopReplica: GONE for good */
 void partition_wake(struct partition *p);       /* who waits looks again; no lock may be held */
+void partition_wake_committed(struct partition *p);     /* only who waits for HW or LSO */
+void partition_wake_appended(struct partition *p);      /* only followers, who wait for the log's end */
+/* Settings that the high watermark hangs on may have changed: it is looked at again. No lock may be held. */
+void partition_recheck(struct partition *p);
 
 /* The log has moved: its copy takes its place; logmgr_swap_fn for this partition. */
 int  partition_swap_log(struct partition *p, struct log_move *mv) must_use;
@@ -120,18 +126,18 @@ struct partition_conf partition_conf(struct partition *p);
  * UNKNOWN_LEADER_EPOCH, NOT_LEADER_OR_FOLLOWER. */
 int16_t partition_check(const struct partition *p, int32_t leader_epoch, bool leader_only);
 
-/* Fewer in sync than min.insync.replicas asks for (never more than there are replicas)? */
+/* Fewer in the committed ISR than min.insync.replicas asks for (never more than there are replicas)? */
 bool partition_isr_short(struct partition *p);
 
 /* Appends as leader. in->leader_epoch is filled in here. With acks -1 the ISR must be large enough
- * (NOT_ENOUGH_REPLICAS). Wakes the fetches that wait. PARTITION_RACED, which is no code of Kafka's: in->fixed_base, and
+ * (NOT_ENOUGH_REPLICAS). Wakes who waits for it. PARTITION_RACED, which is no code of Kafka's: in->fixed_base, and
  * another append came first. */
 enum { PARTITION_RACED = INT16_MIN };
 int16_t partition_append(struct partition *p, struct plog_append *in, int16_t acks, struct plog_appended *out);
-/* Wakes nobody, so that the caller may hold locks: *moved says whether partition_wake() is due when they have been
+/* Wakes nobody, so that the caller may hold locks: *wake says whether partition_wake() is due when they have been
  * dropped. */
 int16_t partition_append_quiet(struct partition *p, struct plog_append *in, int16_t acks, struct plog_appended *out,
-                               bool *moved);
+                               bool *wake);
 
 /* For an append that is held: may it be answered for, as far as the flush settings go? *done says whether the question
  * is decided; the result is NONE, KAFKA_STORAGE_ERROR or NOT_LEADER_OR_FOLLOWER. */

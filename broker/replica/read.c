@@ -16,8 +16,9 @@ static int16_t look_for_divergence(struct plog *l, struct partition_read *io, co
 
 static int16_t read_log(struct partition *p, struct plog *l, struct partition_read *io)
 {
-    struct plog_offsets now;
+    uint64_t standing = atomic_load_explicit(&p->standing, memory_order_acquire);
     int16_t kerr = partition_check(p, io->leader_epoch, io->leader_only);
+    struct plog_offsets now;
     int64_t upper;
     int rc;
 
@@ -44,6 +45,13 @@ static int16_t read_log(struct partition *p, struct plog *l, struct partition_re
         plog_read_done(&io->read);
         io->read = (struct plog_read){ .segment_base = -1, .offsets = seen };
         io->left_out = io->max_bytes > 0;
+    }
+    /* Not the leader any more, or not in that epoch, may be what gave these bytes (R4). */
+    if (rc == OK && atomic_load_explicit(&p->standing, memory_order_acquire) != standing) {
+        kerr = partition_check(p, io->leader_epoch, io->leader_only);
+        if (kerr != KERR_NONE)
+            plog_read_done(&io->read);
+        return kerr;
     }
     return partition_log_error(rc);
 }

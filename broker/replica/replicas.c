@@ -1,8 +1,11 @@
 /* broker/replica/replicas.c - the replica manager's life, its settings, and who wants to know of roles. */
 #include "broker/replica/replicas_impl.h"
 
+#include "base/clock.h"
 #include "base/log.h"
+#include "base/scheduler.h"
 #include "broker/cluster/topic_configs.h"
+#include "broker/replica/leader.h"
 #include "broker/replica/fetch_session.h"
 #include "config/config.h"
 
@@ -53,6 +56,7 @@ void replicas_configure(struct replicas *rs, struct str topic)
 
         for (size_t k = 0; k < n; k++) {
             replicas_configure_one(rs, v[k]);
+            partition_recheck(v[k]);
             partition_unref(&v[k]);
         }
         free(v);
@@ -76,6 +80,49 @@ void replicas_tell_role(struct replicas *rs, struct partition *p)
     if (rs->on_role != NULL)
         rs->on_role(rs->role_arg, p->topic, p->index, partition_standing(p).role == ROLE_LEADER);
 }
+/* ---- who lags -------------------------------------------------------------------------------------------------- */
+
+/* Apache Kafka looks every replica.lag.time.max.ms / 2; who lags need not be waited for that much longer. */
+#define ISR_LOOK_MS_MAX 1000
+#define ISR_LOOK_MS_MIN 10
+
+static void shrink_isrs(void *arg)
+{
+    struct replicas *rs = arg;
+    int64_t now = mono_ms();
+
+    for (int i = 0; i < MAP_SHARDS; i++) {
+        struct map_shard *s = &rs->shard[i];
+        struct partition **v;
+        size_t n = 0;
+
+        lock_take(&s->lock);
+        v = calloc(HASH_COUNT(s->map) + 1, sizeof *v);
+        for (struct partition *p = s->map; v != NULL && p != NULL; p = p->hh.next)
+            if (partition_standing(p).role == ROLE_LEADER)
+                v[n++] = partition_ref(p);
+        lock_drop(&s->lock);
+        for (size_t k = 0; k < n; k++) {
+            partition_shrink_isr(v[k], now);
+            partition_unref(&v[k]);
+        }
+        free(v);
+    }
+}
+
+static int look_for_lags(struct replicas *rs)
+{
+    int64_t period = rs->opts.cfg->replica_lag_time_max_ms / 2;
+
+    if (rs->opts.isr == NULL)
+        return OK;
+    if (period > ISR_LOOK_MS_MAX)
+        period = ISR_LOOK_MS_MAX;
+    if (period < ISR_LOOK_MS_MIN)
+        period = ISR_LOOK_MS_MIN;
+    return scheduler_add(rs->opts.sched, "isr-expiration", period, period, shrink_isrs, rs, &rs->lags);
+}
+
 /* ---- life ------------------------------------------------------------------------------------------------------ */
 
 int replicas_new(struct replicas **out, const struct replicas_opts *opts)
@@ -96,6 +143,8 @@ int replicas_new(struct replicas **out, const struct replicas_opts *opts)
         rc = purgatory_new(&rs->produces, opts->timer);
     if (rc == OK)
         rc = fetch_sessions_new(&rs->sessions, opts->cfg->max_incremental_fetch_session_cache_slots);
+    if (rc == OK)
+        rc = look_for_lags(rs);
     if (rc == OK) {
         logmgr_on_flushed(opts->logs, replicas_flushed, rs);
         logmgr_on_swap(opts->logs, replicas_swap_log, rs);
@@ -111,6 +160,7 @@ void replicas_stop(struct replicas *rs)
     lock_take(&rs->becoming);
     atomic_store(&rs->stopped, true);
     lock_drop(&rs->becoming);
+    job_cancel(rs->opts.sched, &rs->lags);
     purgatory_stop(rs->fetches);
     purgatory_stop(rs->produces);
 }
@@ -140,6 +190,11 @@ void replicas_free(struct replicas **rsp)
     lock_fini(&rs->becoming);
     free(rs);
     *rsp = NULL;
+}
+
+const struct replicas_opts *replicas_options(const struct replicas *rs)
+{
+    return &rs->opts;
 }
 
 size_t replicas_partitions(const struct replicas *rs)

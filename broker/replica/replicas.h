@@ -22,6 +22,7 @@
 
 struct config;
 struct fetch_sessions;
+struct isr_changer;
 struct leader_and_isr_request;
 struct leader_and_isr_response;
 struct logmgr;
@@ -44,6 +45,7 @@ struct replicas_opts {
     struct timer          *timer;
     struct metadata_cache *metacache;       /* only to tell "elsewhere" from "unknown" */
     struct topic_configs  *topic_configs;
+    struct isr_changer    *isr;             /* NULL: nobody changes ISRs (a single broker) */
     /* The log of a partition is lost that the controller believes to be here: it should be told. Any thread, with
      * `becoming` held: it must only note it. May be NULL. */
     void                 (*on_lost)(void *arg);
@@ -80,6 +82,7 @@ struct partition *replicas_find(struct replicas *rs, struct str topic, int32_t i
 typedef void replicas_role_fn(void *arg, struct str topic, int32_t index, bool leads);
 void replicas_on_role(struct replicas *rs, replicas_role_fn *fn, void *arg);
 
+const struct replicas_opts *replicas_options(const struct replicas *rs);
 size_t replicas_partitions(const struct replicas *rs);
 
 struct purgatory     *replicas_fetch_purgatory(struct replicas *rs);

@@ -28,6 +28,7 @@
 #include "broker/txn/producer_ids.h"
 #include "config/config.h"
 #include "metadata/lmdb_store.h"
+#include "metadata/zk_store.h"
 #include "storage/logmgr.h"
 
 #include <limits.h>
@@ -44,6 +45,7 @@
 #define LOADING_MS        500           /* logs that take longer are loaded while the others are served */
 #define LOST_MS           1000
 #define HOST_NAME_BYTES   256
+#define SESSION_FILE      ".klamm-zookeeper"        /* Apache Kafka looks at directories only */
 
 struct daemon {
     struct broker           b;          /* first: the rest is of the start and stop only */
@@ -122,9 +124,34 @@ static void dirs_down(struct daemon *d)
     logmgr_free(&d->b.logs);
 }
 
+/* The session is kept in the first log directory that works, for the start after a kill -9. */
+static void session_path(struct daemon *d, char *path, size_t size)
+{
+    struct logmgr_dir dir;
+
+    path[0] = '\0';
+    for (size_t i = 0; i < logmgr_dirs(d->b.logs) && path[0] == '\0'; i++)
+        if (logmgr_dir(d->b.logs, i, &dir) == OK && !dir.offline)
+            snprintf(path, size, "%s/" SESSION_FILE, dir.path);
+}
+
 static int store_up(struct daemon *d)
 {
-    return lmdb_store_open(&d->b.store, d->b.cfg->log_dirs_parsed.v[0]);
+    const struct config *cfg = d->b.cfg;
+    char session[PATH_MAX];
+    struct zk_store_opts o = { .connect = cfg->zookeeper_connect, .make_chroot = true, .session_file = session,
+                               .session_timeout_ms = cfg->zookeeper_session_timeout_ms,
+                               .connection_timeout_ms = cfg->zookeeper_session_timeout_ms,
+                               .max_in_flight = cfg->zookeeper_max_in_flight_requests };
+
+    if (cfg->zookeeper_connect == NULL)
+        return lmdb_store_open(&d->b.store, cfg->log_dirs_parsed.v[0]);
+    if (cfg->zookeeper_connection_timeout_ms != CONFIG_UNSET_INT)
+        o.connection_timeout_ms = cfg->zookeeper_connection_timeout_ms;
+    session_path(d, session, sizeof session);
+    if (session[0] == '\0')
+        o.session_file = NULL;
+    return zk_store_open(&d->b.store, &o);
 }
 
 static void store_down(struct daemon *d)
@@ -156,7 +183,11 @@ static int identity_up(struct daemon *d)
 
     TRY(cluster_open(d->b.store, found->cluster_id[0] != '\0' ? found->cluster_id : NULL, d->b.cluster_id));
     TRY(choose_id(d, found->broker_id));
-    TRY(adopt_allowed(d->b.store, d->o.adopt, &d->adopts));
+    if (d->b.cfg->zookeeper_connect == NULL)
+        TRY(adopt_allowed(d->b.store, d->o.adopt, &d->adopts));
+    else if (d->o.adopt || d->o.adopt_configs != NULL)
+        log_warn("--adopt and --adopt-configs do nothing with zookeeper.connect: topics, their partitions and settings "
+                 "are in the tree there");
     if (d->o.adopt && d->adopts)
         logmgr_take_over(d->b.logs);
     return logmgr_identify(d->b.logs, d->b.id, d->b.cluster_id);
@@ -171,6 +202,8 @@ static int adoption_up(struct daemon *d)
     const char **paths;
     int rc;
 
+    if (d->b.cfg->zookeeper_connect != NULL)
+        return OK;
     paths = calloc(n, sizeof *paths);
     if (paths == NULL)
         return ERR_NOMEM;
@@ -231,7 +264,7 @@ static void on_offline(void *arg, size_t dir_index, const char *path)
 
     for (size_t i = 0; i < logmgr_dirs(d->b.logs); i++)
         if (logmgr_dir(d->b.logs, i, &dir) == OK && !dir.offline) {
-            if (dir_index == 0)
+            if (dir_index == 0 && d->b.cfg->zookeeper_connect == NULL)
                 log_error("%s held the metadata store as well: topics cannot be made, changed or deleted until it is "
                           "mended and the broker restarted", path);
             replicas_dir_failed(d->b.replicas, dir_index);
@@ -617,5 +650,8 @@ int broker_stop(struct broker **b)
     struct daemon *d = (struct daemon *)*b;
 
     *b = NULL;
-    return d != NULL ? go_down(d) : OK;
+    if (d == NULL)
+        return OK;
+    store_hurry(d->b.store);            /* a stop does not wait for ZooKeeper to come back */
+    return go_down(d);
 }

@@ -245,6 +245,9 @@ static void check_limits(struct loader *l)
     if (c->offsets_topic_compression_codec < 0 || c->offsets_topic_compression_codec > 4)
         loader_refuse(l, "offsets.topic.compression.codec",
                       "must be the number of a codec: 0 none, 1 gzip, 2 snappy, 3 lz4, 4 zstd");
+    if (c->zookeeper_connect != NULL && *c->zookeeper_connect == '\0')
+        loader_refuse(l, "zookeeper.connect", "names no server; to run one broker that keeps its metadata in an "
+                      "embedded store under the first log dir, take this line out");
     if (c->controller_listener_names != NULL && *c->controller_listener_names != '\0')
         loader_refuse(l, "controller.listener.names", "must be empty: there is no KRaft controller");
 }

@@ -114,16 +114,20 @@ static bool has_trailing_comment(const struct config_given *g)
     return false;
 }
 
+#define NO_ZK_SECURITY "Debian's ZooKeeper client library has neither TLS nor SASL, "
+
 static const char *refusal(const struct param *p)
 {
     static const struct {
         const char *name, *text;
     } special[] = {
-        { "zookeeper.connect", "Klamm cannot join a ZooKeeper ensemble yet; take this line out to run one broker that "
-                               "keeps its metadata in an embedded store under the first log dir" },
         { "process.roles", "Klamm does not speak KRaft; take this line out to run one broker that keeps its metadata "
                            "in an embedded store under the first log dir" },
         { "security.inter.broker.protocol", "only PLAINTEXT is supported yet" },
+        { "zookeeper.set.acl", NO_ZK_SECURITY "so nobody is there whom a znode could belong to" },
+        { "zookeeper.ssl.client.enable", NO_ZK_SECURITY "so the connection cannot be encrypted" },
+        { "zookeeper.ssl.crl.enable", NO_ZK_SECURITY "so there is no certificate to check" },
+        { "zookeeper.ssl.ocsp.enable", NO_ZK_SECURITY "so there is no certificate to check" },
     };
 
     for (size_t i = 0; i < sizeof special / sizeof special[0]; i++)

@@ -201,6 +201,12 @@ int64_t store_session(struct store *s)
     return s->backend->session(s);
 }
 
+void store_hurry(struct store *s)
+{
+    if (s->backend->hurry != NULL)
+        s->backend->hurry(s);
+}
+
 void store_free(struct store **s)
 {
     if (*s != NULL)

@@ -122,6 +122,7 @@ struct store_backend {                  /* what metadata/<backend>.c gives */
     void    (*submit)(struct store *, struct store_call *);
     void    (*watcher)(struct store *, store_watcher_fn *fn, void *arg);
     int64_t (*session)(struct store *);
+    void    (*hurry)(struct store *);       /* NULL: never waits for a connection */
     void    (*free)(struct store *);
 };
 
@@ -142,6 +143,9 @@ int     store_run(struct store *s, struct store_call *call) must_use;
 /* Waits until every call submitted before has been answered and every event before that has been handed
  * over. */
 void    store_barrier(struct store *s);
+
+/* From now on calls do not wait for a connection to come back: without one they are answered ERR_CLOSED. For a stop. */
+void    store_hurry(struct store *s);
 
 /* Ends the session (ephemeral nodes go) after every call submitted so far has been answered. NULL-safe. */
 void    store_free(struct store **s);

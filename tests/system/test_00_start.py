@@ -102,7 +102,8 @@ def test_log_dir_that_is_a_file(brokers, tmp_path):
     ("log.retention.hours=168 # a week", ("log.retention.hours", "comment")),
     ("listeners=SSL://127.0.0.1:9093", ("listeners", "SSL")),
     ("authorizer.class.name=kafka.security.authorizer.AclAuthorizer", ("authorizer.class.name",)),
-    ("zookeeper.connect=127.0.0.1:2181", ("zookeeper.connect",)),
+    ("zookeeper.connect=127.0.0.1:port", ("zookeeper.connect", "port")),
+    ("zookeeper.set.acl=true", ("zookeeper.set.acl", "neither TLS nor SASL")),
 ])
 def test_properties_that_stop_the_start(brokers, line, words):
     key, value = line.split("=", 1)

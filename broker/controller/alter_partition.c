@@ -10,6 +10,7 @@
 
 #include "base/log.h"
 #include "broker/controller/priv.h"
+#include "broker/controller/reassign.h"
 #include "broker/controller/rewrite.h"
 #include "proto/gen/alter_partition_request.h"
 #include "proto/gen/alter_partition_response.h"
@@ -118,6 +119,7 @@ static void settled(struct controller *c, struct rewrite *rw, struct rewrite_ite
 {
     (void)rw, (void)written;
     batch_update(c, it->p);
+    reassign_isr_changed(c, it->p);
 }
 
 static void say_what_stands(struct arena *a, struct wanted *w)

@@ -35,9 +35,9 @@ static const struct ask_def {
 } defs[] = {
     [ASK_ALTER_PARTITION] = { alter_partition_fail, alter_partition_asked },
     [ASK_CONTROLLED_SHUTDOWN] = { controlled_shutdown_fail, controlled_shutdown_asked },
-    [ASK_ELECT_LEADERS] = { elect_leaders_fail, NULL },
-    [ASK_ALTER_REASSIGNMENTS] = { alter_partition_reassignments_fail, NULL },
-    [ASK_LIST_REASSIGNMENTS] = { list_partition_reassignments_fail, NULL },
+    [ASK_ELECT_LEADERS] = { elect_leaders_fail, elections_asked },
+    [ASK_ALTER_REASSIGNMENTS] = { alter_partition_reassignments_fail, reassignments_asked },
+    [ASK_LIST_REASSIGNMENTS] = { list_partition_reassignments_fail, reassignments_list_asked },
     [ASK_PRODUCER_IDS] = { allocate_producer_ids_fail, producer_ids_asked },
 };
 

@@ -16,6 +16,7 @@
 
 #include <uthash.h>
 
+struct assignment;
 struct broker_channel;
 struct ctl_topic;
 
@@ -41,6 +42,8 @@ struct ctl_partition {
     struct ids           replicas;              /* as assigned; while it is reassigned: the target, then what goes */
     struct ids           adding, removing;      /* of replicas; both empty: it is not being reassigned */
     bool                 reassigning;           /* even where nothing is added or removed any more */
+    const struct assignment *next;              /* while the topic's node is being written: what it is to hold */
+    size_t               listed;                /* while a list of moves is made: place in it + 1 */
     int32_t              hosts_n;               /* replicas.v has this many: behind replicas.n those that have left */
     uint8_t             *replica_state;         /*   the assignment and are still to be stopped. Of each host: */
     bool                *lost;                  /*   enum replica_state, and: offline on a live broker */

@@ -31,6 +31,12 @@ static void on_store_event(struct store_event *ev, void *arg)
         rc = event_post(c, EV_DELETIONS, NULL);
     else if (strcmp(ev->path, ZK_LOG_DIR_EVENTS) == 0)
         rc = event_post(c, EV_LOG_DIRS, NULL);
+    else if (strcmp(ev->path, ZK_REASSIGN) == 0)
+        rc = ev->kind == STORE_EV_CREATED ? event_post(c, EV_REASSIGN, NULL) : OK;
+    else if (strcmp(ev->path, ZK_PREFERRED_ELECTION) == 0)
+        rc = ev->kind == STORE_EV_CREATED ? event_post(c, EV_ELECTIONS, NULL) : OK;
+    else if (strncmp(ev->path, ZK_BROKER_TOPICS "/", topics) == 0 && strchr(ev->path + topics, '/') != NULL)
+        rc = ev->kind == STORE_EV_CHANGED ? event_post(c, EV_STATE, ev->path + topics) : OK;
     else if (strncmp(ev->path, ZK_BROKER_TOPICS "/", topics) == 0 && ev->kind == STORE_EV_CHANGED)
         rc = event_post(c, EV_TOPIC, ev->path + topics);
     if (rc != OK)
@@ -82,6 +88,11 @@ static void run_timers(struct controller *c)
         if (event_post(c, EV_RETRY, NULL) != OK)
             c->retry_at_ns = now + 1000000000;
     }
+    if (now >= c->balance_at_ns) {
+        c->balance_at_ns = INT64_MAX;
+        if (event_post(c, EV_BALANCE, NULL) != OK)
+            c->balance_at_ns = now + 1000000000;
+    }
     if (now >= ops_deadline(c))
         ops_recheck(c);
 }
@@ -92,6 +103,8 @@ static int64_t next_timer(const struct controller *c)
 
     if (c->elect_at_ns < at)
         at = c->elect_at_ns;
+    if (c->balance_at_ns < at)
+        at = c->balance_at_ns;
     return c->retry_at_ns < at ? c->retry_at_ns : at;
 }
 
@@ -152,7 +165,7 @@ int controller_new(struct controller **out, struct controller_opts *opts)
     c->changes_seen = -1;
     c->events_tail = &c->events;
     c->lane.idle = engine_idle;
-    c->elect_at_ns = c->retry_at_ns = INT64_MAX;
+    c->elect_at_ns = c->retry_at_ns = c->balance_at_ns = INT64_MAX;
     *out = c;
     return OK;
 }

@@ -59,12 +59,21 @@ static bool all_replicas(const struct ctl_topic *t, enum replica_state s)
     return true;
 }
 
+/* On a broker that is down, or in a log directory that is. */
 static bool any_dead(const struct controller *c, const struct ctl_topic *t)
 {
     for (int32_t i = 0; i < t->partitions_n; i++)
         for (int32_t k = 0; k < t->partitions[i].replicas.n; k++)
-            if (!context_online(&c->ctx, t->partitions[i].replicas.v[k]))
+            if (!context_replica_online(&c->ctx, &t->partitions[i], t->partitions[i].replicas.v[k]))
                 return true;
+    return false;
+}
+
+static bool reassigning(const struct ctl_topic *t)
+{
+    for (int32_t i = 0; i < t->partitions_n; i++)
+        if (t->partitions[i].reassigning)
+            return true;
     return false;
 }
 
@@ -164,9 +173,11 @@ static enum step_next forget_topics(struct controller *c, struct frame *f)
     return STEP_NEXT;
 }
 
+typedef bool pick_fn(const struct controller *c, const struct ctl_partition *p, int32_t broker);
+
 /* The replicas of the topics for which pick() says yes; NULL: out of memory, aborted. */
 static struct replica_ref *select_replicas(struct controller *c, struct ctl_topic **v, size_t n, size_t *out_n,
-                                           bool (*pick)(const struct controller *, enum replica_state, int32_t broker))
+                                           pick_fn *pick)
 {
     size_t total = 0;
     struct replica_ref *refs;
@@ -185,26 +196,28 @@ static struct replica_ref *select_replicas(struct controller *c, struct ctl_topi
             struct ctl_partition *p = &v[i]->partitions[k];
 
             for (int32_t j = 0; j < p->replicas.n; j++)
-                if (pick(c, (enum replica_state)p->replica_state[j], p->replicas.v[j]))
+                if (pick(c, p, p->replicas.v[j]))
                     refs[(*out_n)++] = (struct replica_ref){ p, p->replicas.v[j] };
         }
     return refs;
 }
 
-static bool is_ineligible(const struct controller *c, enum replica_state s, int32_t broker)
+static bool is_ineligible(const struct controller *c, const struct ctl_partition *p, int32_t broker)
 {
-    (void)c, (void)broker;
-    return s == REPLICA_INELIGIBLE;
+    (void)c;
+    return replica_state(p, broker) == REPLICA_INELIGIBLE;
 }
 
-static bool is_live(const struct controller *c, enum replica_state s, int32_t broker)
+static bool is_live(const struct controller *c, const struct ctl_partition *p, int32_t broker)
 {
-    return s != REPLICA_DELETE_DONE && context_online(&c->ctx, broker);
+    return replica_state(p, broker) != REPLICA_DELETE_DONE && context_replica_online(&c->ctx, p, broker);
 }
 
-static bool is_dead(const struct controller *c, enum replica_state s, int32_t broker)
+static bool is_dead(const struct controller *c, const struct ctl_partition *p, int32_t broker)
 {
-    return (s == REPLICA_OFFLINE || s == REPLICA_DELETE_STARTED) && !context_online(&c->ctx, broker);
+    enum replica_state s = replica_state(p, broker);
+
+    return (s == REPLICA_OFFLINE || s == REPLICA_DELETE_STARTED) && !context_replica_online(&c->ctx, p, broker);
 }
 
 static enum step_next retry_replicas(struct controller *c, struct frame *f)
@@ -289,6 +302,45 @@ void deletion_resume(struct controller *c)
         r->f.fini = resume_fini;
 }
 
+static bool hosted(const struct ctl_topic *t, const int32_t *ids, size_t n)
+{
+    for (int32_t i = 0; i < t->partitions_n; i++)
+        for (size_t k = 0; k < n; k++)
+            if (ids_have(&t->partitions[i].replicas, ids[k]))
+                return true;
+    return false;
+}
+
+void deletion_brokers_back(struct controller *c, const int32_t *ids, size_t n)
+{
+    bool any = false;
+
+    for (struct ctl_topic *t = c->ctx.topics; t != NULL; t = t->hh.next) {
+        if (!t->queued || reassigning(t) || !hosted(t, ids, n))
+            continue;
+        t->ineligible = false;
+        any = true;
+    }
+    if (any)
+        deletion_resume(c);
+}
+
+void deletion_lost(struct controller *c, const struct replica_ref *v, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        enum replica_state s = replica_state(v[i].p, v[i].broker);
+
+        if (!v[i].p->topic->queued)
+            continue;
+        if (!v[i].p->topic->ineligible)
+            log_info("topic %s: its deletion waits for broker %d", v[i].p->topic->name, v[i].broker);
+        v[i].p->topic->ineligible = true;
+        if (s == REPLICA_OFFLINE || s == REPLICA_DELETE_STARTED)
+            replicas_to(c, &v[i], 1, REPLICA_INELIGIBLE);
+    }
+    deletion_resume(c);
+}
+
 /* ---- what is asked for -------------------------------------------------------------------------------- */
 
 static void queue_topics(struct controller *c, const struct str *names, size_t n, bool starting)
@@ -301,8 +353,12 @@ static void queue_topics(struct controller *c, const struct str *names, size_t n
             remove_node(c, zpath_delete_topic(names[i]).z);
         } else if (t != NULL) {
             t->queued = true;
-            if (starting)
+            if (reassigning(t)) {
+                t->ineligible = true;
+                log_info("topic %s: its deletion waits until its replicas have been moved", t->name);
+            } else if (starting) {
                 t->ineligible = any_dead(c, t);
+            }
         } else {
             if (starting)                           /* the rest of a deletion that a crash interrupted */
                 remove_node(c, zpath_topic_config(names[i]).z);

@@ -168,7 +168,8 @@ void election_resign(struct controller *c)
     atomic_store(&c->active, false);
     c->controller_id = -1;
     c->failed_over = false;
-    c->retry_at_ns = INT64_MAX;
+    c->retry_at_ns = c->balance_at_ns = INT64_MAX;
+    c->isrs_posted = false;
     batch_fini(c);
     brokers_disconnect(c);
     context_clear(&c->ctx);

@@ -56,6 +56,8 @@ struct controller {
     bool                   failed_over;         /* ready as soon as they are answered */
     int64_t                elect_at_ns;         /* elections and writes to try again; INT64_MAX: none */
     int64_t                retry_at_ns;
+    bool                   isrs_posted;         /* an EV_STATE for all partitions is on its way */
+    int64_t                balance_at_ns;       /* the balance of leaders is looked at; INT64_MAX: never */
 };
 
 /* controller.c */
@@ -79,6 +81,9 @@ void link_down(struct controller *c);                   /* unreachable.c */
 void alter_partition_asked(struct controller *c, struct controller_ask *ask);   /* alter_partition.c */
 void controlled_shutdown_asked(struct controller *c, struct controller_ask *ask);       /* shutdown.c */
 void producer_ids_asked(struct controller *c, struct controller_ask *ask);      /* producer_blocks.c */
+void reassignments_asked(struct controller *c, struct controller_ask *ask);     /* reassign_ask.c */
+void reassignments_list_asked(struct controller *c, struct controller_ask *ask);
+void elections_asked(struct controller *c, struct controller_ask *ask);         /* preferred.c */
 
 /* ask.c: done() is called */
 void ask_end(struct controller_ask *ask, bool failed);
@@ -94,9 +99,13 @@ void election_resign(struct controller *c);
 /* topics.c: becoming the controller, from the moment that /controller is ours; pushes */
 void failover_begin(struct controller *c);
 
-/* deletion.c; both push */
+/* deletion.c; all push */
 void deletion_init(struct controller *c, const struct str *topics, size_t n);   /* what is there at the start */
 void deletion_resume(struct controller *c);                                     /* all that can be done now */
+void deletion_brokers_back(struct controller *c, const int32_t *ids, size_t n); /* what waited for them goes on */
+struct replica_ref;
+/* Replicas of topics that are being deleted cannot be reached any more: they wait for their brokers. */
+void deletion_lost(struct controller *c, const struct replica_ref *v, size_t n);
 
 /* partitions.c. The list is copied. */
 void partitions_start(struct controller *c, struct ctl_partition **v, size_t n);    /* at the start of a term */

@@ -1,5 +1,6 @@
 /* broker/controller/task.c - the machine that runs events, frames and steps. */
 #include "broker/controller/priv.h"
+#include "broker/controller/reassign.h"
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -26,6 +27,10 @@ static const struct event_def {
     [EV_SESSION] = { "new session", false, session_begun },
     [EV_ASK] = { "question", false, ask_begin },
     [EV_LINK] = { "broker out of reach", false, link_down },
+    [EV_REASSIGN] = { "list of reassignments", true, reassign_listed },
+    [EV_STATE] = { "change of an ISR", true, reassign_state_changed },
+    [EV_ELECTIONS] = { "list of preferred elections", true, elections_listed },
+    [EV_BALANCE] = { "balance of leaders", true, leaders_balance },
 };
 
 /* ---- store calls -------------------------------------------------------------------------------------- */

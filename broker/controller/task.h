@@ -62,7 +62,7 @@ void  engine_idle(struct controller *c, struct lane *lane);               /* the
 
 enum event_kind {
     EV_ELECT, EV_CONTROLLER, EV_TOPICS, EV_TOPIC, EV_DELETIONS, EV_LOG_DIRS, EV_ANSWER, EV_RETRY, EV_CONFIGS,
-    EV_EXPIRED, EV_SESSION, EV_ASK, EV_LINK
+    EV_EXPIRED, EV_SESSION, EV_ASK, EV_LINK, EV_REASSIGN, EV_STATE, EV_ELECTIONS, EV_BALANCE
 };
 
 struct control_request;
@@ -76,7 +76,7 @@ struct event {
     bool                    failed;     /* EV_ASK: it was not done, or not to the end */
     int32_t                 broker;     /* EV_LINK */
     int64_t                 epoch;      /* EV_LINK */
-    char                    topic[];    /* EV_TOPIC */
+    char                    topic[];    /* EV_TOPIC; EV_STATE: with what follows in the path */
 };
 
 void event_answer(struct controller *c, struct control_request *req);   /* the controller's thread; takes req */

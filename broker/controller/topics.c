@@ -11,6 +11,7 @@
  *   6. deletions go on; /feature is brought up to date
  */
 #include "broker/controller/priv.h"
+#include "broker/controller/reassign.h"
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -19,7 +20,8 @@
 
 #include <stdlib.h>
 
-#define STATES_PER_CALL 256
+#define STATES_PER_CALL  256
+#define FIRST_BALANCE_NS ((int64_t)5000000000)
 
 /* ---- taking in topics: reads their nodes, gives ids to those that have none --------------------------- */
 
@@ -604,6 +606,20 @@ static enum step_next deletions_start(struct controller *c, struct frame *f)
     return STEP_NEXT;
 }
 
+static enum step_next moves_start(struct controller *c, struct frame *f)
+{
+    (void)f;
+    reassign_init(c);
+    return STEP_NEXT;
+}
+
+static enum step_next elections_start(struct controller *c, struct frame *f)
+{
+    (void)f;
+    elections_listed(c);
+    return STEP_NEXT;
+}
+
 static enum step_next notices_start(struct controller *c, struct frame *f)
 {
     (void)f;
@@ -619,6 +635,8 @@ static enum step_next failover_done(struct controller *c, struct frame *f)
              c->opts.broker->id, c->epoch, HASH_COUNT(c->ctx.topics), fo->in.fresh_n, c->ctx.brokers_n,
              (double)(mono_ns() - fo->started_ns) / 1e6);
     c->failed_over = true;
+    if (c->opts.cfg->auto_leader_rebalance_enable)
+        c->balance_at_ns = mono_ns() + FIRST_BALANCE_NS;
     if (c->sent == 0)
         controller_set_ready(c, OK);
     return STEP_NEXT;
@@ -631,7 +649,8 @@ void failover_begin(struct controller *c)
         { "read the topics", intake_read },        { "give ids", intake_ids },
         { "read the states", states_ask },         { "queue deletions", queue_deletions },
         { "drop old notices", notices_start },
-        { "start the states", states_start },      { "go on with deletions", deletions_start },
+        { "start the states", states_start },      { "go on with moves", moves_start },
+        { "go on with deletions", deletions_start }, { "elect preferred leaders", elections_start },
         { "done", failover_done },                 { "write /feature", feature_write },
         { NULL, NULL },
     };

@@ -126,9 +126,10 @@ void logmgr_list_free(struct plog ***v, size_t n);
 /* ---- moves between directories (AlterReplicaLogDirs) --------------------------------------------------------- */
 
 /* The log shall lie in the directory with this index: a copy is made there in the background ("future") and takes the
- * log's place when it has caught up; that goes on after a restart. A move that is under way to another directory is
- * given up; with the directory that the log is in, that is all. ERR_NOENT, ERR_BUSY, ERR_OFFLINE as logmgr_find(), and
- * ERR_OFFLINE while any directory is; ERR_TOO_LARGE: the name is too long for a copy. */
+ * log's place when it has caught up; that goes on after a restart, even if nothing was copied yet. A move that is under
+ * way to another directory is given up; with the directory that the log is in, that is all. ERR_NOENT, ERR_BUSY,
+ * ERR_OFFLINE as logmgr_find(), and ERR_OFFLINE while any directory is; ERR_NOSPACE; ERR_TOO_LARGE: the name is too
+ * long for a copy. */
 int logmgr_move(struct logmgr *m, struct str topic, int32_t partition, size_t dir) must_use;
 /* A log that is not here shall be made there, should it be made. Forgotten with the process. */
 void logmgr_prefer(struct logmgr *m, struct str topic, int32_t partition, size_t dir);

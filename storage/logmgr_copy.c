@@ -10,6 +10,7 @@
 #include "storage/killpoint.h"
 #include "storage/syncer.h"
 
+#include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <stdio.h>
@@ -40,6 +41,27 @@ static int set_log(struct log_move *mv, struct plog *l)
     return rc;
 }
 
+/* Nothing was put into it before the broker ended. */
+static int look_whether_empty(struct log_move *mv)
+{
+    struct dirent *e;
+    bool any = false;
+    DIR *dir;
+    int fd, rc;
+
+    TRY(fio_open(mv->to->d.fd, mv->dir_name, O_RDONLY | O_DIRECTORY, &fd));
+    dir = fdopendir(fd);
+    if (dir == NULL) {
+        fio_close(&fd);
+        return ERR_NOMEM;
+    }
+    while ((rc = fio_next_entry(dir, &e)) == OK && e != NULL && !any)
+        any = strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0;
+    (void)closedir(dir);
+    mv->empty = rc == OK && !any;
+    return rc;
+}
+
 /* A copy that was found is opened when it was closed cleanly. */
 static int reopen_copy(struct log_move *mv)
 {
@@ -49,6 +71,11 @@ static int reopen_copy(struct log_move *mv)
     struct plog *l;
     int rc;
 
+    rc = logdir_check(&mv->to->d, look_whether_empty(mv), "listing", mv->dir_name);
+    if (rc == ERR_NOENT)                /* given up, or removed by hand */
+        mv->anew = true;
+    else if (rc != OK || mv->empty)
+        return rc;
     if (mv->anew || !mv->to->d.was_clean) {
         lock_take(&mv->m->lock);
         rc = mv->e == NULL ? ERR_CLOSED
@@ -73,38 +100,63 @@ static int reopen_copy(struct log_move *mv)
     return rc == ERR_CLOSED ? rc : OK;
 }
 
+/* From here on the mover alone knows of the directory. */
+static int take_dir_name(struct log_move *mv, char out[LOG_NAME_MAX])
+{
+    int rc;
+
+    lock_take(&mv->m->lock);
+    rc = mv->e == NULL ? ERR_CLOSED : mv->dir_name == NULL ? move_make_dir(mv) : OK;
+    if (rc == OK) {
+        (void)snprintf(out, LOG_NAME_MAX, "%s", mv->dir_name);
+        free(mv->dir_name);
+        mv->dir_name = NULL;
+        mv->empty = false;
+    }
+    lock_drop(&mv->m->lock);
+    return rc;
+}
+
+/* What there is of the copy goes; that there shall be one is still known after a restart. */
+static void begin_again(struct log_move *mv, const char *dir_name)
+{
+    struct plog *from = mv->from;
+
+    lock_take(&mv->m->lock);
+    if (mdir_put_away(mv->to, dir_name, from->name, from->topic_len, 0) != OK)
+        log_warn("%s/%s: a copy that was begun cannot be removed", mv->to->d.path, dir_name);
+    if (mv->e != NULL && move_make_dir(mv) != OK)
+        log_some(LOG_WARN, "%s: its move to %s is forgotten if the broker ends now", from->name, mv->to->d.path);
+    lock_drop(&mv->m->lock);
+}
+
 static int make_copy(struct log_move *mv)
 {
-    struct uuid unique = uuid_random(), id = plog_topic_id(mv->from);
-    char dir_name[LOG_NAME_MAX], hex[2 * sizeof unique.b + 1];
+    struct uuid id = plog_topic_id(mv->from);
+    char dir_name[LOG_NAME_MAX];
     struct log_opts opts;
     bool without_id;
     struct plog *l;
     int rc;
 
-    for (size_t i = 0; i < sizeof unique.b; i++)
-        (void)snprintf(hex + 2 * i, 3, "%02x", unique.b[i]);
-    (void)snprintf(dir_name, sizeof dir_name, "%.200s.%s-future", mv->from->name, hex);
+    TRY(take_dir_name(mv, dir_name));
     lock_take(&mv->from->lock);
     opts = mv->from->opts;
     without_id = mv->from->without_id;
     lock_drop(&mv->from->lock);
     l = plog_new_future(&mv->to->d, plog_topic(mv->from), mv->from->partition, &opts, dir_name);
-    if (l == NULL)
-        return ERR_NOMEM;
-    rc = mdir_refresh(mv->to);          /* no checkpoint there knows an older log of that name */
+    rc = l != NULL ? mdir_refresh(mv->to) : ERR_NOMEM;  /* no checkpoint there knows an older log of that name */
     if (rc == OK)
         rc = plog_create(l, false);
-    l->without_id = without_id;
+    if (l != NULL)
+        l->without_id = without_id;
     if (rc == OK && !uuid_is_zero(id))
         rc = plog_set_topic_id(l, id);
     if (rc == OK)
         return set_log(mv, l);
-    l->deleted = true;                  /* nobody else knows of what there is of it */
-    lock_take(&mv->m->lock);
-    if (mdir_put_away(mv->to, dir_name, l->name, l->topic_len, 0) != OK)
-        log_warn("%s/%s: a copy that was begun cannot be removed", mv->to->d.path, dir_name);
-    lock_drop(&mv->m->lock);
+    if (l != NULL)
+        l->deleted = true;              /* nobody else knows of what there is of it */
+    begin_again(mv, dir_name);
     plog_unref(&l);
     return rc;
 }
@@ -442,6 +494,7 @@ static int take_from_rest(struct mdir *rest, struct plog *l)
 
 void move_take_rest(struct mdir *rest, struct plog *l)
 {
+    struct log_entry *e;
     const struct logdir *d = &mdir_of(rest->m, l)->d;
     int rc = OK;
 
@@ -452,10 +505,13 @@ void move_take_rest(struct mdir *rest, struct plog *l)
     lock_take(&rest->m->lock);
     if (rc == OK)
         rc = mdir_put_away(rest, l->name, l->name, l->topic_len, 0);
+    e = logmgr_lookup(rest->m, plog_topic(l), l->partition);
+    if (rc == OK && e != NULL)
+        e->left = NULL;
     lock_drop(&rest->m->lock);
     if (rc != OK)
-        log_error("%s: the old directory in %s cannot be read to its end or removed: %s; it stays, the next start "
-                  "tries again", l->name, rest->d.path, fio_text(rc));
+        log_error("%s: the old directory in %s cannot be read to its end or removed: %s; it stays until the next move "
+                  "or start", l->name, rest->d.path, fio_text(rc));
 }
 
 /* ---- one turn of the mover ------------------------------------------------------------------------------------ */
@@ -464,10 +520,10 @@ int move_work(struct log_move *mv)
 {
     bool caught_up = false;
 
-    if (mv->log == NULL && mv->dir_name != NULL)
+    if (mv->log == NULL && mv->dir_name != NULL && !mv->empty)
         TRY(reopen_copy(mv));
     if (mv->log == NULL)
-        return mv->dir_name == NULL ? make_copy(mv) : OK;
+        return mv->dir_name == NULL || mv->empty ? make_copy(mv) : OK;
     TRY(copy_some(mv, &caught_up));
     follow_offsets(mv);
     return caught_up ? try_swap(mv) : OK;

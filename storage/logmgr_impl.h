@@ -32,7 +32,7 @@ struct log_entry {
     int64_t        found[CHECKPOINTS_N];/* what the checkpoints said at start; -1: nothing */
     /* under `lock` */
     struct mdir   *dir;
-    struct mdir   *left;                /* where the old directory of a move that is over still is; NULL */
+    struct mdir   *left;                /* where a move that is over has left a directory; NULL */
     struct log_move *move;              /* NULL: none */
     enum log_state state;
     struct plog   *log;                 /* OPENING, READY: a reference */
@@ -47,16 +47,17 @@ struct log_move {
     /* fixed */
     struct logmgr    *m;
     struct mdir      *to;
-    /* under `lock`; only the mover's thread frees it */
+    /* under `lock`; only the mover's thread frees it, unless it never knew of it */
     struct log_entry *e;                /* NULL: over, or given up */
     struct plog      *log;              /* the copy: a reference; NULL: not made or opened yet */
+    char             *dir_name;         /* of the copy that is not made or opened yet; NULL: nothing is there */
     struct mdir      *retire;           /* swapped: the old log's directory is to go from here */
     struct log_move  *prev, *next;
     /* the mover's thread */
-    char             *dir_name;         /* found at the start: of the copy */
     struct plog      *from;             /* while it is worked at: a reference */
     uint32_t          cuts;             /* of `from`, when they last were seen to agree */
     bool              agreed, marked, anew;
+    bool              empty;            /* there is nothing in dir_name */
     int64_t           due_ns;
 };
 
@@ -163,6 +164,7 @@ int  move_check_mark(struct mdir *md, const char *name) must_use;
 
 /* logmgr_move.c, for logmgr_copy.c; under the lock */
 void move_drop(struct log_move *mv);
+int  move_make_dir(struct log_move *mv) must_use;       /* dir_name, empty */
 void move_retire(struct log_move *mv);                  /* the old directory goes */
 int  mdir_put_away(struct mdir *md, const char *dir_name, const char *name, size_t topic_len, int64_t delay_ms)
     must_use;

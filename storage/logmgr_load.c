@@ -53,7 +53,7 @@ static int found_one(struct mdir *md, struct str topic, int32_t partition)
     if (e != NULL && e->rest == NULL && (rest = move_rest(e->dir, md, e->name)) != NULL) {
         md->m->rests = true;
         if (rest == md) {
-            e->rest = md;
+            e->rest = e->left = md;
             return OK;
         }
         logmgr_leave(md->m, e);
@@ -69,7 +69,7 @@ static int found_one(struct mdir *md, struct str topic, int32_t partition)
     e = log_entry_new(md, topic, partition);
     if (e == NULL)
         return ERR_NOMEM;
-    e->rest = rest;
+    e->rest = e->left = rest;
     for (size_t i = 0; i < CHECKPOINTS_N; i++)
         e->found[i] = offset_checkpoint_find(from[i], topic, partition);
     md->found[md->found_n++] = e;

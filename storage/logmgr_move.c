@@ -1,9 +1,10 @@
 /* storage/logmgr_move.c - moving logs between directories: what is asked, what is found at the start, and the thread;
  * the copying is in logmgr_copy.c.
  *
- *   asked for    a struct log_move is put in the list
- *   copying      <t>-<p>.<32 hex>-future is made in the new directory and filled with what the log has, batch by batch,
- *                while the log is appended to and read; where the log was cut, the copy is cut too (by epochs)
+ *   asked for    a struct log_move is put in the list, and <t>-<p>.<32 hex>-future made in the new directory, before
+ *                that is answered: by it the next start knows of the move
+ *   copying      the directory is filled with what the log has, batch by batch, while the log is appended to and read;
+ *                where the log was cut, the copy is cut too (by epochs)
  *   caught up    the copy is made durable; a mark in the old directory, durable too, says where the copy is
  *   swapped      nobody may append for a moment: the little that is missing is copied, the copy's directory gets the
  *                plain name, and the copy takes the log's place in the map and with those who use it
@@ -18,6 +19,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "storage/killpoint.h"
 #include "storage/syncer.h"
 
 #include <inttypes.h>
@@ -202,15 +204,45 @@ void move_cancel(struct log_move *mv)
 }
 
 /* Under the lock. */
+int move_make_dir(struct log_move *mv)
+{
+    struct uuid unique = uuid_random();
+    char dir_name[LOG_NAME_MAX], hex[2 * sizeof unique.b + 1];
+    int rc;
+
+    for (size_t i = 0; i < sizeof unique.b; i++)
+        (void)snprintf(hex + 2 * i, 3, "%02x", unique.b[i]);
+    (void)snprintf(dir_name, sizeof dir_name, "%.215s.%s-future", mv->e->name, hex);
+    mv->dir_name = strdup(dir_name);
+    rc = mv->dir_name == NULL ? ERR_NOMEM
+                              : logdir_check(&mv->to->d, fio_mkdir(mv->to->d.fd, dir_name), "making", dir_name);
+    if (rc != OK) {
+        free(mv->dir_name);
+        mv->dir_name = NULL;
+    }
+    mv->empty = rc == OK;
+    return rc;
+}
+
+/* Under the lock. */
 static int begin_move(struct logmgr *m, struct log_entry *e, struct mdir *to)
 {
+    struct log_move *mv;
+    int rc;
+
     if (strlen(e->name) + strlen(".-future") + 32 > FILE_NAME_MAX)
         return ERR_TOO_LARGE;
     for (size_t i = 0; i < m->dirs_n; i++)
         if (logdir_offline(&m->dirs[i].d))
             return ERR_OFFLINE;
-    if (move_new(m, to, e) == NULL)
-        return ERR_NOMEM;
+    mv = move_new(m, to, e);
+    rc = mv != NULL ? move_make_dir(mv) : ERR_NOMEM;
+    if (rc != OK) {
+        if (mv != NULL)
+            move_drop(mv);
+        return rc;
+    }
+    KILL_POINT("move.asked");
     log_info("%s: its move from %s to %s begins", e->name, e->dir->d.path, to->d.path);
     cond_signal(&m->mover_wake);
     return OK;

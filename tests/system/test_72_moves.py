@@ -154,8 +154,8 @@ def test_killed_in_the_midst(two):
                 out = put(w, "t", [os.urandom(200000)])
                 assert (out["ErrorCode"], out["BaseOffset"]) == (0, total)
                 total += 1
-            now = home(two, "t-0")[0]
-            assert move(w, two.dirs[1 - two.dirs.index(now)], ("t", 0)) == [NONE]
+            to = two.dirs[1 - two.dirs.index(home(two, "t-0")[0])]
+            assert move(w, to, ("t", 0)) == [NONE]
             for _ in range(turn * 3):           # later each time
                 out = put(w, "t", [os.urandom(1000)])
                 assert (out["ErrorCode"], out["BaseOffset"]) == (0, total)
@@ -165,7 +165,7 @@ def test_killed_in_the_midst(two):
         with Wire(two.port) as w:
             wait_for(lambda: put(w, "t")["ErrorCode"] == 0, what="writable")
             total += 1
-            wait_for(lambda: len(where(w, "t")) == 1 and len(home(two, "t-0")) == 1, 30, "the move is over")
+            wait_for(lambda: len(where(w, "t")) == 1 and home(two, "t-0") == [to], 30, "the move is over")
             assert offsets_of(everything(w, "t")) == list(range(total))
 
 

@@ -478,6 +478,77 @@ START_TEST(a_move_goes_on_after_a_restart)
 }
 END_TEST
 
+/* The answer is given before the mover has looked at it. Twice: nobody works at it after the first restart either. */
+START_TEST(a_move_that_was_only_asked_for_goes_on_after_a_restart)
+{
+    for (int clean = 1; clean >= 0; clean--) {
+        struct uuid id = uuid_random();
+        struct plog *l;
+
+        begin();
+        open_dirs();
+        seq = 0;
+        l = box_log(&b, "t");
+        ok(plog_set_topic_id(l, id));
+        put_some(l, 20, 1);
+        commit(l);
+        plog_unref(&l);
+        ok(logmgr_move(b.m, STR_LIT("t"), 0, 1));
+        for (int i = 0; i < 2; i++) {
+            if (clean)
+                box_stop(&b);
+            else
+                box_crash(&b);
+            open_dirs();
+            l = log_in(0);
+            plog_unref(&l);
+            ck_assert_ptr_nonnull(b.m->moves);
+        }
+        start();
+        wait_moved(1);
+        l = log_in(1);
+        ck_assert_int_eq(leo(l), 40);
+        kit_check_whole(l);
+        plog_unref(&l);
+        ck_assert_ptr_null(find(1, "-future"));
+        box_stop(&b);
+        open_dirs();
+        l = log_in(1);
+        ck_assert(uuid_eq(plog_topic_id(l), id));       /* it is in the new directory, too */
+        plog_unref(&l);
+        box_stop(&b);
+        box_fini(&b);
+    }
+}
+END_TEST
+
+/* As long as may be asked for; the directory that says so still names all of it. */
+START_TEST(a_move_of_a_long_name_goes_on_after_a_restart)
+{
+    struct str topic = { (char[213]){ 0 }, 213 };
+    struct logmgr_create c = { .topic = topic, .is_new = true };
+    struct plog *l;
+
+    begin();
+    open_dirs();
+    c.opts = &b.log;
+    memset((char *)(uintptr_t)topic.p, 'n', topic.len);
+    ok(logmgr_create(b.m, &c, 1));
+    plog_unref(&c.log);
+    ok(logmgr_move(b.m, topic, 0, 1));
+    box_stop(&b);
+    open_dirs();
+    start();
+    while (!no_moves())
+        sched_yield();
+    l = logmgr_get(b.m, topic, 0);
+    ck_assert_uint_eq(plog_dir_index(l), 1);
+    plog_unref(&l);
+    box_stop(&b);
+    box_fini(&b);
+}
+END_TEST
+
 START_TEST(a_copy_that_went_astray_is_cut)
 {
     struct plog *l;
@@ -589,14 +660,7 @@ static void died_after_the_swap(bool lose_tail)
         plog_unref(&l);
     }
     snprintf(name, sizeof name, "%s", find(1, "-future"));
-    logmgr_on_swap(b.m, NULL, NULL);
-    lock_take(&b.m->lock);
-    b.m->mover_stop = true;
-    cond_signal(&b.m->mover_wake);
-    lock_drop(&b.m->lock);
     box_crash(&b);
-    if (kit_exists(in(1, "t-0")))       /* the mover was faster */
-        return;
     snprintf(to, sizeof to, "%s", in(1, "t-0"));
     ck_assert_int_eq(rename(in(1, name), to), 0);
 }
@@ -620,6 +684,61 @@ START_TEST(dead_between_the_swap_and_its_end)
         box_stop(&b);
         box_fini(&b);
     }
+}
+END_TEST
+
+#ifdef KLAMM_KILL_POINTS
+START_TEST(a_rest_that_cannot_be_removed_at_the_start_goes_later)
+{
+    for (int deleted = 0; deleted < 2; deleted++) {
+        begin();
+        died_after_the_swap(false);
+        fio_fail(FIO_RENAME, ENOSPC, 1);
+        open_dirs();
+        fio_fail(FIO_RENAME, 0, 0);
+        ck_assert(kit_exists(in(0, "t-0")));
+        if (deleted) {
+            ok(logmgr_delete(b.m, STR_LIT("t"), 0));
+            ck_assert(!kit_exists(in(1, "t-0")));
+        } else {
+            start();
+            ok(logmgr_move(b.m, STR_LIT("t"), 0, 0));
+            wait_moved(0);
+            ck_assert(!kit_exists(in(1, "t-0")));
+        }
+        ck_assert(kit_exists(in(0, "t-0")) == !deleted);
+        box_stop(&b);
+        open_dirs();
+        ck_assert_uint_eq(b.loaded.logs, !deleted);
+        box_stop(&b);
+        box_fini(&b);
+    }
+}
+END_TEST
+#endif
+
+static void opts_at_the_gate(void *arg, struct str topic, struct log_opts *o)
+{
+    pthread_mutex_lock(&gate);
+    pthread_mutex_unlock(&gate);
+    box_opts(arg, topic, o);
+}
+
+START_TEST(a_rest_goes_with_a_log_that_is_deleted_before_it_is_opened)
+{
+    begin();
+    died_after_the_swap(false);
+    ok(logmgr_open(&b.o, &b.m));
+    ok(logmgr_identify(b.m, 1, CLUSTER));
+    pthread_mutex_lock(&gate);
+    ok(logmgr_load(b.m, opts_at_the_gate, &b));
+    ok(logmgr_delete(b.m, STR_LIT("t"), 0));
+    pthread_mutex_unlock(&gate);
+    ok(logmgr_wait_loaded(b.m, -1, &b.loaded));
+    for (int i = 0; i < 2; i++)
+        ck_assert(!kit_exists(in(i, "t-0")));
+    box_stop(&b);
+    box_fini(&b);
 }
 END_TEST
 
@@ -763,7 +882,7 @@ static bool dies(const char *point, int pass, bool reboot)
 START_TEST(dead_anywhere_in_a_move)
 {
     static const char *const points[] = {
-        "move.copied", "move.marked", "move.renamed", "move.synced", "replace.created", "replace.renamed",
+        "move.asked", "move.copied", "move.marked", "move.renamed", "move.synced", "replace.created", "replace.renamed",
         "checkpoint.written", "create.mkdir", "segment.file_created", "append.written", "sync.files_done",
         "trash.file_removed",
     };
@@ -774,6 +893,7 @@ START_TEST(dead_anywhere_in_a_move)
     for (size_t i = 0; i < sizeof points / sizeof points[0]; i++)
         for (int pass = 1; pass < 14 && dies(points[i], pass, pass % 3 == 0); pass += pass < 6 ? 1 : 4)
             deaths++;
+    ck_assert(dies("move.asked", 1, true));
     ck_assert(dies("move.renamed", 1, true));
     ck_assert(dies("move.synced", 1, true));
     printf("%zu deaths\n", deaths);
@@ -795,10 +915,16 @@ int main(void)
         { an_old_directory_that_stayed_goes_before_the_next_move, 20 },
 #endif
         { a_move_goes_on_after_a_restart, 60 },
+        { a_move_that_was_only_asked_for_goes_on_after_a_restart, 60 },
+        { a_move_of_a_long_name_goes_on_after_a_restart, 20 },
         { a_copy_with_an_epoch_that_the_log_never_had_is_cut, 0 },
         { a_log_moves_without_the_records_at_its_end, 0 },
         { a_copy_that_went_astray_is_cut, 60 },
         { dead_between_the_swap_and_its_end, 60 },
+#ifdef KLAMM_KILL_POINTS
+        { a_rest_that_cannot_be_removed_at_the_start_goes_later, 60 },
+#endif
+        { a_rest_goes_with_a_log_that_is_deleted_before_it_is_opened, 20 },
         { marked_and_the_other_directory_is_away, 0 },
         { a_wish_is_granted_once, 0 },
 #ifdef KLAMM_KILL_POINTS

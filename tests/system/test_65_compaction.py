@@ -170,8 +170,14 @@ def test_compact_and_delete(brokers):
     p.flush(60 * SLOW)
     folder = os.path.join(broker.data, TOPIC + "-0")
 
+    def size(name):
+        try:
+            return os.path.getsize(os.path.join(folder, name))
+        except FileNotFoundError:           # it has gone since it was listed
+            return 0
+
     def small():
-        return sum(os.stat(os.path.join(folder, n)).st_size for n in os.listdir(folder) if n.endswith(".log")) < 55000
+        return sum(size(n) for n in os.listdir(folder) if n.endswith(".log")) < 55000
     wait_for(small, 30, "retention ran")
     wait_compacted(broker)
     got = read_all(broker)

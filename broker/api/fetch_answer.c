@@ -3,6 +3,7 @@
 #include "broker/api/current_leader.h"
 #include "broker/api/fetch_priv.h"
 #include "broker/api/reply.h"
+#include "broker/replica/quota.h"
 #include "config/topic_config.h"
 #include "proto/gen/fetch_response.h"
 #include "proto/kerr.h"
@@ -244,6 +245,22 @@ static int answer_parts(struct fetch *f, struct fetch_part **order, struct fetch
     return OK;
 }
 
+/* What a follower gets counts against the leader's replication quota. */
+static void count_replicated(struct fetch *f)
+{
+    int64_t bytes = 0;
+
+    for (size_t i = 0; i < f->cx.n; i++) {
+        const struct fetch_part *pt = &f->parts[i];
+
+        if (pt->p != NULL && pt->error == KERR_NONE &&
+            atomic_load_explicit(&pt->p->leader_throttled, memory_order_relaxed))
+            bytes += (int64_t)pt->io.read.records.len;
+    }
+    if (bytes > 0)
+        repl_quota_record(replicas_leader_quota(f->b->replicas), bytes, mono_ms());
+}
+
 void fetch_answer(struct fetch *f)
 {
     struct request *r = f->r;
@@ -252,6 +269,8 @@ void fetch_answer(struct fetch *f)
     int rc = order != NULL ? settle_session(f, order) : ERR_NOMEM;
 
     fetch_response_init(&resp);
+    if (f->replica_id >= 0)
+        count_replicated(f);
     if (rc == OK) {
         resp.session_id = f->cx.session_id;
         resp.error_code = f->cx.error;

@@ -62,6 +62,8 @@ void fetch_find_part(struct fetch *f, struct fetch_part *pt);
 int  fetch_find_parts(struct fetch *f) must_use;        /* ERR_NOMEM */
 void fetch_read_all(struct fetch *f);
 /* Bytes that have come, for this fetch, to the partition; only the difference to an earlier number says anything. */
+/* By the leader's replication quota; who is in the ISR is never throttled. */
+bool fetch_is_throttled(const struct fetch *f, const struct fetch_part *pt);
 int64_t fetch_bytes_so_far(const struct fetch *f, const struct fetch_part *pt);
 void fetch_drop_reads(struct fetch *f);
 void fetch_drop_all(struct fetch *f);                   /* and the references of the partitions */

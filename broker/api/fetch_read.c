@@ -1,6 +1,8 @@
 /* broker/api/fetch_read.c - the reads of a Fetch, within its limits. */
+#include "base/clock.h"
 #include "broker/api/fetch_priv.h"
 #include "broker/replica/leader.h"
+#include "broker/replica/quota.h"
 #include "proto/kerr.h"
 
 void fetch_find_part(struct fetch *f, struct fetch_part *pt)
@@ -88,6 +90,22 @@ int64_t fetch_bytes_so_far(const struct fetch *f, const struct fetch_part *pt)
                                 memory_order_relaxed);
 }
 
+bool fetch_is_throttled(const struct fetch *f, const struct fetch_part *pt)
+{
+    return f->replica_id >= 0 && atomic_load_explicit(&pt->p->leader_throttled, memory_order_relaxed) &&
+           repl_quota_exceeded(replicas_leader_quota(f->b->replicas), mono_ms()) &&
+           !partition_in_isr(pt->p, f->replica_id);
+}
+
+/* The records stay here, but the follower learns of the offsets. */
+static void hold_back(struct fetch_part *pt)
+{
+    struct plog_offsets offsets = pt->io.read.offsets;
+
+    plog_read_done(&pt->io.read);
+    pt->io.read = (struct plog_read){ .segment_base = -1, .offsets = offsets };
+}
+
 static int16_t read_part(struct fetch *f, struct fetch_part *pt, int64_t limit, bool at_least_one)
 {
     const struct fetch_item *it = pt->item;
@@ -113,6 +131,8 @@ static int16_t read_part(struct fetch *f, struct fetch_part *pt, int64_t limit, 
         plog_read_done(&pt->io.read);
         kerr = read_whole(f, pt);
     }
+    if (kerr == KERR_NONE && pt->io.read.records.len > 0 && fetch_is_throttled(f, pt))
+        hold_back(pt);
     return kerr;
 }
 

@@ -15,8 +15,14 @@ static int64_t part_available(struct fetch *f, struct fetch_part *pt)
     bound = offsets_bound(&now, f->isolation);
     if (it->offset == bound)
         return 0;
-    if (it->offset > bound || it->offset < now.start ||
-        atomic_load_explicit(&pt->p->rolls, memory_order_relaxed) != pt->seen_rolls)
+    /* A follower's high watermark comes after its leader's: who has read at the leader waits for it here. */
+    if (it->offset > bound && it->offset <= now.leo && partition_standing(pt->p).role == ROLE_FOLLOWER)
+        return 0;
+    if (it->offset > bound || it->offset < now.start)
+        return -1;
+    if (fetch_is_throttled(f, pt))
+        return 0;
+    if (atomic_load_explicit(&pt->p->rolls, memory_order_relaxed) != pt->seen_rolls)
         return -1;
     n = pt->had_bytes + fetch_bytes_so_far(f, pt) - pt->seen_bytes;
     if (n < 1)

@@ -11,6 +11,7 @@
 
 #include "base/log.h"
 #include "broker/replica/partition_priv.h"
+#include "broker/replica/quota.h"
 #include "broker/replica/replicas.h"
 #include "config/topic_config.h"
 #include "proto/gen/leader_and_isr_request.h"
@@ -171,6 +172,7 @@ void partition_log_opts(const struct topic_config *tc, struct log_opts *out)
 
 void partition_set_conf(struct partition *p, const struct topic_config *tc)
 {
+    int32_t self = replicas_options(p->home)->broker_id;
     struct log_opts lo;
     bool moved;
     struct partition_conf conf = {
@@ -198,6 +200,10 @@ void partition_set_conf(struct partition *p, const struct topic_config *tc)
     p->conf = conf;
     lock_drop(&p->conf_lock);
     atomic_store_explicit(&p->min_isr, tc->min_insync_replicas, memory_order_relaxed);
+    atomic_store_explicit(&p->leader_throttled, throttled_replicas_have(&tc->leader_replication_throttled_replicas,
+                                                                        p->index, self), memory_order_relaxed);
+    atomic_store_explicit(&p->follower_throttled, throttled_replicas_have(&tc->follower_replication_throttled_replicas,
+                                                                          p->index, self), memory_order_relaxed);
 }
 
 struct partition_conf partition_conf(struct partition *p)

@@ -68,6 +68,8 @@ struct partition {
     _Atomic int64_t   epoch_start;      /* log end when we began to lead; -1: we do not. Written under `lock` */
     _Atomic int32_t   replicas_n, isr_n;    /* the ISR as committed; written under `lock` */
     _Atomic int32_t   min_isr;          /* min.insync.replicas */
+    /* *.replication.throttled.replicas name this replica: what it gives to others, and what it takes */
+    atomic_bool       leader_throttled, follower_throttled;
     struct watch_list fetches;          /* fetches that wait for HW or LSO, or for a change of leadership */
     struct watch_list tails;            /* followers' fetches, that wait for the log's end */
     struct watch_list produces;         /* acks=all that wait for HW */

@@ -6,6 +6,7 @@
 #include "base/scheduler.h"
 #include "broker/cluster/topic_configs.h"
 #include "broker/replica/leader.h"
+#include "broker/replica/quota.h"
 #include "broker/replica/fetch_session.h"
 #include "config/config.h"
 
@@ -144,6 +145,10 @@ int replicas_new(struct replicas **out, const struct replicas_opts *opts)
     if (rc == OK)
         rc = fetch_sessions_new(&rs->sessions, opts->cfg->max_incremental_fetch_session_cache_slots);
     if (rc == OK)
+        rc = repl_quota_new(&rs->leader_quota, opts->cfg);
+    if (rc == OK)
+        rc = repl_quota_new(&rs->follower_quota, opts->cfg);
+    if (rc == OK)
         rc = look_for_lags(rs);
     if (rc == OK) {
         logmgr_on_flushed(opts->logs, replicas_flushed, rs);
@@ -184,6 +189,8 @@ void replicas_free(struct replicas **rsp)
     }
     absents_fini(&rs->absents);
     fetch_sessions_free(&rs->sessions);
+    repl_quota_free(&rs->follower_quota);
+    repl_quota_free(&rs->leader_quota);
     purgatory_free(&rs->produces);
     purgatory_free(&rs->fetches);
     lock_fini(&rs->settings);
@@ -200,6 +207,16 @@ const struct replicas_opts *replicas_options(const struct replicas *rs)
 size_t replicas_partitions(const struct replicas *rs)
 {
     return atomic_load_explicit(&rs->partitions, memory_order_relaxed);
+}
+
+struct repl_quota *replicas_leader_quota(struct replicas *rs)
+{
+    return rs->leader_quota;
+}
+
+struct repl_quota *replicas_follower_quota(struct replicas *rs)
+{
+    return rs->follower_quota;
 }
 
 struct purgatory *replicas_fetch_purgatory(struct replicas *rs)

@@ -29,6 +29,7 @@ struct logmgr;
 struct metadata_cache;
 struct partition;
 struct purgatory;
+struct repl_quota;
 struct replicas;
 struct scheduler;
 struct stop_replica_request;
@@ -86,6 +87,8 @@ const struct replicas_opts *replicas_options(const struct replicas *rs);
 size_t replicas_partitions(const struct replicas *rs);
 
 struct purgatory     *replicas_fetch_purgatory(struct replicas *rs);
+struct repl_quota    *replicas_leader_quota(struct replicas *rs);
+struct repl_quota    *replicas_follower_quota(struct replicas *rs);
 struct purgatory     *replicas_produce_purgatory(struct replicas *rs);
 struct fetch_sessions *replicas_fetch_sessions(struct replicas *rs);
 

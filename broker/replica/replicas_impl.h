@@ -32,6 +32,7 @@ struct replicas {
     struct replicas_opts   opts;
     struct purgatory      *fetches, *produces;
     struct fetch_sessions *sessions;
+    struct repl_quota     *leader_quota, *follower_quota;
     struct job            *lags;        /* looks for followers that lag; until replicas_stop() */
     /* any thread */
     atomic_bool            stopped;

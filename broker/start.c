@@ -22,6 +22,7 @@
 #include "broker/group/expiry.h"
 #include "broker/group/groups.h"
 #include "broker/net/server.h"
+#include "broker/peer/isr_changes.h"
 #include "broker/peer/remote_channel.h"
 #include "broker/replica/partition.h"
 #include "broker/replica/replicas.h"

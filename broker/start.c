@@ -57,6 +57,7 @@ struct daemon {
     int64_t                 epoch;
     struct standing         standing;
     struct remote_channels  channels;   /* the controller's to other brokers */
+    struct isr_changes     *isr;        /* NULL: there are no other brokers */
     struct logmgr_loaded    loaded;     /* when the listeners were opened */
     atomic_bool             lost;       /* the controller is to be told that logs are offline */
     struct job             *lost_job;
@@ -232,6 +233,35 @@ static void caches_down(struct daemon *d)
     metadata_cache_free(&d->b.metacache);
 }
 
+/* ---- other brokers ---- */
+
+/* The connection to another broker has gone, and it does not listen any more. */
+static void on_down(void *arg, int32_t id, int64_t epoch)
+{
+    struct daemon *d = arg;
+
+    controller_link_down(d->b.controller, id, epoch);
+}
+
+static void on_controller_down(void *arg, int32_t id)
+{
+    on_down(arg, id, -1);
+}
+
+static int others_up(struct daemon *d)
+{
+    struct isr_changes_opts o = { .cfg = d->b.cfg, .ibp = d->b.ibp, .broker_id = d->b.id, .standing = &d->standing,
+                                  .metacache = d->b.metacache, .store = d->b.store, .down = on_controller_down,
+                                  .arg = d };
+
+    return d->b.cfg->zookeeper_connect != NULL ? isr_changes_new(&d->isr, &o) : OK;
+}
+
+static void others_down(struct daemon *d)
+{
+    isr_changes_free(&d->isr);
+}
+
 /* ---- logs and replicas ---- */
 
 static void opts_of_topic(void *arg, struct str topic, struct log_opts *out)
@@ -310,7 +340,9 @@ static int replicas_up(struct daemon *d)
 {
     struct replicas_opts o = { .broker_id = d->b.id, .cfg = d->b.cfg, .logs = d->b.logs, .sched = d->b.sched,
                                .timer = d->b.timer, .metacache = d->b.metacache,
-                               .topic_configs = d->b.topic_configs, .on_lost = note_lost, .lost_arg = d };
+                               .topic_configs = d->b.topic_configs,
+                               .isr = d->isr != NULL ? isr_changes_changer(d->isr) : NULL,
+                               .on_lost = note_lost, .lost_arg = d };
 
     return replicas_new(&d->b.replicas, &o);
 }
@@ -497,14 +529,6 @@ static void on_configured(void *arg, struct str topic)
     replicas_configure(arg, topic);
 }
 
-/* The connection to another broker has gone, and it does not listen any more. */
-static void on_down(void *arg, int32_t id, int64_t epoch)
-{
-    struct daemon *d = arg;
-
-    controller_link_down(d->b.controller, id, epoch);
-}
-
 static int controller_up(struct daemon *d)
 {
     struct orders_opts oo = { .replicas = d->b.replicas, .metacache = d->b.metacache,
@@ -527,6 +551,8 @@ static int controller_up(struct daemon *d)
 
 static void controller_down(struct daemon *d)
 {
+    if (d->isr != NULL)
+        isr_changes_stop(d->isr);
     if (d->controller_runs)
         controller_stop(d->b.controller);
     if (d->b.orders != NULL)
@@ -559,6 +585,7 @@ static const struct part {
     { "the broker's identity",      identity_up,   NULL },
     { "the adoption of partitions", adoption_up,   NULL },
     { "the caches of metadata",     caches_up,     caches_down },
+    { "the ways to other brokers",  others_up,     others_down },
     { "the replica manager",        replicas_up,   replicas_down },
     { "consumer groups",            groups_up,     groups_down },
     { "the logs",                   logs_up,       logs_down },

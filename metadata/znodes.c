@@ -322,7 +322,7 @@ char *znode_topic_write(const struct znode_topic *t)
     }
     ok = put(o, "adding_replicas", adding) && ok;
     ok = put(o, "removing_replicas", removing) && ok;
-    ok = put(o, "version", json_integer(3)) && ok;
+    ok = put(o, "version", json_integer(uuid_is_zero(t->id) ? 2 : 3)) && ok;
     return dump(o, ok);
 }
 

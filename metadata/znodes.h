@@ -62,7 +62,7 @@ struct znode_broker {
 char *znode_broker_write(const struct znode_broker *b) must_use;
 int   znode_broker_read(struct bytes in, struct arena *a, struct znode_broker *b) must_use;   /* versions 1-5 */
 
-/* ---- /brokers/topics/<T>, version 3 ---- */
+/* ---- /brokers/topics/<T>, version 3; version 2 without an id ---- */
 struct znode_replicas {
     int32_t *v;
     int32_t  n;

@@ -1,6 +1,7 @@
 /* tools/admin.c - the common beginnings of administrative commands. */
 #include "tools/admin.h"
 
+#include "metadata/store.h"
 #include "proto/gen/metadata_request.h"
 #include "proto/gen/metadata_response.h"
 #include "proto/kerr.h"
@@ -57,6 +58,7 @@ int admin_open(struct admin *a, const char *bootstrap, const char *props_file, c
 void admin_close(struct admin *a)
 {
     client_free(&a->client);
+    store_free(&a->store);
     arena_fini(&a->arena);
 }
 

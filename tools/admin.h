@@ -10,8 +10,10 @@
 
 #include "tools/client/client.h"
 
+struct store;
 struct admin {
-    struct client *client;
+    struct client *client;             /* NULL with --zookeeper: tools/zk.h */
+    struct store  *store;              /* NULL without it */
     struct arena   arena;
     int16_t        kerr;                /* Kafka's code behind the last failure, KERR_NONE when it was none */
     char           error[1024];

@@ -10,7 +10,6 @@
 #include "proto/gen/metadata_request.h"
 #include "proto/gen/metadata_response.h"
 #include "proto/kerr.h"
-#include "tools/topics/assignment.h"
 
 #include <ctype.h>
 #include <stdio.h>
@@ -20,16 +19,6 @@
 CLIENT_API(create_topics, API_CREATE_TOPICS);
 CLIENT_API(create_partitions, API_CREATE_PARTITIONS);
 CLIENT_API(delete_topics, API_DELETE_TOPICS);
-
-/* What --topic, --partitions, --replication-factor, --replica-assignment and --config say. */
-struct wanted {
-    struct str         topic;
-    int32_t            partitions;      /* -1: not given */
-    int32_t            replication;     /* -1: not given */
-    struct assignments assignments;     /* n == 0: none given */
-    struct { struct str name, value; } *configs;
-    int32_t            configs_n;
-};
 
 /* "name=value", blanks around the '=' and at both ends dropped; exactly one '='. */
 static bool config_split(struct str in, struct str *name, struct str *value)
@@ -52,7 +41,7 @@ static bool config_split(struct str in, struct str *name, struct str *value)
     return value->len > 0;
 }
 
-static int wanted_configs(struct admin *a, const struct options *o, struct wanted *w)
+static int wanted_configs(struct admin *a, const struct options *o, struct topics_wanted *w)
 {
     const char *text;
     size_t      n = 0;
@@ -79,7 +68,7 @@ static int wanted_configs(struct admin *a, const struct options *o, struct wante
     return OK;
 }
 
-static int wanted_read(struct admin *a, struct options *o, struct wanted *w)
+int topics_wanted_read(struct admin *a, struct options *o, struct topics_wanted *w)
 {
     const char *text = options_str(o, T_ASSIGNMENT);
     int         rc;
@@ -113,7 +102,7 @@ static bool controller_moved(struct admin *a, int16_t kerr, int attempt, int64_t
 
 /* ---- create ---- */
 
-static int create_request_fill(struct admin *a, const struct wanted *w, struct create_topics_request *q)
+static int create_request_fill(struct admin *a, const struct topics_wanted *w, struct create_topics_request *q)
 {
     __typeof__(q->topics) t = arena_zalloc(&a->arena, sizeof *t);
 
@@ -144,7 +133,7 @@ static int create_request_fill(struct admin *a, const struct wanted *w, struct c
     return OK;
 }
 
-static int create_send(struct admin *a, const struct wanted *w)
+static int create_send(struct admin *a, const struct topics_wanted *w)
 {
     struct create_topics_request  q;
     struct create_topics_response r;
@@ -163,15 +152,20 @@ static int create_send(struct admin *a, const struct wanted *w)
     }
 }
 
-int topics_create(struct admin *a, struct options *o)
+void topics_warn_of_collision(struct str topic)
 {
-    struct wanted w;
-    int           rc;
-
-    TRY(wanted_read(a, o, &w));
-    if (memchr(w.topic.p, '.', w.topic.len) != NULL || memchr(w.topic.p, '_', w.topic.len) != NULL)
+    if (memchr(topic.p, '.', topic.len) != NULL || memchr(topic.p, '_', topic.len) != NULL)
         puts("WARNING: Due to limitations in metric names, topics with a period ('.') or underscore ('_') "
              "could collide. To avoid issues it is best to use either, but not both.");
+}
+
+int topics_create(struct admin *a, struct options *o)
+{
+    struct topics_wanted w;
+    int           rc;
+
+    TRY(topics_wanted_read(a, o, &w));
+    topics_warn_of_collision(w.topic);
     if (options_has(o, T_REPLICATION) && (w.replication < 1 || w.replication > INT16_MAX))
         return admin_fail(a, ERR_RANGE, "The replication factor must be between 1 and %d inclusive", INT16_MAX);
     if (options_has(o, T_PARTITIONS) && w.partitions < 1)
@@ -214,7 +208,7 @@ static int partitions_now(struct admin *a, const struct topic_names *names, int3
     return OK;
 }
 
-static int alter_request_fill(struct admin *a, const struct wanted *w, const struct topic_names *names,
+static int alter_request_fill(struct admin *a, const struct topics_wanted *w, const struct topic_names *names,
                               struct create_partitions_request *q)
 {
     int32_t *now = arena_array(&a->arena, names->n, sizeof *now);
@@ -252,11 +246,11 @@ int topics_alter(struct admin *a, struct options *o)
 {
     struct create_partitions_request  q;
     struct create_partitions_response r;
-    struct wanted                     w;
+    struct topics_wanted                    w;
     struct topic_names                names;
     int64_t                           deadline_ms = client_deadline(a->client);
 
-    TRY(wanted_read(a, o, &w));
+    TRY(topics_wanted_read(a, o, &w));
     TRY(topics_chosen(a, o, !options_has(o, T_IF_EXISTS), &names));
     if (names.n == 0)
         return OK;

@@ -2,6 +2,7 @@
 #include "tools/topics/topics.h"
 
 #include "tools/pattern.h"
+#include "tools/zk.h"
 
 static const struct option_def topics_options[T_N] = {
     OPTIONS_COMMON,
@@ -23,11 +24,12 @@ static const struct option_def topics_options[T_N] = {
     [T_DELETE] = { "delete", OPT_FLAG, NULL,
         "Delete the topics that --topic names.", NULL },
     [T_DELETE_CONFIG] = { "delete-config", OPT_MANY, "name",
-        "Not with --bootstrap-server: see kafka-configs.", NULL },
+        "With --zookeeper and --alter: a configuration of the topic's own that is to go. May be given several "
+        "times. Else see kafka-configs.", NULL },
     [T_DESCRIBE] = { "describe", OPT_FLAG, NULL,
         "Show the topics and their partitions.", NULL },
     [T_DISABLE_RACK_AWARE] = { "disable-rack-aware", OPT_FLAG, NULL,
-        "Of Kafka 2.7; means nothing with --bootstrap-server.", NULL },
+        "With --zookeeper: spread replicas as if brokers had no racks.", NULL },
     [T_EXCLUDE_INTERNAL] = { "exclude-internal", OPT_FLAG, NULL,
         "With --list or --describe: leave out the internal topics.", NULL },
     [T_FORCE] = { "force", OPT_FLAG, NULL,
@@ -63,19 +65,21 @@ static const struct option_def topics_options[T_N] = {
     [T_UNDER_REPLICATED] = { "under-replicated-partitions", OPT_FLAG, NULL,
         "With --describe: only partitions of which some replica is not in sync.", NULL },
     [T_ZOOKEEPER] = { "zookeeper", OPT_VALUE, "hosts",
-        "Of Kafka 2.7. Not available yet: use --bootstrap-server.", NULL },
+        "In place of --bootstrap-server: ZooKeeper's HOST:PORT, several with commas, then the chroot. Does and "
+        "says what Kafka 2.7 did.", NULL },
 };
 
 static const struct {
     enum topics_option opt;
     const char        *call;            /* as Kafka's client names it */
     int              (*run)(struct admin *, struct options *);
+    int              (*run_zk)(struct admin *, struct options *);
 } actions[] = {
-    { T_CREATE,   "createTopics",     topics_create },
-    { T_ALTER,    "createPartitions", topics_alter },
-    { T_LIST,     "listTopics",       topics_list },
-    { T_DESCRIBE, "describeTopics",   topics_describe },
-    { T_DELETE,   "deleteTopics",     topics_delete },
+    { T_CREATE,   "createTopics",     topics_create,   topics_zk_create },
+    { T_ALTER,    "createPartitions", topics_alter,    topics_zk_alter },
+    { T_LIST,     "listTopics",       topics_list,     topics_zk_list },
+    { T_DESCRIBE, "describeTopics",   topics_describe, topics_zk_describe },
+    { T_DELETE,   "deleteTopics",     topics_delete,   topics_zk_delete },
 };
 #define ACTIONS_N (sizeof actions / sizeof actions[0])
 
@@ -83,7 +87,7 @@ static const struct {
 static const struct {
     enum topics_option opt;
     size_t             with[3];
-    size_t             and_not[4];
+    size_t             and_not[5];
 } exclusions[] = {
     { T_CONFIG,           { T_ALTER, T_CREATE },             { 0 } },
     { T_DELETE_CONFIG,    { T_ALTER },                       { T_BOOTSTRAP } },
@@ -91,8 +95,8 @@ static const struct {
     { T_REPLICATION,      { T_CREATE },                      { 0 } },
     { T_ASSIGNMENT,       { T_ALTER, T_CREATE },             { 0 } },
     { T_UNDER_REPLICATED, { T_DESCRIBE },                    { T_WITH_OVERRIDES } },
-    { T_UNDER_MIN_ISR,    { T_DESCRIBE },                    { T_WITH_OVERRIDES } },
-    { T_AT_MIN_ISR,       { T_DESCRIBE },                    { T_WITH_OVERRIDES } },
+    { T_UNDER_MIN_ISR,    { T_DESCRIBE },                    { T_WITH_OVERRIDES, T_ZOOKEEPER } },
+    { T_AT_MIN_ISR,       { T_DESCRIBE },                    { T_WITH_OVERRIDES, T_ZOOKEEPER } },
     { T_UNAVAILABLE,      { T_DESCRIBE },                    { T_WITH_OVERRIDES } },
     { T_WITH_OVERRIDES,   { T_DESCRIBE },                    { T_UNDER_REPLICATED, T_UNDER_MIN_ISR, T_AT_MIN_ISR,
                                                                T_UNAVAILABLE } },
@@ -115,13 +119,13 @@ static int check_exclusions(struct options *o)
     static const size_t with_assignment[] = { T_PARTITIONS, T_REPLICATION };
 
     for (size_t i = 0; i < sizeof exclusions / sizeof exclusions[0]; i++) {
-        size_t not[ACTIONS_N + 4], n = 0;
+        size_t not[ACTIONS_N + 5], n = 0;
 
         for (size_t k = 0; k < ACTIONS_N; k++) {
             if (!is_among(actions[k].opt, exclusions[i].with, 3))
                 not[n++] = actions[k].opt;
         }
-        for (size_t k = 0; k < 4 && exclusions[i].and_not[k] != 0; k++)
+        for (size_t k = 0; k < 5 && exclusions[i].and_not[k] != 0; k++)
             not[n++] = exclusions[i].and_not[k];
         TRY(options_exclude(o, exclusions[i].opt, not, n));
         if (exclusions[i].opt == T_ASSIGNMENT && options_has(o, T_CREATE))
@@ -144,7 +148,11 @@ static int check_required(struct options *o)
     }
     if (!options_has(o, T_LIST) && !options_has(o, T_DESCRIBE))
         TRY(options_require(o, T_TOPIC));
-    if (options_has(o, T_ALTER)) {
+    if (options_has(o, T_CREATE) && options_has(o, T_ZOOKEEPER) && !options_has(o, T_ASSIGNMENT)) {
+        TRY(options_require(o, T_PARTITIONS));
+        TRY(options_require(o, T_REPLICATION));
+    }
+    if (options_has(o, T_ALTER) && options_has(o, T_BOOTSTRAP)) {
         if (options_has(o, T_CONFIG)) {
             snprintf(o->error, sizeof o->error, "Option combination \"[[bootstrap-server], [config]]\" can't "
                      "be used with option \"[alter]\" (the kafka-configs CLI supports altering topic configs "
@@ -187,6 +195,7 @@ int topics_list(struct admin *a, struct options *o)
 static int topics_run(const struct invocation *inv, struct options *o)
 {
     struct admin a;
+    bool         zk = options_has(o, T_ZOOKEEPER);
     size_t       action = 0, n = 0;
     int          rc;
 
@@ -199,20 +208,21 @@ static int topics_run(const struct invocation *inv, struct options *o)
     if (n != 1)
         return command_usage(inv, "Command must include exactly one action: --list, --describe, --create, "
                              "--alter or --delete");
-    if (options_has(o, T_ZOOKEEPER))
-        return command_fail("--zookeeper is not available yet: it comes with ZooKeeper clusters. Use "
-                            "--bootstrap-server HOST:PORT of any broker.");
-    if (!options_has(o, T_BOOTSTRAP))
+    if (zk && options_has(o, T_BOOTSTRAP))
+        return command_fail("Only one of --bootstrap-server or --zookeeper must be specified");
+    if (!zk && !options_has(o, T_BOOTSTRAP))
         return command_fail("--bootstrap-server must be specified");
     if (check_required(o) != OK || check_exclusions(o) != OK)
         return command_usage(inv, o->error);
 
-    rc = admin_open(&a, options_str(o, T_BOOTSTRAP), options_str(o, T_COMMAND_CONFIG), NULL);
+    rc = zk ? zk_open(&a, options_str(o, T_ZOOKEEPER))
+            : admin_open(&a, options_str(o, T_BOOTSTRAP), options_str(o, T_COMMAND_CONFIG), NULL);
     if (rc != OK) {
         command_fail("%s", a.error);
     } else {
-        client_doing(a.client, actions[action].call);
-        rc = actions[action].run(&a, o);
+        if (!zk)
+            client_doing(a.client, actions[action].call);
+        rc = zk ? actions[action].run_zk(&a, o) : actions[action].run(&a, o);
         if (rc != OK)
             printf("Error while executing topic command : %s\n", a.error);
     }

@@ -86,13 +86,12 @@ void batch_update_brokers(struct controller *c)
         c->ctx.brokers[i].update = c->ctx.brokers[i].live;
 }
 
-void batch_update(struct controller *c, struct ctl_partition *p)
+static void update_add(struct controller *c, struct ctl_partition *p)
 {
     struct batch *b = &c->batch;
     struct ctl_partition **at;
     void *v = b->update;
 
-    batch_update_brokers(c);
     if (p->batch == b->number || !p->has_leadership)
         return;
     at = room(c, &v, b->update_n, &b->update_cap, sizeof *at);
@@ -102,6 +101,23 @@ void batch_update(struct controller *c, struct ctl_partition *p)
     *at = p;
     b->update_n++;
     p->batch = b->number;
+}
+
+void batch_update(struct controller *c, struct ctl_partition *p)
+{
+    batch_update_brokers(c);
+    update_add(c, p);
+}
+
+void batch_update_all(struct controller *c, int32_t broker)
+{
+    struct ctl_broker *b = context_broker(&c->ctx, broker);
+
+    if (b == NULL || !b->live)
+        return;
+    b->update = true;
+    CONTEXT_EACH(&c->ctx, p)
+        update_add(c, p);
 }
 
 void batch_leader_and_isr(struct controller *c, int32_t broker, struct ctl_partition *p, bool is_new)
@@ -432,6 +448,7 @@ struct answer {
     struct loop_item        item;
     struct controller      *c;
     struct control_request *req;
+    int64_t                 epoch;      /* of the broker */
 };
 
 static void answer_arrived(struct loop_item *item, void *arg)
@@ -443,6 +460,8 @@ static void answer_arrived(struct loop_item *item, void *arg)
     c->sent--;
     if (c->sent == 0 && c->failed_over)
         controller_set_ready(c, OK);
+    if (req->rc == OK)
+        unreachable_answered(c, req->broker_id, a->epoch);
     if (!c->stopping && req->rc == OK && req->api != API_UPDATE_METADATA)
         event_answer(c, req);
     else
@@ -465,7 +484,7 @@ static void send(struct controller *c, struct ctl_broker *b, struct control_requ
         ctl_abort(c, ERR_NOMEM, "building requests to brokers");
         return;
     }
-    *a = (struct answer){ .item.run = answer_arrived, .c = c, .req = req };
+    *a = (struct answer){ .item.run = answer_arrived, .c = c, .req = req, .epoch = b->epoch };
     req->done = on_any_thread;
     req->arg = a;
     c->sent++;

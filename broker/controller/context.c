@@ -256,8 +256,6 @@ struct ctl_broker *context_broker(const struct context *x, int32_t id)
     return lo < x->brokers_n && x->brokers[lo].id == id ? &x->brokers[lo] : NULL;
 }
 
-#define BROKER_MEMORY_MAX ((size_t)4 * 1024 * 1024)
-
 int context_broker_add(struct context *x, int32_t id, struct ctl_broker **out)
 {
     struct ctl_broker *all = realloc(x->brokers, (x->brokers_n + 1) * sizeof *all);

@@ -90,6 +90,8 @@ struct ctl_broker {
     bool                   update;              /* gets an UpdateMetadata even if nothing else */
 };
 
+#define BROKER_MEMORY_MAX ((size_t)4 * 1024 * 1024)
+
 struct context {
     struct ctl_topic  *topics;                  /* uthash by name */
     struct ctl_topic  *ids;                     /* uthash by id: those that have one */

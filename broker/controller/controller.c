@@ -14,7 +14,7 @@
 static void on_store_event(struct store_event *ev, void *arg)
 {
     struct controller *c = arg;
-    size_t topics = strlen(ZK_BROKER_TOPICS "/");
+    size_t topics = strlen(ZK_BROKER_TOPICS "/"), brokers = strlen(ZK_BROKER_IDS "/");
     int rc = OK;
 
     if (ev->kind == STORE_EV_EXPIRED)
@@ -39,6 +39,10 @@ static void on_store_event(struct store_event *ev, void *arg)
         rc = ev->kind == STORE_EV_CHANGED ? event_post(c, EV_STATE, ev->path + topics) : OK;
     else if (strncmp(ev->path, ZK_BROKER_TOPICS "/", topics) == 0 && ev->kind == STORE_EV_CHANGED)
         rc = event_post(c, EV_TOPIC, ev->path + topics);
+    else if (strcmp(ev->path, ZK_BROKER_IDS) == 0)
+        rc = event_post(c, EV_BROKERS, NULL);
+    else if (strncmp(ev->path, ZK_BROKER_IDS "/", brokers) == 0 && ev->kind == STORE_EV_CHANGED)
+        rc = event_post(c, EV_BROKER, ev->path + brokers);
     if (rc != OK)
         log_error("controller: out of memory: the change of %s is lost; restart the broker", ev->path);
     free(ev);

@@ -4,6 +4,7 @@
 
 #include "base/lock.h"
 #include "broker/cluster/registration.h"
+#include "broker/controller/brokers.h"
 #include "broker/controller/channel.h"
 #include "broker/controller/context.h"
 #include "broker/controller/controller.h"
@@ -73,6 +74,8 @@ void topic_changed(struct controller *c);
 void deletions_changed(struct controller *c);           /* deletion.c */
 void broker_answered(struct controller *c);             /* batch.c */
 void retry_partitions(struct controller *c);            /* topics.c */
+void brokers_changed(struct controller *c);             /* broker_change.c */
+void broker_changed(struct controller *c);
 void configs_changed(struct controller *c);             /* config_changes.c */
 void ask_begin(struct controller *c);                   /* ask.c */
 void link_down(struct controller *c);                   /* unreachable.c */
@@ -87,11 +90,6 @@ void elections_asked(struct controller *c, struct controller_ask *ask);         
 
 /* ask.c: done() is called */
 void ask_end(struct controller_ask *ask, bool failed);
-
-/* brokers.c: the channel to a broker that lives, and its end. One that cannot be reached is not live. */
-void broker_channel_open(struct controller *c, struct ctl_broker *b);
-void broker_channel_close(struct controller *c, struct ctl_broker *b);
-void brokers_disconnect(struct controller *c);          /* all of them */
 
 /* election.c */
 void election_resign(struct controller *c);
@@ -134,6 +132,7 @@ void replicas_lost(struct controller *c, const struct replica_ref *v, size_t n);
 void batch_begin(struct controller *c);
 void batch_leader_and_isr(struct controller *c, int32_t broker, struct ctl_partition *p, bool is_new);
 void batch_update(struct controller *c, struct ctl_partition *p);       /* to every live broker */
+void batch_update_all(struct controller *c, int32_t broker);            /* every partition, to this one */
 void batch_update_brokers(struct controller *c);                        /* without partitions, to every live broker */
 void batch_stop(struct controller *c, int32_t broker, struct ctl_partition *p, bool delete_it);
 void batch_send(struct controller *c);

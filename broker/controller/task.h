@@ -62,7 +62,7 @@ void  engine_idle(struct controller *c, struct lane *lane);               /* the
 
 enum event_kind {
     EV_ELECT, EV_CONTROLLER, EV_TOPICS, EV_TOPIC, EV_DELETIONS, EV_LOG_DIRS, EV_ANSWER, EV_RETRY, EV_CONFIGS,
-    EV_EXPIRED, EV_SESSION, EV_ASK, EV_LINK, EV_REASSIGN, EV_STATE, EV_ELECTIONS, EV_BALANCE
+    EV_EXPIRED, EV_SESSION, EV_ASK, EV_LINK, EV_BROKERS, EV_BROKER, EV_REASSIGN, EV_STATE, EV_ELECTIONS, EV_BALANCE
 };
 
 struct control_request;
@@ -76,13 +76,14 @@ struct event {
     bool                    failed;     /* EV_ASK: it was not done, or not to the end */
     int32_t                 broker;     /* EV_LINK */
     int64_t                 epoch;      /* EV_LINK */
-    char                    topic[];    /* EV_TOPIC; EV_STATE: with what follows in the path */
+    char                    topic[];    /* EV_TOPIC; EV_STATE: with what follows in the path; EV_BROKER: its id */
 };
 
 void event_answer(struct controller *c, struct control_request *req);   /* the controller's thread; takes req */
 /* false: it has not been taken, rc says why */
 bool event_ask(struct controller *c, struct controller_ask *ask, int *rc) must_use;     /* any thread */
 int  event_link(struct controller *c, int32_t broker, int64_t epoch) must_use;          /* any thread */
-int  event_post(struct controller *c, enum event_kind kind, const char *topic) must_use;        /* any thread */
+/* Any thread. name: of the topic, or broker, that the event is about; NULL: none. */
+int  event_post(struct controller *c, enum event_kind kind, const char *name) must_use;
 
 #endif

@@ -436,11 +436,10 @@ static void overview_read(struct controller *c, struct store_call *call, void *s
         log_error(ZK_FEATURE ": cannot be understood; it stays as it is");
     for (size_t i = 0; i < ids->children_n && rc == OK; i++) {
         struct ctl_broker *b;
-        char *end;
-        long id = strtol(ids->children[i].p, &end, 10);
+        int32_t id;
 
-        if (*end == '\0' && id >= 0 && id <= INT32_MAX)
-            rc = context_broker_add(&c->ctx, (int32_t)id, &b);
+        if (broker_id_of(ids->children[i], &id))
+            rc = context_broker_add(&c->ctx, id, &b);
     }
     for (size_t i = 0; i < topics->children_n && rc == OK; i++)
         topic_met(c, &fo->in, topics->children[i]);
@@ -460,7 +459,7 @@ static enum step_next overview_ask(struct controller *c, struct frame *f)
     if (call == NULL)
         return STEP_END;
     store_get(call, ZK_FEATURE, 0);
-    store_children(call, ZK_BROKER_IDS, 0);
+    store_children(call, ZK_BROKER_IDS, STORE_WATCH);
     store_children(call, ZK_BROKER_TOPICS, STORE_WATCH);
     store_children(call, ZK_DELETE_TOPICS, STORE_WATCH);
     ctl_ask(c, call, overview_read, f);
@@ -492,17 +491,8 @@ static enum step_next feature_write(struct controller *c, struct frame *f)
 
 static void broker_read(struct controller *c, struct store_call *call, void *subject)
 {
-    struct ctl_broker *b = context_broker(&c->ctx, (int32_t)(intptr_t)subject);
-
-    if (call->rc == ERR_NOENT || b == NULL)
-        return;                                     /* gone since the list was read */
-    if (call->rc != OK || znode_broker_read(call->ops[0].value, &b->arena, &b->info) != OK) {
-        log_error("%s: cannot be read; the broker is taken for dead", call->ops[0].path);
-        return;
-    }
-    b->epoch = call->ops[0].stat.czxid;
-    b->live = true;
-    broker_channel_open(c, b);
+    if (call->rc != ERR_NOENT)                      /* gone since the list was read */
+        (void)broker_take(c, (int32_t)(intptr_t)subject, &call->ops[0]);
 }
 
 static enum step_next brokers_ask(struct controller *c, struct frame *f)
@@ -513,7 +503,7 @@ static enum step_next brokers_ask(struct controller *c, struct frame *f)
 
         if (call == NULL)
             return STEP_END;
-        store_get(call, zpath_broker(c->ctx.brokers[i].id).z, 0);
+        store_get(call, zpath_broker(c->ctx.brokers[i].id).z, STORE_WATCH);
         ctl_ask(c, call, broker_read, (void *)(intptr_t)c->ctx.brokers[i].id);
     }
     return STEP_NEXT;

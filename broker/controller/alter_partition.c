@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "broker/controller/priv.h"
 #include "broker/controller/reassign.h"
+#include "broker/controller/reassign.h"
 #include "broker/controller/rewrite.h"
 #include "proto/gen/alter_partition_request.h"
 #include "proto/gen/alter_partition_response.h"
@@ -119,6 +120,7 @@ static void settled(struct controller *c, struct rewrite *rw, struct rewrite_ite
 {
     (void)rw, (void)written;
     batch_update(c, it->p);
+    reassign_isr_changed(c, it->p);
     reassign_isr_changed(c, it->p);
 }
 

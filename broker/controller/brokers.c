@@ -13,6 +13,7 @@
 
 #include "base/log.h"
 #include "broker/controller/priv.h"
+#include "broker/controller/reassign.h"
 
 #include <stdlib.h>
 
@@ -149,6 +150,14 @@ static enum step_next lead_again(struct controller *c, struct frame *f)
     return STEP_NEXT;
 }
 
+static enum step_next reassign_again(struct controller *c, struct frame *f)
+{
+    const struct sequence *s = (struct sequence *)f;
+
+    reassign_brokers_back(c, s->who.v, (size_t)s->who.n);
+    return STEP_NEXT;
+}
+
 static enum step_next delete_again(struct controller *c, struct frame *f)
 {
     const struct sequence *s = (struct sequence *)f;
@@ -168,8 +177,8 @@ void brokers_started(struct controller *c, const int32_t *v, size_t n)
 {
     static const struct step steps[] = {
         { "introduce the new brokers", introduce }, { "start their replicas", replicas_up },
-        { "elect leaders", lead_again },            { "go on with deletions", delete_again },
-        { NULL, NULL },
+        { "elect leaders", lead_again },            { "go on with reassignments", reassign_again },
+        { "go on with deletions", delete_again },   { NULL, NULL },
     };
 
     (void)sequence_push(c, steps, v, n);

@@ -45,6 +45,7 @@
 #define CONTROLLER_MS     60000
 #define LOADING_MS        500           /* logs that take longer are loaded while the others are served */
 #define LOST_MS           1000
+#define REGISTRATION_MS   5000          /* servers notice the end of a session a little late */
 #define HOST_NAME_BYTES   256
 #define SESSION_FILE      ".klamm-zookeeper"        /* Apache Kafka looks at directories only */
 
@@ -511,8 +512,10 @@ static int register_up(struct daemon *d)
             check_advertised(&d->endpoints[i]);
     }
     d->info = (struct broker_info){ .id = d->b.id, .rack = cfg->broker_rack, .endpoints = d->endpoints,
-                                    .endpoints_n = n };
-    TRY(registration_register(d->b.store, &d->info, &d->epoch));
+                                    .endpoints_n = n,
+                                    .payload_version = ibp_has(&d->b.ibp, IBP_FEATURE_VERSIONS) ? 5
+                                                     : ibp_has(&d->b.ibp, IBP_REGISTRATION_V4) ? 4 : 2 };
+    TRY(registration_register(d->b.store, &d->info, cfg->zookeeper_session_timeout_ms + REGISTRATION_MS, &d->epoch));
     standing_registered(&d->standing, d->epoch);
     return OK;
 }

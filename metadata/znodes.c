@@ -179,6 +179,7 @@ char *znode_broker_write(const struct znode_broker *b)
 {
     json_t *o = json_object(), *map = json_object(), *list = json_array();
     const struct znode_endpoint *plain = NULL;
+    int32_t version = b->version != 0 ? b->version : 5;
     bool ok = true;
 
     for (size_t i = 0; i < b->endpoints_n; i++) {
@@ -191,15 +192,19 @@ char *znode_broker_write(const struct znode_broker *b)
         ok = put(map, name, text_of(e->protocol)) && ok;
         ok = json_array_append_new(list, endpoint_text(e)) == 0 && ok;
     }
-    ok = put(o, "features", json_object()) && ok;
-    ok = put(o, "listener_security_protocol_map", map) && ok;
+    if (version >= 5)
+        ok = put(o, "features", json_object()) && ok;
+    if (version >= 4)
+        ok = put(o, "listener_security_protocol_map", map) && ok;
+    else
+        json_decref(map);
     ok = put(o, "endpoints", list) && ok;
+    if (b->rack.p != NULL)
+        ok = put(o, "rack", text_of(b->rack)) && ok;
     ok = put(o, "jmx_port", json_integer(-1)) && ok;
     ok = put(o, "port", json_integer(plain != NULL ? plain->port : -1)) && ok;
     ok = put(o, "host", plain != NULL ? text_of(plain->host) : json_null()) && ok;
-    ok = put(o, "version", json_integer(5)) && ok;
-    if (b->rack.p != NULL)
-        ok = put(o, "rack", text_of(b->rack)) && ok;
+    ok = put(o, "version", json_integer(version)) && ok;
     ok = put(o, "timestamp", decimal(b->timestamp_ms)) && ok;
     return dump(o, ok);
 }

@@ -58,6 +58,7 @@ struct znode_broker {
     size_t                 endpoints_n;
     struct str             rack;                /* null: none */
     int64_t                timestamp_ms;
+    int32_t                version;             /* to write: 5, 4 (without features) or 2 (nor protocols); 0: 5 */
 };
 char *znode_broker_write(const struct znode_broker *b) must_use;
 int   znode_broker_read(struct bytes in, struct arena *a, struct znode_broker *b) must_use;   /* versions 1-5 */

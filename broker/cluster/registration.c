@@ -4,10 +4,15 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "metadata/store.h"
+#include "metadata/zk_store.h"
 #include "metadata/znodes.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
+
+#define LOOK_MS 100                     /* at a node that is in the way */
 
 /* ---- the top of the tree ------------------------------------------------------------------------------ */
 
@@ -101,9 +106,10 @@ int cluster_next_broker_id(struct store *s, int32_t reserved_max, int32_t *id)
 
 static const char *const protocols[] = { "PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL" };
 
-int registration_write(struct store_call *call, const struct broker_info *b)
+int registration_write(struct store_call *call, const struct broker_info *b, bool replace)
 {
-    struct znode_broker z = { .endpoints_n = b->endpoints_n, .rack = str_of(b->rack), .timestamp_ms = wall_ms() };
+    struct znode_broker z = { .endpoints_n = b->endpoints_n, .rack = str_of(b->rack), .timestamp_ms = wall_ms(),
+                              .version = b->payload_version };
     struct zpath path = zpath_broker(b->id);
     char *text;
 
@@ -119,6 +125,8 @@ int registration_write(struct store_call *call, const struct broker_info *b)
     free(z.endpoints);
     if (text == NULL)
         return ERR_NOMEM;
+    if (replace)
+        store_delete(call, path.z, STORE_ANY_VERSION);
     store_create(call, path.z, (struct bytes){ NULL, 0 }, STORE_EPHEMERAL);
     store_set(call, path.z, (struct bytes){ (uint8_t *)text, strlen(text) }, 0);
     free(text);
@@ -136,6 +144,10 @@ static int endpoints_free(struct store *s, const struct broker_info *b, const st
 
         if (call == NULL)
             return ERR_NOMEM;
+        if ((int32_t)strtol(ids[i].p, NULL, 10) == b->id) {
+            store_call_free(&call);
+            continue;                   /* our own place: registration_judge() */
+        }
         store_get(call, zpath_broker((int32_t)strtol(ids[i].p, NULL, 10)).z, 0);
         if (store_run(s, call) == OK && znode_broker_read(call->ops[0].value, &call->arena, &z) == OK)
             for (size_t k = 0; k < z.endpoints_n * b->endpoints_n; k++) {
@@ -168,26 +180,121 @@ static int endpoints_check(struct store *s, const struct broker_info *b)
     return rc;
 }
 
-int registration_register(struct store *s, const struct broker_info *b, int64_t *epoch)
+void registration_read(struct store_call *call, int32_t id)
 {
-    struct store_call *call = store_call_new(NULL, NULL);
-    int rc;
+    store_get(call, zpath_broker(id).z, 0);
+}
 
-    if (call == NULL)
-        return ERR_NOMEM;
-    rc = endpoints_check(s, b);
-    if (rc == OK)
-        rc = registration_write(call, b);
-    if (rc == OK) {
-        rc = store_run(s, call);
-        if (rc == OK)
-            *epoch = call->ops[0].stat.czxid;
-        else if (rc == ERR_EXISTS)
-            log_error("broker id %d is in use by another live broker; give this one its own broker.id", b->id);
-        else
-            log_error("broker %d cannot be registered: %s", b->id, err_text(rc));
+enum registration registration_judge(struct store *s, const struct store_call *call)
+{
+    int64_t owner = call->ops_n > 0 ? call->ops[0].stat.ephemeral_owner : 0;
+
+    if (call->rc == ERR_NOENT)
+        return REGISTRATION_FREE;
+    if (owner != 0 && owner == store_session(s))
+        return REGISTRATION_OURS;
+    return owner != 0 && owner == zk_store_old_session(s) ? REGISTRATION_LEFT : REGISTRATION_TAKEN;
+}
+
+/* The last operation is the read, or the write of the data; both tell when the node was made. */
+int64_t registration_epoch(const struct store_call *call)
+{
+    return call->ops[call->ops_n - 1].stat.czxid;
+}
+
+void registration_holder(const struct store_call *call, char *text, size_t size)
+{
+    const struct store_op *op = &call->ops[0];
+    struct znode_broker z;
+    struct arena a;
+
+    arena_init(&a, 1 << 20);
+    snprintf(text, size, "a session 0x%" PRIx64 " that is not known here", (uint64_t)op->stat.ephemeral_owner);
+    if (op->stat.ephemeral_owner == 0)
+        snprintf(text, size, "a node that does not end with a session; delete it if that broker is not there");
+    else if (znode_broker_read(op->value, &a, &z) == OK && z.endpoints_n > 0)
+        snprintf(text, size, "%.*s:%d, session 0x%" PRIx64, STR_ARG(z.endpoints[0].host), z.endpoints[0].port,
+                 (uint64_t)op->stat.ephemeral_owner);
+    arena_fini(&a);
+}
+
+/* Would whoever registered this have to listen where we do? */
+static bool same_endpoints(const struct broker_info *b, const struct store_op *op)
+{
+    struct znode_broker z;
+    struct arena a;
+    bool same = false;
+
+    arena_init(&a, 1 << 20);
+    if (op->stat.ephemeral_owner != 0 && znode_broker_read(op->value, &a, &z) == OK) {
+        same = z.endpoints_n == b->endpoints_n;
+        for (size_t i = 0; same && i < b->endpoints_n; i++)
+            same = z.endpoints[i].port == b->endpoints[i].port && str_is(z.endpoints[i].host, b->endpoints[i].host);
     }
-    store_call_free(&call);
+    arena_fini(&a);
+    return same;
+}
+
+/* OK with *epoch 0: the node is in the way, and `waits` says whether it is worth waiting. */
+static int register_once(struct store *s, const struct broker_info *b, int64_t *epoch, bool last, bool *waits)
+{
+    struct store_call *read = store_call_new(NULL, NULL), *write = store_call_new(NULL, NULL);
+    enum registration found = REGISTRATION_TAKEN;
+    char holder[300];
+    int rc = read != NULL && write != NULL ? OK : ERR_NOMEM;
+
+    *epoch = 0;
+    if (rc == OK) {
+        registration_read(read, b->id);
+        rc = store_run(s, read);
+        if (rc == OK || rc == ERR_NOENT) {
+            found = registration_judge(s, read);
+            rc = OK;
+        }
+    }
+    if (rc == OK && found == REGISTRATION_OURS)
+        *epoch = registration_epoch(read);
+    if (rc == OK && (found == REGISTRATION_FREE || found == REGISTRATION_LEFT)) {
+        rc = registration_write(write, b, found == REGISTRATION_LEFT);
+        if (rc == OK)
+            rc = store_run(s, write);
+        if (rc == OK)
+            *epoch = registration_epoch(write);
+        else if (rc == ERR_EXISTS || rc == ERR_NOENT || rc == ERR_VERSION)
+            rc = OK;                    /* somebody was faster: look again */
+    }
+    if (rc == OK && found == REGISTRATION_TAKEN) {
+        *waits = same_endpoints(b, &read->ops[0]);
+        registration_holder(read, holder, sizeof holder);
+        if (last || !*waits) {
+            log_error("broker id %d is in use by another live broker (%s); give this one its own broker.id", b->id,
+                      holder);
+            rc = ERR_EXISTS;
+        }
+    }
+    store_call_free(&read);
+    store_call_free(&write);
+    return rc;
+}
+
+int registration_register(struct store *s, const struct broker_info *b, int32_t wait_ms, int64_t *epoch)
+{
+    static const struct timespec pause = { .tv_nsec = LOOK_MS * 1000000L };
+    int64_t until = mono_ms() + wait_ms;
+    bool waits = false, said = false;
+    int rc = endpoints_check(s, b);
+
+    while (rc == OK) {
+        rc = register_once(s, b, epoch, mono_ms() >= until, &waits);
+        if (rc != OK || *epoch != 0)
+            break;
+        if (waits && !said)
+            log_info("broker %d is still registered by its last run; waiting for that session to end", b->id);
+        said |= waits;
+        nanosleep(&pause, NULL);
+    }
+    if (rc != OK && rc != ERR_EXISTS)
+        log_error("broker %d cannot be registered: %s", b->id, err_text(rc));
     return rc;
 }
 

@@ -12,6 +12,10 @@
 #include "base/err.h"
 #include "base/uuid.h"
 
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
 struct store;
 struct store_call;
 
@@ -28,6 +32,7 @@ struct broker_info {
     const char                   *rack;         /* NULL: none */
     const struct broker_endpoint *endpoints;    /* advertised */
     size_t                        endpoints_n;
+    int32_t                       payload_version;  /* of the node, by inter.broker.protocol.version: 5, 4 or 2 */
 };
 
 /* Makes the top-level nodes that are missing, then reads the cluster's id, or makes one: the given one when
@@ -37,13 +42,26 @@ int cluster_open(struct store *s, const char *proposed, char id[UUID_TEXT_LEN + 
 /* A broker id that nobody has had: reserved_max (reserved.broker.max.id) + 1 and up. */
 int cluster_next_broker_id(struct store *s, int32_t reserved_max, int32_t *id) must_use;
 
-/* Creates /brokers/ids/<id>. *epoch = the broker epoch. ERR_EXISTS: another live broker has the id, or
- * advertises one of the same endpoints. */
-int registration_register(struct store *s, const struct broker_info *b, int64_t *epoch) must_use;
+/* Creates /brokers/ids/<id>. *epoch = the broker epoch. A node that a session of ours which is over has left is
+ * replaced. One with our very endpoints, which nobody else can serve while we listen there, is of an earlier run that
+ * was not known to end: it is waited for, up to wait_ms. ERR_EXISTS: another live broker has the id, or advertises one
+ * of the same endpoints. */
+int registration_register(struct store *s, const struct broker_info *b, int32_t wait_ms, int64_t *epoch) must_use;
 
-/* The two operations of a registration, into an empty call: after it, ops[0].stat.czxid is the broker epoch.
- * ERR_NOMEM. */
-int registration_write(struct store_call *call, const struct broker_info *b) must_use;
+/* The same in steps, for who does not wait: read the node, judge what was read, write. */
+enum registration {
+    REGISTRATION_FREE,                  /* no node */
+    REGISTRATION_OURS,                  /* of the session that stands: nothing to do, its czxid is the epoch */
+    REGISTRATION_LEFT,                  /* of a session of ours that is over: replace it */
+    REGISTRATION_TAKEN
+};
+void              registration_read(struct store_call *call, int32_t id);
+enum registration registration_judge(struct store *s, const struct store_call *call);
+/* ERR_NOMEM. After the call registration_epoch() tells the epoch. */
+int               registration_write(struct store_call *call, const struct broker_info *b, bool replace) must_use;
+int64_t           registration_epoch(const struct store_call *call);    /* after the read or the write */
+/* Who has it, for a log line. */
+void              registration_holder(const struct store_call *call, char *text, size_t size);
 
 /* Tells the controller, by a node that it watches, that logs of this broker went offline. Does not wait. */
 void registration_dir_event(struct store *s, int32_t broker_id);

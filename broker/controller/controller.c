@@ -97,6 +97,11 @@ static void run_timers(struct controller *c)
         if (event_post(c, EV_BALANCE, NULL) != OK)
             c->balance_at_ns = now + 1000000000;
     }
+    if (now >= c->register_at_ns) {
+        c->register_at_ns = INT64_MAX;
+        if (event_post(c, EV_SESSION, NULL) != OK)
+            c->register_at_ns = now + 1000000000;
+    }
     if (now >= ops_deadline(c))
         ops_recheck(c);
 }
@@ -109,6 +114,8 @@ static int64_t next_timer(const struct controller *c)
         at = c->elect_at_ns;
     if (c->balance_at_ns < at)
         at = c->balance_at_ns;
+    if (c->register_at_ns < at)
+        at = c->register_at_ns;
     return c->retry_at_ns < at ? c->retry_at_ns : at;
 }
 
@@ -169,7 +176,7 @@ int controller_new(struct controller **out, struct controller_opts *opts)
     c->changes_seen = -1;
     c->events_tail = &c->events;
     c->lane.idle = engine_idle;
-    c->elect_at_ns = c->retry_at_ns = c->balance_at_ns = INT64_MAX;
+    c->elect_at_ns = c->retry_at_ns = c->balance_at_ns = c->register_at_ns = INT64_MAX;
     *out = c;
     return OK;
 }

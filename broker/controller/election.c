@@ -17,6 +17,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#define REGISTER_NS ((int64_t)1000000000)       /* between tries */
+
 struct election {
     struct frame f;
     bool         taken;                 /* /controller is there */
@@ -236,27 +238,80 @@ void session_expired(struct controller *c)
     election_resign(c);
 }
 
-static void registered(struct controller *c, struct store_call *call, void *subject)
+struct renewal {
+    struct frame      f;
+    enum registration found;
+};
+
+static void registered_as(struct controller *c, const struct store_call *call)
 {
-    (void)subject;
-    if (call->rc != OK) {
-        ctl_abort(c, call->rc, "cannot register this broker again");
-        return;
-    }
-    c->broker_epoch = call->ops[0].stat.czxid;
+    c->broker_epoch = registration_epoch(call);
     if (c->opts.standing != NULL)
         standing_registered(c->opts.standing, c->broker_epoch);
     log_info("broker %d is registered again, broker epoch %lld", c->opts.broker->id, (long long)c->broker_epoch);
 }
 
-static enum step_next session_register(struct controller *c, struct frame *f)
+/* It is never given up: without a registration the broker is not part of the cluster. */
+static void register_later(struct controller *c, int rc, const char *why)
+{
+    c->register_at_ns = mono_ns() + REGISTER_NS;
+    ctl_abort(c, rc, why);
+}
+
+static void registration_found(struct controller *c, struct store_call *call, void *subject)
+{
+    static struct log_limit limit = LOG_LIMIT(30000, 1);
+    struct renewal *r = subject;
+    char holder[300];
+    int hidden;
+
+    if (call->rc != OK && call->rc != ERR_NOENT) {
+        register_later(c, call->rc, "cannot read this broker's registration");
+        return;
+    }
+    r->found = registration_judge(c->opts.store, call);
+    if (r->found == REGISTRATION_OURS)
+        registered_as(c, call);
+    if (r->found != REGISTRATION_TAKEN)
+        return;
+    registration_holder(call, holder, sizeof holder);
+    if (log_limit(&limit, &hidden))
+        log_error("broker id %d has been taken by another broker (%s) since the session of this one ended; stop one of "
+                  "them and give it its own broker.id", c->opts.broker->id, holder);
+    register_later(c, ERR_EXISTS, "cannot register this broker again");
+}
+
+static enum step_next registration_look(struct controller *c, struct frame *f)
 {
     struct store_call *call = ctl_call(c);
 
-    (void)f;
     if (call == NULL)
         return STEP_END;
-    if (registration_write(call, c->opts.broker) != OK) {
+    registration_read(call, c->opts.broker->id);
+    ctl_ask(c, call, registration_found, f);
+    return STEP_NEXT;
+}
+
+static void registered(struct controller *c, struct store_call *call, void *subject)
+{
+    (void)subject;
+    if (call->rc == OK)
+        registered_as(c, call);
+    else
+        register_later(c, call->rc, "cannot register this broker again");
+}
+
+static enum step_next session_register(struct controller *c, struct frame *f)
+{
+    const struct renewal *r = (struct renewal *)f;
+    struct store_call *call;
+
+    if (r->found == REGISTRATION_OURS)
+        return STEP_NEXT;
+    call = ctl_call(c);
+    if (call == NULL)
+        return STEP_END;
+    if (registration_write(call, c->opts.broker, r->found == REGISTRATION_LEFT) != OK) {
         store_call_free(&call);
         ctl_abort(c, ERR_NOMEM, "registration");
         return STEP_END;
@@ -277,9 +332,11 @@ static enum step_next session_elect(struct controller *c, struct frame *f)
 void session_begun(struct controller *c)
 {
     static const struct step steps[] = {
-        { "register the broker", session_register }, { "elect", session_elect }, { NULL, NULL },
+        { "look at the registration", registration_look }, { "register the broker", session_register },
+        { "elect", session_elect }, { NULL, NULL },
     };
 
     election_resign(c);
-    (void)frame_push(c, sizeof(struct frame), steps);
+    c->register_at_ns = INT64_MAX;
+    (void)frame_push(c, sizeof(struct renewal), steps);
 }

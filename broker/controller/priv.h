@@ -59,6 +59,7 @@ struct controller {
     int64_t                retry_at_ns;
     bool                   isrs_posted;         /* an EV_STATE for all partitions is on its way */
     int64_t                balance_at_ns;       /* the balance of leaders is looked at; INT64_MAX: never */
+    int64_t                register_at_ns;      /* the registration is to be tried again; INT64_MAX: no */
 };
 
 /* controller.c */

@@ -147,7 +147,7 @@ static inline void kit_up(struct kit *k, const char *override)
     ck_assert_int_eq(cluster_open(k->store, NULL, k->cluster_id), OK);
     k->endpoint = (struct broker_endpoint){ "PLAINTEXT", "127.0.0.1", 9095, 0 };
     k->info = (struct broker_info){ .id = BROKER, .endpoints = &k->endpoint, .endpoints_n = 1 };
-    ck_assert_int_eq(registration_register(k->store, &k->info, &k->epoch), OK);
+    ck_assert_int_eq(registration_register(k->store, &k->info, 0, &k->epoch), OK);
     ck_assert_int_eq(metadata_cache_new(&k->cache), OK);
     ck_assert_int_eq(topic_configs_new(&k->topic_configs, k->store, k->cfg), OK);
     k->fb = calloc(1, sizeof *k->fb);

@@ -130,7 +130,7 @@ static int answer_leader(struct fetch *f, struct fetch_part *pt, struct part_out
 static int answer_aborted(struct fetch *f, const struct fetch_part *pt, int16_t kerr, struct part_out *out)
 {
     bool looked = kerr == KERR_NONE && f->isolation == ISOLATION_LSO && pt->io.diverging.end_offset < 0 &&
-                  !pt->io.left_out;
+                  pt->preferred < 0 && !pt->io.left_out;
 
     if (pt->unknown)
         return OK;
@@ -163,6 +163,7 @@ static int answer_part(struct fetch *f, struct fetch_part *pt, struct part_out *
         out->high_watermark = pt->io.read.offsets.hw;
         out->last_stable_offset = pt->io.read.offsets.lso;
         out->log_start_offset = pt->io.read.offsets.start;
+        out->preferred_read_replica = pt->preferred;
         if (!slice_is_null(pt->io.read.records))
             out->records = pt->io.read.records;
         if (pt->io.diverging.end_offset >= 0) {
@@ -207,7 +208,7 @@ static int settle_session(struct fetch *f, struct fetch_part **order)
         it->hw = it->failed ? -1 : pt->io.read.offsets.hw;
         it->log_start = it->failed ? -1 : pt->io.read.offsets.start;
         it->has_records = !it->failed && pt->io.read.records.len > 0;
-        it->notable = it->has_records || pt->io.diverging.end_offset >= 0;
+        it->notable = it->has_records || pt->io.diverging.end_offset >= 0 || pt->preferred >= 0;
     }
     fetch_end(replicas_fetch_sessions(f->b->replicas), &f->cx, answered, mono_ms());
     return OK;

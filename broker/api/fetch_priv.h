@@ -18,6 +18,7 @@ struct fetch_part {
     struct fetch_item    *item;
     struct partition     *p;            /* reference; NULL: error says why */
     int16_t               error;
+    int32_t               preferred;    /* the replica to ask in place of us; -1: none */
     bool                  unknown;      /* found out before any reading; such an error does not cut the wait short */
     struct partition_read io;           /* holds a file's reference while io.read.records is not null */
     struct plog_aborted  *aborted;      /* for read_committed: transactions of what was read that do not count */

@@ -106,6 +106,15 @@ static void hold_back(struct fetch_part *pt)
     pt->io.read = (struct plog_read){ .segment_base = -1, .offsets = offsets };
 }
 
+/* Another replica is better for this consumer: it is told so, and gets nothing here. */
+static int16_t send_elsewhere(struct fetch_part *pt)
+{
+    int16_t kerr = partition_check(pt->p, pt->item->leader_epoch, false);
+
+    pt->io.read = (struct plog_read){ .segment_base = -1, .offsets = partition_offsets(pt->p) };
+    return kerr;
+}
+
 static int16_t read_part(struct fetch *f, struct fetch_part *pt, int64_t limit, bool at_least_one)
 {
     const struct fetch_item *it = pt->item;
@@ -118,6 +127,10 @@ static int16_t read_part(struct fetch *f, struct fetch_part *pt, int64_t limit, 
         kerr = hear_follower(f, pt);
     if (kerr != KERR_NONE)
         return kerr;
+    pt->preferred = f->replica_id < 0 && f->r->version >= 11
+                    ? replicas_preferred(f->b->replicas, pt->p, f->r->listener, f->in.rack_id, it->offset) : -1;
+    if (pt->preferred >= 0)
+        return send_elsewhere(pt);
     pt->seen_bytes = fetch_bytes_so_far(f, pt);
     pt->seen_rolls = atomic_load_explicit(&pt->p->rolls, memory_order_relaxed);
     pt->io = (struct partition_read){
@@ -148,11 +161,12 @@ void fetch_read_all(struct fetch *f)
 
         pt->io.diverging = (struct plog_epoch_end){ -1, -1 };
         pt->had_bytes = 0;
+        pt->preferred = -1;
         if (pt->p != NULL)
             pt->error = read_part(f, pt, limit, at_least_one);
         if (pt->unknown)
             continue;
-        if (pt->error != KERR_NONE || pt->io.diverging.end_offset >= 0)
+        if (pt->error != KERR_NONE || pt->io.diverging.end_offset >= 0 || pt->preferred >= 0)
             f->must_answer = true;
         if (pt->error == KERR_NONE && pt->io.read.records.len > 0) {
             int64_t len = (int64_t)pt->io.read.records.len;

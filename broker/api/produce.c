@@ -23,6 +23,8 @@
 #include "proto/kerr.h"
 #include "proto/records/validate.h"
 
+#include <stdlib.h>
+
 #define topic_in       produce_request_topic_produce_data
 #define part_in        produce_request_partition_produce_data
 #define topic_out      produce_response_topic_produce_response
@@ -397,6 +399,28 @@ static void wait_closed(struct request *r, void *arg)
         purgatory_end(&w->delayed, DELAYED_CLOSED);
 }
 
+static int by_list(const void *a, const void *b)
+{
+    uintptr_t x = (uintptr_t)((const struct watch *)a)->list, y = (uintptr_t)((const struct watch *)b)->list;
+
+    return x < y ? -1 : x > y;
+}
+
+/* One watch for each partition, however often the request names it. Gives how many. */
+static size_t lay_out_watches(struct produce *pr)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < pr->pending_n; i++)
+        pr->watches[i].list = &pr->pending[i].p->produces;
+    if (pr->pending_n > 1)
+        qsort(pr->watches, pr->pending_n, sizeof *pr->watches, by_list);
+    for (size_t i = 0; i < pr->pending_n; i++)
+        if (n == 0 || pr->watches[n - 1].list != pr->watches[i].list)
+            pr->watches[n++].list = pr->watches[i].list;
+    return n;
+}
+
 /* A flush ends by itself, well or not: only the wait for other replicas has the client's limit. */
 static void wait_begin(struct produce *pr, enum wait_step step)
 {
@@ -406,9 +430,7 @@ static void wait_begin(struct produce *pr, enum wait_step step)
     w->delayed.ready = wait_ready;
     w->delayed.done = wait_done;
     w->delayed.watches = pr->watches;
-    w->delayed.watches_n = pr->pending_n;
-    for (size_t i = 0; i < pr->pending_n; i++)
-        pr->watches[i].list = &pr->pending[i].p->produces;
+    w->delayed.watches_n = lay_out_watches(pr);
     pr->step = step;
     purgatory_init(replicas_produce_purgatory(pr->b->replicas), &w->delayed);
     atomic_store(&pr->waits_in, w);

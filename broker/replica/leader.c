@@ -113,22 +113,24 @@ int32_t partition_replica_views(struct partition *p, int64_t offset, int64_t now
     return n;
 }
 
-int64_t partition_low_watermark(struct partition *p)
+int16_t partition_low_watermark(struct partition *p, int64_t *low)
 {
-    int64_t low = -1;
+    int16_t kerr = KERR_NONE;
 
+    *low = -1;
     lock_take(&p->lock);
-    if (p->leading != NULL) {
-        low = plog_offsets(p->log).start;
-        for (int32_t i = 0; i < p->leading->followers_n; i++) {
-            const struct follower *f = &p->leading->followers[i];
+    if (p->leading == NULL)
+        kerr = KERR_NOT_LEADER_OR_FOLLOWER;
+    else
+        *low = plog_offsets(p->log).start;
+    for (int32_t i = 0; kerr == KERR_NONE && i < p->leading->followers_n; i++) {
+        const struct follower *f = &p->leading->followers[i];
 
-            if (f->log_start < low && follower_alive(p, f))
-                low = f->log_start;
-        }
+        if (f->log_start < *low && follower_alive(p, f))
+            *low = f->log_start;
     }
     lock_drop(&p->lock);
-    return low;
+    return kerr;
 }
 
 /* ---- a fetch ----------------------------------------------------------------------------------------------------- */

@@ -82,7 +82,8 @@ struct replica_view {
 int32_t partition_replica_views(struct partition *p, int64_t offset, int64_t now_ms, struct replica_view *out,
                                 int32_t max);
 
-/* The lowest log start of the leader and of the replicas on live brokers, as far as known. -1: we do not lead. */
-int64_t partition_low_watermark(struct partition *p);
+/* *low: the lowest log start of the leader and of the replicas on live brokers; -1 while one has not told its own.
+ * NOT_LEADER_OR_FOLLOWER. It grows before partition_wake_committed(). */
+int16_t partition_low_watermark(struct partition *p, int64_t *low);
 
 #endif

@@ -102,24 +102,22 @@ int16_t partition_offsets_before(struct partition *p, int64_t ts, bool leader_on
     return KERR_NONE;
 }
 
-int16_t partition_delete_before(struct partition *p, int64_t offset, int64_t *low)
+int16_t partition_delete_before(struct partition *p, int64_t *offset)
 {
     int16_t kerr = partition_check(p, -1, true);
     int rc;
 
-    *low = -1;
     if (kerr != KERR_NONE)
         return kerr;
     if (!partition_conf(p).delete_policy)
         return KERR_POLICY_VIOLATION;
-    if (offset == -1)
-        offset = partition_offsets(p).hw;
-    if (offset < 0)
+    if (*offset == -1)
+        *offset = partition_offsets(p).hw;
+    if (*offset < 0)
         return KERR_OFFSET_OUT_OF_RANGE;
     lock_take(&p->lock);                /* the log does not move meanwhile */
-    rc = plog_set_start(p->log, offset);
-    if (rc == OK)
-        *low = plog_offsets(p->log).start;
+    kerr = partition_check(p, -1, true);
+    rc = kerr == KERR_NONE ? plog_set_start(p->log, *offset) : OK;
     lock_drop(&p->lock);
-    return partition_log_error(rc);
+    return kerr != KERR_NONE ? kerr : partition_log_error(rc);
 }

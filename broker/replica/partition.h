@@ -194,8 +194,9 @@ int16_t partition_offset_for(struct partition *p, int64_t ts, int32_t leader_epo
 int16_t partition_offsets_before(struct partition *p, int64_t ts, bool leader_only, bool consumer, int64_t *out,
                                  size_t max, size_t *n);
 
-/* DeleteRecords; offset -1 is the high watermark. *low is the lowest offset that is left. */
-int16_t partition_delete_before(struct partition *p, int64_t offset, int64_t *low);
+/* DeleteRecords here; *offset -1 is the high watermark, and then becomes it. Whether the other replicas have done the
+ * same, partition_low_watermark() tells. */
+int16_t partition_delete_before(struct partition *p, int64_t *offset);
 
 /* The Kafka code for a failure of the log. */
 int16_t partition_log_error(int rc);

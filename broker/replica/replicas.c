@@ -126,6 +126,17 @@ static int look_for_lags(struct replicas *rs)
 
 /* ---- life ------------------------------------------------------------------------------------------------------ */
 
+static int choose_selector(struct replicas *rs)
+{
+    const char *name = rs->opts.cfg->replica_selector_class;
+    int rc = replica_selector_of(name, &rs->selector);
+
+    if (rc != OK)
+        log_error("replica.selector.class=%s: no such class is built in; leave it out, or give "
+                  "org.apache.kafka.common.replica.RackAwareReplicaSelector", name);
+    return rc;
+}
+
 int replicas_new(struct replicas **out, const struct replicas_opts *opts)
 {
     struct replicas *rs = calloc(1, sizeof *rs);
@@ -148,6 +159,8 @@ int replicas_new(struct replicas **out, const struct replicas_opts *opts)
         rc = repl_quota_new(&rs->leader_quota, opts->cfg);
     if (rc == OK)
         rc = repl_quota_new(&rs->follower_quota, opts->cfg);
+    if (rc == OK)
+        rc = choose_selector(rs);
     if (rc == OK)
         rc = look_for_lags(rs);
     if (rc == OK) {
@@ -207,6 +220,12 @@ const struct replicas_opts *replicas_options(const struct replicas *rs)
 size_t replicas_partitions(const struct replicas *rs)
 {
     return atomic_load_explicit(&rs->partitions, memory_order_relaxed);
+}
+
+int32_t replicas_preferred(struct replicas *rs, struct partition *p, struct str listener, struct str rack,
+                           int64_t offset)
+{
+    return replica_select(rs->selector, p, rs->opts.metacache, listener, rack, offset);
 }
 
 struct repl_quota *replicas_leader_quota(struct replicas *rs)

@@ -53,6 +53,7 @@ struct replicas_opts {
     void                  *lost_arg;
 };
 
+/* ERR_INVALID: replica.selector.class names what we do not have. */
 int  replicas_new(struct replicas **out, const struct replicas_opts *opts) must_use;
 /* Ends what is parked: its requests are answered or closed. Call while the network still stands and the IO threads
  * still run; afterwards appends and fetches answer NOT_LEADER_OR_FOLLOWER. */
@@ -87,6 +88,9 @@ const struct replicas_opts *replicas_options(const struct replicas *rs);
 size_t replicas_partitions(const struct replicas *rs);
 
 struct purgatory     *replicas_fetch_purgatory(struct replicas *rs);
+/* The replica that a consumer should ask in place of us, the leader; -1: none. See selector.h. */
+int32_t replicas_preferred(struct replicas *rs, struct partition *p, struct str listener, struct str rack,
+                           int64_t offset);
 struct repl_quota    *replicas_leader_quota(struct replicas *rs);
 struct repl_quota    *replicas_follower_quota(struct replicas *rs);
 struct purgatory     *replicas_produce_purgatory(struct replicas *rs);

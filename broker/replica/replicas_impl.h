@@ -15,6 +15,7 @@
 #include "broker/replica/absent.h"
 #include "broker/replica/partition.h"
 #include "broker/replica/replicas.h"
+#include "broker/replica/selector.h"
 #include "proto/gen/leader_and_isr_request.h"
 #include "proto/gen/leader_and_isr_response.h"
 #include "storage/logmgr.h"
@@ -32,6 +33,7 @@ struct replicas {
     struct replicas_opts   opts;
     struct purgatory      *fetches, *produces;
     struct fetch_sessions *sessions;
+    enum replica_selector  selector;
     struct repl_quota     *leader_quota, *follower_quota;
     struct job            *lags;        /* looks for followers that lag; until replicas_stop() */
     /* any thread */

@@ -1,5 +1,6 @@
 /* broker/controller/controller.c - the controller's life: its thread, its queue, what others ask it. */
 #include "broker/controller/priv.h"
+#include "broker/controller/reassign.h"
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -55,6 +56,7 @@ static void recheck(struct loop_item *item, void *arg)
     (void)item;
     atomic_store(&c->recheck_posted, false);
     ops_recheck(c);
+    elections_recheck(c, false);
 }
 
 /* On the thread that updates the metadata cache. */
@@ -74,6 +76,7 @@ static void stop(struct loop_item *item, void *arg)
     c->stopping = true;
     brokers_disconnect(c);
     ops_end(c);
+    elections_recheck(c, true);
 }
 
 /* ---- the thread --------------------------------------------------------------------------------------- */
@@ -104,12 +107,16 @@ static void run_timers(struct controller *c)
     }
     if (now >= ops_deadline(c))
         ops_recheck(c);
+    if (now >= elections_deadline(c))
+        elections_recheck(c, false);
 }
 
 static int64_t next_timer(const struct controller *c)
 {
-    int64_t at = ops_deadline(c);
+    int64_t at = ops_deadline(c), elections = elections_deadline(c);
 
+    if (elections < at)
+        at = elections;
     if (c->elect_at_ns < at)
         at = c->elect_at_ns;
     if (c->balance_at_ns < at)

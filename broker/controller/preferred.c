@@ -1,12 +1,12 @@
 /* broker/controller/preferred.c - leaders where they belong: what administrators ask for by ElectLeaders or by a tool's
  * list in /admin/preferred_replica_election, and what the controller does of itself from time to time.
  */
+#include "base/clock.h"
+#include "base/log.h"
+#include "broker/cluster/metadata_cache.h"
 #include "broker/controller/ask.h"
 #include "broker/controller/leaders.h"
 #include "broker/controller/reassign.h"
-
-#include "base/clock.h"
-#include "base/log.h"
 #include "proto/gen/elect_leaders_request.h"
 #include "proto/gen/elect_leaders_response.h"
 #include "proto/kerr.h"
@@ -166,9 +166,103 @@ static enum step_next asked_answer(struct controller *c, struct frame *f)
     return STEP_NEXT;
 }
 
+/* ---- its answer: when this broker knows the new leaders, so that a client that asks again sees them ------- */
+
+struct elections_wait {
+    struct elections_wait *next;
+    struct controller_ask *ask;
+    int64_t                deadline_ns;
+    struct awaited {
+        struct str       topic;         /* of the request */
+        int32_t          leader;
+        struct part_out *out;
+        bool             seen;
+    } *v;
+    size_t n;
+};
+
+/* false: no memory for it, so nobody waits. */
+static bool wait_begin(struct controller *c, const struct elections *el)
+{
+    const struct request *req = el->ask->req;
+    struct elections_wait *w = arena_zalloc(el->ask->arena, sizeof *w);
+
+    if (w == NULL || (w->v = arena_array(el->ask->arena, el->n + 1, sizeof *w->v)) == NULL)
+        return false;
+    for (size_t i = 0; i < el->n; i++)
+        if (el->v[i].error == KERR_NONE) {
+            struct awaited *aw = &w->v[w->n++];
+
+            *aw = (struct awaited){ .leader = el->v[i].p->leader, .out = el->out[i] };
+            if (arena_str(el->ask->arena, topic_str(el->v[i].p->topic), &aw->topic) != OK)
+                return false;
+        }
+    if (w->n == 0)
+        return false;
+    w->ask = el->ask;
+    w->deadline_ns = mono_ns() + (int64_t)req->timeout_ms * 1000000;
+    w->next = c->elections;
+    c->elections = w;
+    c->event->ask = NULL;                           /* answered by elections_recheck() */
+    return true;
+}
+
+static bool seen(const struct metadata *md, struct awaited *aw)
+{
+    const struct metadata_topic *t = aw->seen ? NULL : metadata_topic(md, aw->topic);
+    const struct metadata_partition *p = t != NULL ? metadata_partition(t, aw->out->partition_id) : NULL;
+
+    aw->seen |= p != NULL && p->leader == aw->leader;
+    return aw->seen;
+}
+
+void elections_recheck(struct controller *c, bool end)
+{
+    struct metadata *md = c->elections != NULL ? metadata_get(c->opts.metacache) : NULL;
+    struct elections_wait **at = &c->elections;
+
+    while (*at != NULL) {
+        struct elections_wait *w = *at;
+        bool late = end || mono_ns() >= w->deadline_ns, all = true;
+
+        for (size_t i = 0; i < w->n; i++)
+            if (!seen(md, &w->v[i])) {
+                all = false;
+                if (late)
+                    fail(w->v[i].out, KERR_REQUEST_TIMED_OUT, NULL);
+            }
+        if (!all && !late) {
+            at = &w->next;
+            continue;
+        }
+        *at = w->next;
+        ask_end(w->ask, false);                     /* w is in its memory */
+    }
+    metadata_put(&md);
+}
+
+int64_t elections_deadline(const struct controller *c)
+{
+    int64_t at = INT64_MAX;
+
+    for (const struct elections_wait *w = c->elections; w != NULL; w = w->next)
+        if (w->deadline_ns < at)
+            at = w->deadline_ns;
+    return at;
+}
+
+static enum step_next asked_wait(struct controller *c, struct frame *f)
+{
+    if (wait_begin(c, (struct elections *)f))
+        elections_recheck(c, false);
+    return STEP_NEXT;
+}
+
 void elections_asked(struct controller *c, struct controller_ask *ask)
 {
-    static const struct step steps[] = { { "elect", asked_elect }, { "answer", asked_answer }, { NULL, NULL } };
+    static const struct step steps[] = {
+        { "elect", asked_elect }, { "answer", asked_answer }, { "wait", asked_wait }, { NULL, NULL },
+    };
     const struct request *req = ask->req;
     struct elections *el = elections_push(c, steps);
 

@@ -57,6 +57,7 @@ struct controller {
     bool                   failed_over;         /* ready as soon as they are answered */
     int64_t                elect_at_ns;         /* elections and writes to try again; INT64_MAX: none */
     int64_t                retry_at_ns;
+    struct elections_wait *elections;           /* answers to ElectLeaders that wait for the metadata cache */
     bool                   isrs_posted;         /* an EV_STATE for all partitions is on its way */
     int64_t                balance_at_ns;       /* the balance of leaders is looked at; INT64_MAX: never */
     int64_t                register_at_ns;      /* the registration is to be tried again; INT64_MAX: no */

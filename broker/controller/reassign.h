@@ -59,5 +59,7 @@ void reassign_isr_changed(struct controller *c, const struct ctl_partition *p); 
 /* preferred.c; all push */
 void elections_listed(struct controller *c);    /* EV_ELECTIONS: /admin/preferred_replica_election has come */
 void leaders_balance(struct controller *c);     /* EV_BALANCE */
+void elections_recheck(struct controller *c, bool end);     /* does not push: as ops_recheck(); end: nobody waits on */
+int64_t elections_deadline(const struct controller *c);     /* monotonic ns; INT64_MAX: none */
 
 #endif

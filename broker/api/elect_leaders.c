@@ -1,0 +1,182 @@
+/* broker/api/elect_leaders.c - ElectLeaders: handed over to the controller and parked until it answers.
+ *
+ * A null list means every partition that this broker knows of; then those that need no election are left out of the
+ * answer. A broker that is not the controller says so for each partition: version 0 has no other place for it.
+ */
+#include "broker/api/asked.h"
+#include "broker/api/handlers.h"
+#include "broker/api/reply.h"
+#include "broker/broker.h"
+#include "broker/cluster/metadata_cache.h"
+#include "broker/controller/ask.h"
+#include "proto/gen/elect_leaders_request.h"
+#include "proto/gen/elect_leaders_response.h"
+#include "proto/kerr.h"
+
+#define topic_in  elect_leaders_request_topic_partitions
+#define topic_out elect_leaders_response_replica_election_result
+#define part_out  elect_leaders_response_partition_result
+
+struct elect {
+    struct controller_ask         ask;
+    struct elect_leaders_request  in;
+    struct elect_leaders_response out;
+    bool                          all;
+};
+
+/* ---- the request ---- */
+
+static int add_topic(struct arena *a, const struct metadata_topic *t, struct topic_in *out)
+{
+    elect_leaders_request_topic_partitions_init(out);
+    out->partitions = arena_array(a, (size_t)t->partitions_n + 1, sizeof *out->partitions);
+    if (out->partitions == NULL)
+        return ERR_NOMEM;
+    for (int32_t i = 0; i < t->partitions_n; i++)
+        out->partitions[out->partitions_n++] = t->partitions[i].index;
+    return arena_str(a, t->name, &out->topic);
+}
+
+static int name_all(struct arena *a, const struct metadata *md, struct elect_leaders_request *in)
+{
+    const struct metadata_topic *t;
+    size_t pos = 0;
+
+    in->topic_partitions = arena_array(a, metadata_topics_n(md) + 1, sizeof *in->topic_partitions);
+    if (in->topic_partitions == NULL)
+        return ERR_NOMEM;
+    while ((t = metadata_next_topic(md, &pos)) != NULL)
+        TRY(add_topic(a, t, &in->topic_partitions[in->topic_partitions_n++]));
+    return OK;
+}
+
+/* Every partition is answered once. */
+static int drop_repeats(struct arena *a, struct elect_leaders_request *in)
+{
+    struct str *names = arena_array(a, (size_t)in->topic_partitions_n + 1, sizeof *names);
+    int32_t *at = arena_array(a, (size_t)in->topic_partitions_n + 1, sizeof *at), topics = 0;
+    struct asked_partition *v;
+    size_t n = 0;
+
+    for (int32_t i = 0; i < in->topic_partitions_n && names != NULL; i++) {
+        names[i] = in->topic_partitions[i].topic;
+        n += (size_t)in->topic_partitions[i].partitions_n;
+    }
+    v = arena_array(a, n + 1, sizeof *v);
+    if (names == NULL || at == NULL || v == NULL)
+        return ERR_NOMEM;
+    TRY(asked_topics(a, names, in->topic_partitions_n, at));
+    n = 0;
+    for (int32_t i = 0; i < in->topic_partitions_n; i++)
+        for (int32_t k = 0; k < in->topic_partitions[i].partitions_n; k++)
+            v[n++] = (struct asked_partition){ at[i], in->topic_partitions[i].partitions[k], false };
+    TRY(asked_repeats(a, v, n));
+    n = 0;
+    for (int32_t i = 0; i < in->topic_partitions_n; i++) {
+        struct topic_in *t = &in->topic_partitions[i];
+        int32_t kept = 0;
+
+        for (int32_t k = 0; k < t->partitions_n; k++)
+            if (!v[n++].again)
+                t->partitions[kept++] = t->partitions[k];
+        t->partitions_n = kept;
+        if (kept > 0)
+            in->topic_partitions[topics++] = *t;
+    }
+    in->topic_partitions_n = topics;
+    return OK;
+}
+
+/* ---- the answer ---- */
+
+static int refuse_each(struct arena *a, struct elect *e, int16_t error)
+{
+    elect_leaders_response_init(&e->out);
+    e->out.replica_election_results = arena_array(a, (size_t)e->in.topic_partitions_n + 1,
+                                                  sizeof *e->out.replica_election_results);
+    if (e->out.replica_election_results == NULL)
+        return ERR_NOMEM;
+    for (int32_t i = 0; i < e->in.topic_partitions_n; i++) {
+        const struct topic_in *t = &e->in.topic_partitions[i];
+        struct topic_out *to = &e->out.replica_election_results[e->out.replica_election_results_n++];
+
+        elect_leaders_response_replica_election_result_init(to);
+        to->topic = t->topic;
+        to->partition_result = arena_array(a, (size_t)t->partitions_n + 1, sizeof *to->partition_result);
+        if (to->partition_result == NULL)
+            return ERR_NOMEM;
+        for (int32_t k = 0; k < t->partitions_n; k++) {
+            struct part_out *po = &to->partition_result[to->partition_result_n++];
+
+            elect_leaders_response_partition_result_init(po);
+            po->partition_id = t->partitions[k];
+            po->error_code = error;
+        }
+    }
+    return OK;
+}
+
+static void leave_out_needless(struct elect_leaders_response *out)
+{
+    int32_t topics = 0;
+
+    for (int32_t i = 0; i < out->replica_election_results_n; i++) {
+        struct topic_out *t = &out->replica_election_results[i];
+        int32_t kept = 0;
+
+        for (int32_t k = 0; k < t->partition_result_n; k++)
+            if (t->partition_result[k].error_code != KERR_ELECTION_NOT_NEEDED)
+                t->partition_result[kept++] = t->partition_result[k];
+        t->partition_result_n = kept;
+        if (kept > 0)
+            out->replica_election_results[topics++] = *t;
+    }
+    out->replica_election_results_n = topics;
+}
+
+static void elect_done(struct controller_ask *ask)
+{
+    struct request *r = ask->arg;
+    struct elect *e = (struct elect *)ask;
+    int rc = ask->rc;
+
+    if (rc == OK && e->out.error_code == KERR_NOT_CONTROLLER)
+        rc = refuse_each(&r->arena, e, KERR_NOT_CONTROLLER);
+    if (rc != OK) {
+        request_close(r, err_text(rc));
+        return;
+    }
+    if (e->all)
+        leave_out_needless(&e->out);
+    API_REPLY(r, elect_leaders_response, &e->out);
+}
+
+void api_elect_leaders(struct broker *b, struct request *r)
+{
+    struct elect *e = arena_zalloc(&r->arena, sizeof *e);
+    int rc = OK;
+
+    if (e == NULL) {
+        request_close(r, "out of memory");
+        return;
+    }
+    if (!API_READ(r, elect_leaders_request, &e->in))
+        return;
+    e->all = e->in.topic_partitions == NULL;
+    if (e->all) {
+        struct metadata *md = metadata_get(b->metacache);
+
+        rc = name_all(&r->arena, md, &e->in);
+        metadata_put(&md);
+    } else {
+        rc = drop_repeats(&r->arena, &e->in);
+    }
+    if (rc != OK) {
+        request_close(r, "out of memory");
+        return;
+    }
+    elect_leaders_response_init(&e->out);
+    e->ask = (struct controller_ask){ .kind = ASK_ELECT_LEADERS, .version = r->version, .req = &e->in, .resp = &e->out,
+                                      .arena = &r->arena, .done = elect_done, .arg = r };
+    controller_ask(b->controller, &e->ask);
+}

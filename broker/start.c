@@ -23,6 +23,7 @@
 #include "broker/group/groups.h"
 #include "broker/net/server.h"
 #include "broker/peer/isr_changes.h"
+#include "broker/peer/leaving.h"
 #include "broker/peer/remote_channel.h"
 #include "broker/replica/partition.h"
 #include "broker/replica/replicas.h"
@@ -63,7 +64,7 @@ struct daemon {
     atomic_bool             lost;       /* the controller is to be told that logs are offline */
     struct job             *lost_job;
     struct group_expiry    *expiry;
-    bool                    adopts, logs_run, controller_runs;
+    bool                    adopts, logs_run, controller_runs, ready;
     size_t                  up_n;       /* rows of `parts` that are up */
     int                     rc;         /* of going down */
 };
@@ -574,6 +575,16 @@ static void accept_down(struct daemon *d)
     server_drain(d->b.net);
 }
 
+/* Before anything is taken down: clients are still served, and learn from us who leads now. */
+static void leave_down(struct daemon *d)
+{
+    struct leaving_opts o = { .cfg = d->b.cfg, .ibp = d->b.ibp, .broker_id = d->b.id, .standing = &d->standing,
+                              .metacache = d->b.metacache };
+
+    if (d->b.cfg->zookeeper_connect != NULL && d->ready)
+        leave_cluster(&o);
+}
+
 /* ---- all of it ---- */
 
 static const struct part {
@@ -596,6 +607,7 @@ static const struct part {
     { "the broker's registration",  register_up,   register_down },
     { "the controller",             controller_up, controller_down },
     { "accepting",                  accept_up,     accept_down },
+    { "leaving",                    NULL,          leave_down },
 };
 #define PARTS_N (sizeof parts / sizeof parts[0])
 
@@ -662,7 +674,7 @@ int broker_start(struct broker **out, const struct start_opts *o)
     d->o = *o;
     raise_descriptor_limit();
     while (d->up_n < PARTS_N && rc == OK) {
-        rc = parts[d->up_n].up(d);
+        rc = parts[d->up_n].up != NULL ? parts[d->up_n].up(d) : OK;
         if (rc != OK)
             log_fatal("cannot start %s: %s", parts[d->up_n].what, err_text(rc));
         d->up_n++;                      /* a part that came up in part is taken down too */
@@ -671,6 +683,7 @@ int broker_start(struct broker **out, const struct start_opts *o)
         go_down(d);
         return rc;
     }
+    d->ready = true;
     say_ready(d, o->began_ns);
     *out = &d->b;
     return OK;

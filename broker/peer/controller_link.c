@@ -15,6 +15,7 @@
 #include <stdlib.h>
 
 #define HOST_MAX         256
+#define PATIENCE         4              /* attempts; a controller that stops is gone before it is said */
 #define LOOK_MS          500            /* a wait looks at this interval who the controller is */
 #define ANSWER_BYTES_MAX ((size_t)256 << 20)
 
@@ -29,7 +30,8 @@ struct controller_link {
     int32_t                     to;
     char                        host[HOST_MAX];
     int32_t                     port;
-    bool                        reached, complained;
+    bool                        reached;
+    int                         failures;       /* in a row */
 };
 
 static int peer_to(struct controller_link *l, const char *host, int32_t port, struct peer **out)
@@ -144,7 +146,7 @@ static int follow(struct controller_link *l)
     l->to = id;
     l->port = port;
     snprintf(l->host, sizeof l->host, "%s", host);
-    l->complained = false;
+    l->failures = 0;
     TRY(peer_to(l, host, port, &p));
     exchange(l, p);
     return OK;
@@ -158,10 +160,9 @@ static int failed(struct controller_link *l, int rc)
 
     if (rc == ERR_CLOSED)
         return rc;
-    if (!l->complained)
+    if (++l->failures == PATIENCE || rc == ERR_TIMEOUT)
         log_warn("%s: the controller, %s, cannot be reached: %s; tried again until it can, or there is another",
                  l->o.what, peer_text(l->peer), peer_fault(l->peer));
-    l->complained = true;
     if (down) {
         l->reached = false;
         if (l->o.down != NULL)
@@ -176,9 +177,9 @@ static int link_connect(struct controller_link *l)
 
     if (rc != OK)
         return failed(l, rc);
-    if (l->complained)
+    if (l->failures >= PATIENCE)
         log_info("%s: the controller, %s, can be reached again", l->o.what, peer_text(l->peer));
-    l->complained = false;
+    l->failures = 0;
     l->reached = true;
     return OK;
 }

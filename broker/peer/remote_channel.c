@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #define RETRY_MS         100
+#define PATIENCE         10             /* attempts; a broker that stops is gone before it is said */
 #define ANSWER_BYTES_MAX ((size_t)256 << 20)
 
 struct remote_channel {
@@ -32,7 +33,7 @@ struct remote_channel {
     pthread_t                    thread;
     /* the thread's */
     bool                         reached;       /* since the last time that down() was told */
-    bool                         complained;
+    int                          failures;      /* in a row */
     /* under lock */
     struct lock                  lock;
     struct control_request      *head, **tail;
@@ -56,10 +57,10 @@ static struct control_request *next_request(struct remote_channel *ch, bool *clo
 
 static void note_reached(struct remote_channel *ch)
 {
-    if (ch->complained)
+    if (ch->failures >= PATIENCE)
         log_info("controller: %s can be reached again", peer_text(ch->peer));
     ch->reached = true;
-    ch->complained = false;
+    ch->failures = 0;
 }
 
 static void note_failed(struct remote_channel *ch, int rc)
@@ -68,10 +69,9 @@ static void note_failed(struct remote_channel *ch, int rc)
 
     if (rc == ERR_CLOSED)
         return;
-    if (!ch->complained)
+    if (++ch->failures == PATIENCE)
         log_warn("controller: %s cannot be reached: %s; tried again every %d ms for as long as it is registered",
                  peer_text(ch->peer), peer_fault(ch->peer), RETRY_MS);
-    ch->complained = true;
     if (!down)
         return;
     ch->reached = false;

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from batches import batch, decode_sets, offsets_of
-from harness import SLOW, wait_for
+from harness import SLOW, in_time, wait_for
 from wire import Wire
 
 FULL = 0
@@ -127,15 +127,20 @@ def test_deleting_the_topic_ends_it(broker, wire):
 
 def test_stopping_the_broker_does_not_wait_for_it(broker, wire):
     wire.create("t")
-    fetches = [Parked(broker, {"t": [(0, 0)]}, wait_ms=600000) for _ in range(5)]
-    parked(wire, broker, "t", 0)
-    began = time.monotonic()
-    assert broker.stop() == 0
-    assert time.monotonic() - began < 5 * SLOW
-    for f in fetches:
-        f.join(10 * SLOW)
-        assert not f.is_alive()
-    broker.start()
+
+    def stop():
+        fetches = [Parked(broker, {"t": [(0, 0)]}, wait_ms=600000) for _ in range(5)]
+        with Wire(broker.port) as w:
+            parked(w, broker, "t", 0)
+        began = time.monotonic()
+        assert broker.stop() == 0
+        took = time.monotonic() - began
+        for f in fetches:
+            f.join(10 * SLOW)
+            assert not f.is_alive()
+        broker.start()
+        return took
+    in_time(5, stop)
 
 
 def test_an_unknown_partition_does_not_cut_the_wait_short(broker, wire):
@@ -294,7 +299,7 @@ def test_waiting_costs_nothing(broker, wire):
     parked(wire, broker, "t", 0)
     before, began = broker.cpu_seconds(), time.monotonic()
     wait_for(lambda: time.monotonic() - began > 1, within=5)
-    assert broker.cpu_seconds() - before < 0.1 * SLOW
+    assert broker.cpu_seconds() - before < 0.1 * SLOW * (time.monotonic() - began)
     for f in fetches:
         f.wire.close()
 

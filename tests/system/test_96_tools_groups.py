@@ -327,7 +327,7 @@ def told(request):
 
 
 def ask(b, *args):
-    timeout = [] if "--timeout" in args else ["--timeout", str(int(1500 * (1 + SLOW) / 2))]
+    timeout = [] if "--timeout" in args else ["--timeout", "3000" if SLOW == 1 else "4500"]
     done = tool("kafka-consumer-groups.sh", "--bootstrap-server", b.address, *timeout, *args, check=False)
     assert done.returncode in (0, 1), done
     return done.stdout
@@ -376,7 +376,7 @@ def test_a_coordinator_out_of_reach_fails_its_own_groups_only(newest):
     newest.answers["FindCoordinator"] = lambda q, v: {"Coordinators": [
         {"Key": k, "NodeId": 7 if k == "g" else 9, "Host": "127.0.0.1", "Port": newest.port} for k in q["CoordinatorKeys"]]}
     newest.answers["DeleteGroups"] = lambda q, v: {"Results": [{"GroupId": g} for g in q["GroupsNames"]]}
-    out = ask(newest, "--delete", "--group", "h", "--group", "g", "--timeout", str(int(300 * SLOW)))
+    out = ask(newest, "--delete", "--group", "h", "--group", "g", "--timeout", "2000" if SLOW == 1 else "4000")
     assert out == "\nError: Deletion of some consumer groups failed:\n* Group 'h' could not be deleted due to: " \
         "java.util.concurrent.ExecutionException: org.apache.kafka.common.errors.TimeoutException: Timed out waiting for a node " \
         "assignment. Call: deleteConsumerGroups\n\nThese consumer groups were deleted successfully: 'g', '\n"

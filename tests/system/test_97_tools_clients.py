@@ -236,7 +236,7 @@ def test_verifiable_consumers_as_a_group(brokers, tmp_path):
     broker.create_topic("t", partitions=4)
     config = tmp_path / "consumer.properties"
     config.write_text("heartbeat.interval.ms=200\n")
-    args = ("--topic", "t", "--group-id", "g", "--session-timeout", str(2000 * SLOW), "--consumer.config", str(config),
+    args = ("--topic", "t", "--group-id", "g", "--session-timeout", "4000" if SLOW == 1 else "10000", "--consumer.config", str(config),
             "--assignment-strategy", "org.apache.kafka.clients.consumer.RoundRobinAssignor")
     with Running(broker, "kafka-verifiable-consumer.sh", *args) as one:
         wait_for(lambda: one.events("partitions_assigned"))
@@ -300,7 +300,7 @@ def test_producer_and_consumer_perf(broker):
                            "--date-format", "yyyy'y'").stdout.splitlines()
     assert detailed[0] == "time, threadId, " + HEADER
     assert re.fullmatch(r"\d{4}y, 0, \d+\.\d{4}, \d+\.\d{4}, \d+, \d+\.\d{4}, \d+, -?\d+, \d+\.\d{4}, \d+\.\d{4}", detailed[1])
-    idle = str(int(600 * SLOW))         # it begins before the group is joined
+    idle = "2000" if SLOW == 1 else "5000"      # it begins before the group is joined
     short = broker.tool("kafka-consumer-perf-test.sh", "--topic", "t", "--messages", "5001", "--hide-header", "--timeout", idle,
                         "--group", "p", "--print-metrics").stdout.split("\n")
     assert short[0].startswith("WARNING: Exiting before consuming the expected number of messages: timeout (%s ms) exceeded." % idle)

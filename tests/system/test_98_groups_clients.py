@@ -15,7 +15,7 @@ from group_cells import PROPERTIES
 from harness import SLOW, wait_for
 
 SETTINGS = dict(PROPERTIES, **{"group.max.size": "100", "group.min.session.timeout.ms": "500"})
-SESSION = {"session.timeout.ms": 1500 if SLOW == 1 else 3500, "heartbeat.interval.ms": 200, "reconnect.backoff.ms": 20,
+SESSION = {"session.timeout.ms": 3500 if SLOW == 1 else 6000, "heartbeat.interval.ms": 200, "reconnect.backoff.ms": 20,
            "reconnect.backoff.max.ms": 100, "topic.metadata.refresh.interval.ms": 500}
 PARTITIONS = 6
 

@@ -17,7 +17,7 @@ from wire import Wire
 PARTITIONS = {"t": 20}
 GROUPS = int(os.environ.get("GROUP_STORM", "1000" if SLOW == 1 else "100"))
 MEMBERS = 10
-DELAY_MS = 400 if SLOW == 1 else 1000
+DELAY_MS = 1000 if SLOW == 1 else 2000
 MAX_SIZE = 12
 ERAS = ["0.11", "2.0", "2.4", "3.9"]
 SETTINGS = dict(PROPERTIES, **{"group.initial.rebalance.delay.ms": str(DELAY_MS), "group.max.size": str(MAX_SIZE)})

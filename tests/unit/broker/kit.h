@@ -307,7 +307,7 @@ static inline void kit_check_node(struct kit *k, const char *path, const char *w
 /* Waits until the node has gone. */
 static inline void kit_wait_gone(struct kit *k, const char *path)
 {
-    int64_t until = mono_ms() + 10000;
+    int64_t until = mono_ms() + 60000;
     char *text;
 
     while ((text = kit_node(k, path)) != NULL) {

@@ -63,7 +63,7 @@ static void foreign(const char *topic, const char *retention, const char *change
 
 static void wait_retention(const char *topic, int64_t ms)
 {
-    int64_t until = mono_ms() + 10000;
+    int64_t until = mono_ms() + 60000;
 
     while (retention_of(topic) != ms) {
         ck_assert_msg(mono_ms() < until, "retention of %s is %lld, not %lld", topic, (long long)retention_of(topic),

@@ -32,7 +32,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-enum { SELF = 1, OTHER = 2, WAIT_MS = 20000 };
+enum { SELF = 1, OTHER = 2, WAIT_MS = 60000 };
 
 #define ok(e) ck_assert_int_eq((e), OK)
 

@@ -344,7 +344,7 @@ static int replicas_up(struct daemon *d)
                                .timer = d->b.timer, .metacache = d->b.metacache,
                                .topic_configs = d->b.topic_configs,
                                .isr = d->isr != NULL ? isr_changes_changer(d->isr) : NULL,
-                               .on_lost = note_lost, .lost_arg = d };
+                               .standing = &d->standing, .on_lost = note_lost, .lost_arg = d };
 
     return replicas_new(&d->b.replicas, &o);
 }

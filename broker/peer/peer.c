@@ -42,6 +42,7 @@ struct peer {
     char            *text;
     int              fd;                        /* -1: no connection */
     int              interrupt_fd;
+    int              heed_fd;                   /* -1: none */
     int32_t          correlation_id;
     bool             refused;
     char             fault[128];
@@ -60,7 +61,7 @@ int peer_new(struct peer **out, const struct peer_opts *o)
     if (p == NULL)
         return ERR_NOMEM;
     p->o = *o;
-    p->fd = -1;
+    p->fd = p->heed_fd = -1;
     p->interrupt_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     p->o.host = strdup(o->host);
     p->o.client_id = strndup(o->client_id, CLIENT_MAX);
@@ -114,6 +115,11 @@ void peer_interrupt(struct peer *p)
     while (n < 0 && errno == EINTR);
 }
 
+void peer_heed(struct peer *p, int fd)
+{
+    p->heed_fd = fd;
+}
+
 bool peer_connected(const struct peer *p)
 {
     return p->fd >= 0;
@@ -149,11 +155,12 @@ static int left_ms(int64_t deadline_ms)
 }
 
 /* OK: the connection is ready for `events`, or has failed: the next call on it tells. */
-static int wait_ready(struct peer *p, short events, int64_t deadline_ms)
+static int wait_ready(struct peer *p, short events, int heed_fd, int64_t deadline_ms)
 {
     while (true) {
-        struct pollfd v[] = { { .fd = p->fd, .events = events }, { .fd = p->interrupt_fd, .events = POLLIN } };
-        int left = left_ms(deadline_ms), n = poll(v, 2, left);
+        struct pollfd v[] = { { .fd = p->fd, .events = events }, { .fd = p->interrupt_fd, .events = POLLIN },
+                              { .fd = heed_fd, .events = POLLIN } };
+        int left = left_ms(deadline_ms), n = poll(v, 3, left);
 
         if (n < 0 && errno != EINTR)
             return fail(p, ERR_SYSTEM, strerror(errno));
@@ -161,6 +168,8 @@ static int wait_ready(struct peer *p, short events, int64_t deadline_ms)
             return fail(p, ERR_CLOSED, "interrupted");
         if (n > 0 && v[0].revents != 0)
             return OK;
+        if (n > 0 && v[2].revents != 0)
+            return fail(p, ERR_AGAIN, "broken off");
         if (n == 0 && left == 0)
             return fail(p, ERR_TIMEOUT, "no answer in time");
     }
@@ -190,7 +199,7 @@ static int connect_one(struct peer *p, const struct addrinfo *ai)
     if (connect(p->fd, ai->ai_addr, ai->ai_addrlen) != 0) {
         err = errno;
         if (err == EINPROGRESS || err == EINTR) {
-            TRY(wait_ready(p, POLLOUT, mono_ms() + p->o.connect_timeout_ms));
+            TRY(wait_ready(p, POLLOUT, -1, mono_ms() + p->o.connect_timeout_ms));
             if (getsockopt(p->fd, SOL_SOCKET, SO_ERROR, &err, &len) != 0)
                 err = errno;
         }
@@ -258,7 +267,7 @@ static int send_all(struct peer *p, struct iovec *iov, int64_t deadline_ms)
         ssize_t sent = sendmsg(p->fd, &m, MSG_NOSIGNAL);
 
         if (sent < 0 && errno == EAGAIN)
-            TRY(wait_ready(p, POLLOUT, deadline_ms));
+            TRY(wait_ready(p, POLLOUT, -1, deadline_ms));
         else if (sent < 0 && errno != EINTR)
             return fail(p, ERR_IO, strerror(errno));
         for (; sent >= 0 && n > 0 && (size_t)sent >= iov->iov_len; iov++, n--)
@@ -305,7 +314,7 @@ static int receive(struct peer *p, int64_t deadline_ms, size_t *len)
         else if (n == 0)
             return fail(p, ERR_IO, "the connection was closed");
         else if (errno == EAGAIN)
-            TRY(wait_ready(p, POLLIN, deadline_ms));
+            TRY(wait_ready(p, POLLIN, have == 0 ? p->heed_fd : -1, deadline_ms));
         else if (errno != EINTR)
             return fail(p, ERR_IO, strerror(errno));
         if (want == 0 && have >= SIZE_LEN) {

@@ -44,6 +44,7 @@ int partition_new(struct partition **out, struct replicas *home, struct plog *lo
     p->topic = (struct str){ p->key + sizeof index, topic.len };
     p->name = memcpy(p->key + sizeof index + topic.len + 1, plog_name(log), name_len);
     p->leader_id = -1;
+    p->leader_hw = p->leader_start = -1;
     atomic_init(&p->refs, 1);
     atomic_init(&p->epoch_start, -1);
     atomic_init(&p->standing, (uint64_t)UINT32_MAX << 32 | ROLE_NONE);     /* leader epoch -1 */

@@ -79,6 +79,7 @@ struct partition {
     int32_t           controller_epoch;
     int32_t           partition_epoch;  /* version of the state node */
     struct leading   *leading;          /* the other replicas, while we lead; else NULL. See leader.h */
+    int64_t           leader_hw, leader_start;  /* as a follower: what the leader has said last; -1: nothing */
     /* no fields. Held by who validates and appends records of message format 0: see produce.c */
     struct lock       oldformat;
     /* under `conf_lock` (class partconf) */

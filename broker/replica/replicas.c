@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/scheduler.h"
+#include "broker/cluster/metadata_cache.h"
 #include "broker/cluster/topic_configs.h"
 #include "broker/replica/leader.h"
 #include "broker/replica/quota.h"
@@ -124,6 +125,23 @@ static int look_for_lags(struct replicas *rs)
     return scheduler_add(rs->opts.sched, "isr-expiration", period, period, shrink_isrs, rs, &rs->lags);
 }
 
+static void brokers_changed(void *arg)
+{
+    struct replicas *rs = arg;
+
+    fetchers_brokers_changed(rs->fetchers);
+}
+
+static int begin_fetchers(struct replicas *rs)
+{
+    struct fetchers_opts o = { .cfg = rs->opts.cfg, .broker_id = rs->opts.broker_id, .standing = rs->opts.standing,
+                               .metacache = rs->opts.metacache, .quota = rs->follower_quota };
+
+    TRY(fetchers_new(&rs->fetchers, &o));
+    metadata_cache_on_update(o.metacache, brokers_changed, rs);
+    return OK;
+}
+
 /* ---- life ------------------------------------------------------------------------------------------------------ */
 
 static int choose_selector(struct replicas *rs)
@@ -162,6 +180,8 @@ int replicas_new(struct replicas **out, const struct replicas_opts *opts)
     if (rc == OK)
         rc = choose_selector(rs);
     if (rc == OK)
+        rc = begin_fetchers(rs);
+    if (rc == OK)
         rc = look_for_lags(rs);
     if (rc == OK) {
         logmgr_on_flushed(opts->logs, replicas_flushed, rs);
@@ -179,6 +199,7 @@ void replicas_stop(struct replicas *rs)
     atomic_store(&rs->stopped, true);
     lock_drop(&rs->becoming);
     job_cancel(rs->opts.sched, &rs->lags);
+    fetchers_stop(rs->fetchers);
     purgatory_stop(rs->fetches);
     purgatory_stop(rs->produces);
 }
@@ -189,7 +210,9 @@ void replicas_free(struct replicas **rsp)
 
     if (rs == NULL)
         return;
+    metadata_cache_on_update(rs->opts.metacache, NULL, NULL);
     logmgr_on_flushed(rs->opts.logs, NULL, NULL);
+    fetchers_free(&rs->fetchers);
     for (int i = 0; i < MAP_SHARDS; i++) {
         struct map_shard *s = &rs->shard[i];
         struct partition *p, *next;

@@ -32,6 +32,7 @@ struct purgatory;
 struct repl_quota;
 struct replicas;
 struct scheduler;
+struct standing;
 struct stop_replica_request;
 struct stop_replica_response;
 struct timer;
@@ -44,9 +45,10 @@ struct replicas_opts {
     struct logmgr         *logs;
     struct scheduler      *sched;
     struct timer          *timer;
-    struct metadata_cache *metacache;       /* only to tell "elsewhere" from "unknown" */
+    struct metadata_cache *metacache;       /* where brokers are; and to tell "elsewhere" from "unknown" */
     struct topic_configs  *topic_configs;
     struct isr_changer    *isr;             /* NULL: nobody changes ISRs (a single broker) */
+    const struct standing *standing;        /* our broker epoch, for leaders; NULL: none */
     /* The log of a partition is lost that the controller believes to be here: it should be told. Any thread, with
      * `becoming` held: it must only note it. May be NULL. */
     void                 (*on_lost)(void *arg);

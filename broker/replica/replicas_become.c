@@ -57,12 +57,28 @@ static int set_topic_id(struct partition *p, struct uuid id)
     return rc;
 }
 
-static int16_t settle_same_epoch(struct partition *p, const struct lai_topic *t, const struct lai_state *st)
+/* From its leader, if there is one, in its epoch. */
+static int follow_leader(struct replicas *rs, struct partition *p)
 {
+    struct partition_standing st = partition_standing(p);
+
+    if (st.role != ROLE_FOLLOWER || p->leader_id < 0 || p->leader_id == rs->opts.broker_id)
+        return OK;
+    return fetchers_follow(rs->fetchers, p, p->leader_id, st.leader_epoch);
+}
+
+static int16_t settle_same_epoch(struct replicas *rs, struct partition *p, const struct lai_topic *t,
+                                 const struct lai_state *st)
+{
+    int rc;
+
     if (p == NULL || st->leader_epoch != partition_standing(p).leader_epoch || uuid_is_zero(t->topic_id) ||
         !uuid_is_zero(partition_topic_id(p)))
         return KERR_STALE_CONTROLLER_EPOCH;
-    return partition_log_error(set_topic_id(p, t->topic_id));
+    rc = set_topic_id(p, t->topic_id);
+    if (rc == OK)
+        rc = follow_leader(rs, p);      /* it is asked for by its id from now on */
+    return partition_log_error(rc);
 }
 
 /* Lays out the answer and gives the number of partitions, or -1. */
@@ -122,7 +138,7 @@ static void lai_plan(struct replicas *rs, const struct leader_and_isr_request *r
 
             answer->error_code = judge_state(rs, p, t, st);
             if (answer->error_code == KERR_STALE_CONTROLLER_EPOCH)
-                answer->error_code = settle_same_epoch(p, t, st);
+                answer->error_code = settle_same_epoch(rs, p, t, st);
             else if (answer->error_code == KERR_NONE) {
                 *b = (struct becoming){ .topic = t, .state = st, .answer = answer, .p = p };
                 if (p == NULL) {
@@ -177,12 +193,17 @@ void replicas_become(struct replicas *rs, int32_t controller_epoch, struct becom
         kerr = host_new(rs, b);
     else if (!uuid_is_zero(b->topic->topic_id) && uuid_is_zero(partition_topic_id(b->p)))
         rc = set_topic_id(b->p, b->topic->topic_id);
-    if (kerr == KERR_NONE && rc == OK)
+    if (kerr == KERR_NONE && rc == OK) {
+        fetchers_forget(rs->fetchers, b->p->topic, b->p->index);        /* whatever it becomes: not from this leader */
+        follower_reset(b->p);
         rc = partition_become(b->p, rs->opts.broker_id, controller_epoch, b->state);
+    }
     if (kerr == KERR_NONE && rc == OK && b->create != NULL)
         rc = replicas_put(rs, b->p);
     if (kerr == KERR_NONE && rc == OK && b->create != NULL)
-        replicas_configure_one(rs, b->p);                        /* again: its settings may have changed a moment ago */
+        replicas_configure_one(rs, b->p);           /* again: its settings may have changed a moment ago */
+    if (kerr == KERR_NONE && rc == OK)
+        rc = follow_leader(rs, b->p);
     if (kerr == KERR_NONE && rc == OK)
         replicas_tell_role(rs, b->p);
     if (rc != OK) {
@@ -236,6 +257,7 @@ int replicas_leader_and_isr(struct replicas *rs, const struct leader_and_isr_req
             replicas_become(rs, req->controller_epoch, &todo[i]);
     }
     lock_drop(&rs->becoming);
+    fetchers_begin(rs->fetchers);
     for (size_t i = 0; i < todo_n; i++) {
         if (todo[i].p != NULL)
             partition_wake(todo[i].p);

@@ -13,6 +13,8 @@
 
 #include "base/lock.h"
 #include "broker/replica/absent.h"
+#include "broker/replica/fetchers.h"
+#include "broker/replica/follower.h"
 #include "broker/replica/partition.h"
 #include "broker/replica/replicas.h"
 #include "broker/replica/selector.h"
@@ -35,6 +37,7 @@ struct replicas {
     struct fetch_sessions *sessions;
     enum replica_selector  selector;
     struct repl_quota     *leader_quota, *follower_quota;
+    struct fetchers       *fetchers;
     struct job            *lags;        /* looks for followers that lag; until replicas_stop() */
     /* any thread */
     atomic_bool            stopped;

@@ -50,6 +50,8 @@ void replicas_log_ready(struct replicas *rs, struct str topic, int32_t partition
         lost(rs);
     }
     lock_drop(&rs->becoming);
+    if (p != NULL)
+        fetchers_begin(rs->fetchers);
     free(a);
     if (p != NULL)
         partition_wake(p);
@@ -64,6 +66,7 @@ static void go_offline(struct replicas *rs, struct partition *p)
 
     if (absents_put(&rs->absents, ABSENT_OFFLINE, p->controller_epoch, &t, &st) != OK)
         log_error("%.*s-%d: offline, and out of memory to remember it", STR_ARG(p->topic), (int)p->index);
+    fetchers_forget(rs->fetchers, p->topic, p->index);
     replicas_remove(rs, p);
     partition_go(p);
     replicas_tell_role(rs, p);
@@ -123,9 +126,13 @@ bool replicas_is_loading(struct replicas *rs, struct str topic, int32_t index)
 /* flush_done_fn */
 void replicas_flushed(void *arg, struct plog *log)
 {
-    struct partition *p = replicas_get(arg, plog_topic(log), plog_partition(log));
+    struct replicas *rs = arg;
+    struct partition *p = replicas_get(rs, plog_topic(log), plog_partition(log));
 
-    if (p != NULL)
+    if (p != NULL) {
         partition_flushed(p);
+        follower_flushed(p);
+    }
+    fetchers_flushed(rs->fetchers);
     partition_unref(&p);
 }

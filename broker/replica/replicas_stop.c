@@ -23,6 +23,7 @@ static int16_t stop_one(struct replicas *rs, struct str topic, int32_t index, in
         partition_unref(&p);
         return KERR_FENCED_LEADER_EPOCH;
     }
+    fetchers_forget(rs->fetchers, topic, index);
     if (delete) {
         if (p != NULL) {
             replicas_remove(rs, p);

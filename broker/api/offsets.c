@@ -186,18 +186,13 @@ void api_list_offsets(struct broker *b, struct request *r)
 static void epoch_partition(struct broker *b, struct str topic, const struct le_part_in *in, struct le_part_out *out)
 {
     struct partition *p = replicas_find(b->replicas, topic, in->partition, &out->error_code);
+    struct plog_epoch_end end;
 
     if (p == NULL)
         return;
-    out->error_code = partition_check(p, in->current_leader_epoch, true);
-    if (out->error_code == KERR_NONE) {
-        struct plog *l = partition_log(p);
-        struct plog_epoch_end end = plog_epoch_end(l, in->leader_epoch);
-
-        plog_unref(&l);
-        out->leader_epoch = end.epoch;
-        out->end_offset = end.end_offset;
-    }
+    out->error_code = partition_epoch_end(p, in->current_leader_epoch, in->leader_epoch, &end);
+    out->leader_epoch = end.epoch;
+    out->end_offset = end.end_offset;
     partition_unref(&p);
 }
 

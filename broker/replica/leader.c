@@ -164,6 +164,8 @@ static void begin_anew(struct partition *p, struct follower *f, int64_t broker_e
         f->log_start = -1;
         f->fetch_leo = -1;
         f->fetch_ms = FOLLOWER_NEVER;
+        if (!f->in_isr)
+            f->caught_up_ms = FOLLOWER_NEVER;   /* a member has the full time to catch up again */
     }
     f->broker_epoch = broker_epoch;
 }

@@ -53,6 +53,7 @@ static int16_t offset_in(struct partition *p, struct plog *l, int64_t ts, enum i
 int16_t partition_offset_for(struct partition *p, int64_t ts, int32_t leader_epoch, enum isolation isolation,
                              bool leader_only, struct partition_offset *out)
 {
+    uint64_t standing = atomic_load_explicit(&p->standing, memory_order_acquire);
     int16_t kerr = partition_check(p, leader_epoch, leader_only);
     struct plog *l;
     bool again;
@@ -66,6 +67,24 @@ int16_t partition_offset_for(struct partition *p, int64_t ts, int32_t leader_epo
         again = kerr == KERR_NOT_LEADER_OR_FOLLOWER && partition_moved(p, l);
         plog_unref(&l);
     } while (again);
+    /* Another leader's answer might be another (R4). */
+    if (kerr == KERR_NONE && atomic_load_explicit(&p->standing, memory_order_acquire) != standing)
+        kerr = partition_check(p, leader_epoch, leader_only);
+    if (kerr != KERR_NONE)
+        *out = (struct partition_offset){ -1, -1, -1 };
+    return kerr;
+}
+
+int16_t partition_epoch_end(struct partition *p, int32_t leader_epoch, int32_t epoch, struct plog_epoch_end *out)
+{
+    int16_t kerr;
+
+    *out = (struct plog_epoch_end){ -1, -1 };
+    lock_take(&p->lock);
+    kerr = partition_check(p, leader_epoch, true);
+    if (kerr == KERR_NONE)
+        *out = plog_epoch_end(p->log, epoch);
+    lock_drop(&p->lock);
     return kerr;
 }
 

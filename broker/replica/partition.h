@@ -191,6 +191,8 @@ struct partition_offset {
  * partition_check(). */
 int16_t partition_offset_for(struct partition *p, int64_t ts, int32_t leader_epoch, enum isolation isolation,
                              bool leader_only, struct partition_offset *out);
+/* OffsetForLeaderEpoch: where `epoch`, or the latest before it, ends. leader_epoch is what the asker believes in. */
+int16_t partition_epoch_end(struct partition *p, int32_t leader_epoch, int32_t epoch, struct plog_epoch_end *out);
 /* ListOffsets version 0. */
 int16_t partition_offsets_before(struct partition *p, int64_t ts, bool leader_only, bool consumer, int64_t *out,
                                  size_t max, size_t *n);

@@ -24,6 +24,7 @@
 #include "broker/net/server.h"
 #include "broker/peer/isr_changes.h"
 #include "broker/peer/leaving.h"
+#include "broker/peer/producer_blocks.h"
 #include "broker/peer/remote_channel.h"
 #include "broker/replica/partition.h"
 #include "broker/replica/replicas.h"
@@ -60,6 +61,7 @@ struct daemon {
     struct standing         standing;
     struct remote_channels  channels;   /* the controller's to other brokers */
     struct isr_changes     *isr;        /* NULL: there are no other brokers */
+    struct producer_blocks *blocks;     /* NULL: producer ids are claimed in the store */
     struct logmgr_loaded    loaded;     /* when the listeners were opened */
     atomic_bool             lost;       /* the controller is to be told that logs are offline */
     struct job             *lost_job;
@@ -256,11 +258,23 @@ static int others_up(struct daemon *d)
                                   .metacache = d->b.metacache, .store = d->b.store, .down = on_controller_down,
                                   .arg = d };
 
-    return d->b.cfg->zookeeper_connect != NULL ? isr_changes_new(&d->isr, &o) : OK;
+    struct producer_blocks_opts bo = { .cfg = d->b.cfg, .ibp = d->b.ibp, .broker_id = d->b.id,
+                                       .standing = &d->standing, .metacache = d->b.metacache,
+                                       .ids = d->b.producer_ids };
+
+    if (d->b.cfg->zookeeper_connect == NULL)
+        return OK;
+    TRY(isr_changes_new(&d->isr, &o));
+    if (!ibp_has(&d->b.ibp, IBP_ALLOCATE_PRODUCER_IDS))
+        return OK;
+    TRY(producer_blocks_new(&d->blocks, &bo));
+    producer_ids_from(d->b.producer_ids, producer_blocks_claim, d->blocks);
+    return OK;
 }
 
 static void others_down(struct daemon *d)
 {
+    producer_blocks_free(&d->blocks);
     isr_changes_free(&d->isr);
 }
 
@@ -557,6 +571,8 @@ static void controller_down(struct daemon *d)
 {
     if (d->isr != NULL)
         isr_changes_stop(d->isr);
+    if (d->blocks != NULL)
+        producer_blocks_stop(d->blocks);
     if (d->controller_runs)
         controller_stop(d->b.controller);
     if (d->b.orders != NULL)

@@ -10,19 +10,7 @@
  *         again. A broker that has never been reached may still be starting (Apache Kafka registers before it
  *         listens), and one that does not answer at all may be well: both are left to the session.
  *
- *         What may be concluded from it is that the process has probably ended; never that it has. A firewall that
- *         begins to reject, or a process that lives on without its listener, looks the same. Moving its leaderships at
- *         once is safe all the same, because nothing that fences the old leader rests on its death:
- *         1. The new leader is written to the partition's state node under a higher leader epoch, checked against the
- *            version of the node and the controller's epoch, as in any election, and only from the ISR.
- *         2. A record is acknowledged to acks=all when all of the ISR have it. If the old leader lives, the rest of
- *            its ISR have been told the higher epoch and fetch from it no more (nor would its answers, of a lower
- *            epoch, be taken), so that its high watermark stands still. It cannot shrink its ISR to go on alone:
- *            AlterPartition with its epoch is FENCED_LEADER_EPOCH, and a write of the state node by itself has the
- *            wrong version. What it acknowledged before, the new leader has, being of that ISR.
- *         3. With acks=1 it may acknowledge records that are lost when it follows the new leader: the same as when a
- *            session ends while its broker lives. It is told the new epochs as soon as it can be reached.
- *         4. A partition whose ISR is this broker alone elects nobody, and loses nothing.
+ *         It may be alive all the same: why moving its leaderships is safe stands in controller/unreachable.c.
  *
  * OWNER   the controller; close() waits for the thread, which is interrupted.
  * THREADS as controller/channel.h; down() comes on the channel's thread and must only post.

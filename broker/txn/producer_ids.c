@@ -23,6 +23,8 @@ struct producer_ids {
     /* fixed */
     struct store *store;
     int32_t       broker_id;
+    void        (*claim)(void *arg);    /* NULL: blocks are claimed here */
+    void         *claim_arg;
     /* under `lock` (class producerids) */
     struct lock   lock;
     struct cond   idle;                 /* `claiming` became false */
@@ -112,17 +114,27 @@ static void written(struct store_call *call)
         claim(ids);
         return;
     }
+    if (rc != OK)
+        log_error("producer ids: %s cannot be written: %s", PRODUCER_BLOCK_PATH, err_text(rc));
+    producer_ids_claimed(ids, rc, ids->claim_start, PRODUCER_BLOCK_SIZE);
+}
+
+void producer_ids_claimed(struct producer_ids *ids, int rc, int64_t start, int32_t n)
+{
     if (rc == OK) {
         lock_take(&ids->lock);
-        ids->next = ids->claim_start;
-        ids->last = ids->claim_start + PRODUCER_BLOCK_SIZE - 1;
+        ids->next = start;
+        ids->last = start + n - 1;
         lock_drop(&ids->lock);
-        log_info("producer ids %" PRId64 " to %" PRId64 " claimed", ids->claim_start,
-                 ids->claim_start + PRODUCER_BLOCK_SIZE - 1);
-    } else {
-        log_error("producer ids: %s cannot be written: %s", PRODUCER_BLOCK_PATH, err_text(rc));
+        log_info("producer ids %" PRId64 " to %" PRId64 " claimed", start, start + n - 1);
     }
     serve(ids, rc);
+}
+
+void producer_ids_from(struct producer_ids *ids, void (*claim_fn)(void *arg), void *arg)
+{
+    ids->claim = claim_fn;
+    ids->claim_arg = arg;
 }
 
 static void have_read(struct store_call *call)
@@ -157,8 +169,13 @@ static void have_read(struct store_call *call)
 
 static void claim(struct producer_ids *ids)
 {
-    struct store_call *call = store_call_new(have_read, ids);
+    struct store_call *call;
 
+    if (ids->claim != NULL) {
+        ids->claim(ids->claim_arg);
+        return;
+    }
+    call = store_call_new(have_read, ids);
     if (call == NULL) {
         serve(ids, ERR_NOMEM);
         return;

@@ -35,6 +35,12 @@ struct producer_id_waiter {
 
 int  producer_ids_new(struct producer_ids **out, struct store *store, int32_t broker_id) must_use;  /* ERR_NOMEM */
 void producer_ids_free(struct producer_ids **ids);      /* NULL-safe; waits for a claim: the store must stand */
+
+/* Blocks come from elsewhere than the node: claim(arg) is called when one is needed, with nothing locked, never while
+ * one is being claimed; it must end in producer_ids_claimed(), on any thread. Set before the first id is taken. */
+void producer_ids_from(struct producer_ids *ids, void (*claim)(void *arg), void *arg);
+void producer_ids_claimed(struct producer_ids *ids, int rc, int64_t start, int32_t n);
+
 void producer_ids_take(struct producer_ids *ids, struct producer_id_waiter *w);
 
 #endif

@@ -458,7 +458,8 @@ static void answer_arrived(struct loop_item *item, void *arg)
     struct control_request *req = a->req;
 
     c->sent--;
-    if (c->sent == 0 && c->failed_over)
+    c->sent_here -= req->broker_id == c->opts.broker->id;
+    if (c->sent_here == 0 && c->failed_over)
         controller_set_ready(c, OK);
     if (req->rc == OK)
         unreachable_answered(c, req->broker_id, a->epoch);
@@ -488,6 +489,7 @@ static void send(struct controller *c, struct ctl_broker *b, struct control_requ
     req->done = on_any_thread;
     req->arg = a;
     c->sent++;
+    c->sent_here += b->id == c->opts.broker->id;
     b->channel->send(b->channel, req);
 }
 

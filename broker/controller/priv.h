@@ -53,6 +53,7 @@ struct controller {
     struct op_state       *ops;                 /* topic_ops.c */
     struct op_topic       *creating;            /* uthash: names of topics on their way into the store */
     size_t                 sent;                /* requests to brokers without an answer */
+    size_t                 sent_here;           /* of them: to the broker of this process */
     int64_t                changes_seen;        /* counter of the last change of settings that was followed */
     bool                   failed_over;         /* ready as soon as they are answered */
     int64_t                elect_at_ns;         /* elections and writes to try again; INT64_MAX: none */

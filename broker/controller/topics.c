@@ -627,7 +627,7 @@ static enum step_next failover_done(struct controller *c, struct frame *f)
     c->failed_over = true;
     if (c->opts.cfg->auto_leader_rebalance_enable)
         c->balance_at_ns = mono_ns() + FIRST_BALANCE_NS;
-    if (c->sent == 0)
+    if (c->sent_here == 0)
         controller_set_ready(c, OK);
     return STEP_NEXT;
 }

@@ -131,7 +131,10 @@ static enum step_next say(struct controller *c, struct frame *f)
 {
     const struct moving *m = (struct moving *)f;
 
-    (void)c;
+    batch_begin(c);                                 /* something that it answers as soon as it can */
+    for (size_t i = 0; i < c->ctx.brokers_n; i++)
+        c->ctx.brokers[i].update = unreachable(c, c->ctx.brokers[i].id);
+    batch_send(c);
     if (m->led_n + m->followed_n > 0)
         log_info("controller: %zu leaderships moved away from brokers out of reach, %zu replicas taken out of ISRs",
                  m->led_n, m->followed_n);
@@ -141,7 +144,8 @@ static enum step_next say(struct controller *c, struct frame *f)
 static void move_push(struct controller *c)
 {
     static const struct step steps[] = {
-        { "move the leaderships", survey }, { "shrink the ISRs", suspend }, { "say it", say }, { NULL, NULL },
+        { "move the leaderships", survey },  { "shrink the ISRs", suspend },
+        { "wait for its answer", say },      { NULL, NULL },
     };
     struct moving *m = frame_push(c, sizeof *m, steps);
 
@@ -209,4 +213,6 @@ void unreachable_answered(struct controller *c, int32_t id, int64_t epoch)
         return;
     b->unreachable = false;
     log_info("controller: broker %d answers again", id);
+    if (event_post(c, EV_REACHED, NULL) != OK)
+        log_error("controller: out of memory: broker %d leads nothing until the next change", id);
 }

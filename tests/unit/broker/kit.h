@@ -122,6 +122,9 @@ struct kit {
     struct fake_broker     *fb;
     struct controller      *ctl;
     int64_t                 changes_keep_ms;    /* for kit_up() */
+    int                   (*open_channel)(void *arg, int32_t id, int64_t epoch, const struct znode_broker *info,
+                                          struct broker_channel **out);         /* the same; NULL: no others */
+    void                   *open_channel_arg;
     atomic_int              configured;         /* how often a topic's settings changed */
     struct broker_endpoint  endpoint;
     struct broker_info      info;
@@ -158,6 +161,7 @@ static inline void kit_up(struct kit *k, const char *override)
     opts = (struct controller_opts){ .cfg = k->cfg, .broker = &k->info, .broker_epoch = k->epoch, .store = k->store,
                                      .metacache = k->cache, .topic_configs = k->topic_configs, .local = &k->fb->base,
                                      .changes_keep_ms = k->changes_keep_ms, .configured = kit_configured,
+                                     .open_channel = k->open_channel, .open_channel_arg = k->open_channel_arg,
                                      .configured_arg = &k->configured };
     ck_assert_int_eq(controller_new(&k->ctl, &opts), OK);
     ck_assert_int_eq(controller_start(k->ctl), OK);

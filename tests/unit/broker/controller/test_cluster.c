@@ -1,0 +1,510 @@
+/* tests/unit/broker/controller/test_cluster.c - the controller of several brokers: who leads and who is in sync after
+ * brokers came, went, asked to go, or could not be reached; random sequences of it against a model.
+ */
+#include "tests/unit/broker/controller/cluster_kit.h"
+
+#define PARTS 12
+#define RF    3
+#define ROUNDS 150
+
+static struct cluster cl;
+
+static void setup(void)
+{
+    cluster_new(&cl);
+    cluster_up(&cl, "unclean.leader.election.enable=false");
+}
+
+static void teardown(void)
+{
+    kit_down(&cl.k);
+    cluster_end(&cl);
+}
+
+/* ---- the model: 4.3 to 4.6 of zookeeper-layout.md, and what unreachable brokers lose ------------------------ */
+
+struct mpart {
+    int32_t replicas[RF];
+    int32_t leader, epoch, isr[IN_ISR_MAX], isr_n;
+    bool    offline, recovering;
+};
+
+struct model {
+    bool         live[PEERS + 1], shutting[PEERS + 1], far[PEERS + 1];
+    bool         unclean;
+    struct mpart p[PARTS];
+};
+
+static bool m_online(const struct model *m, int32_t b)
+{
+    return b >= 0 && m->live[b - BROKER] && !m->shutting[b - BROKER];
+}
+
+static bool m_in(const struct mpart *p, int32_t b)
+{
+    for (int32_t i = 0; i < p->isr_n; i++)
+        if (p->isr[i] == b)
+            return true;
+    return false;
+}
+
+static bool m_hosts(const struct mpart *p, int32_t b)
+{
+    for (int i = 0; i < RF; i++)
+        if (p->replicas[i] == b)
+            return true;
+    return false;
+}
+
+static int32_t m_first(const struct model *m, const struct mpart *p, bool in_sync)
+{
+    for (int pass = 0; pass < 2; pass++)
+        for (int i = 0; i < RF; i++) {
+            int32_t b = p->replicas[i];
+
+            if (m_online(m, b) && (!in_sync || m_in(p, b)) && (pass == 1 || !m->far[b - BROKER]))
+                return b;
+        }
+    return -1;
+}
+
+/* Out of the ISR: those for which go() says yes, but not the leader. */
+static void m_keep(const struct model *m, struct mpart *p, bool (*stays)(const struct model *, int32_t))
+{
+    int32_t n = 0;
+
+    for (int32_t i = 0; i < p->isr_n; i++)
+        if (p->isr[i] == p->leader || stays(m, p->isr[i]))
+            p->isr[n++] = p->isr[i];
+    p->isr_n = n;
+}
+
+static bool m_near(const struct model *m, int32_t b)
+{
+    return !m->far[b - BROKER];
+}
+
+static bool m_not_shutting(const struct model *m, int32_t b)
+{
+    return !m->shutting[b - BROKER];
+}
+
+static void m_elect_offline(struct model *m)
+{
+    for (int i = 0; i < PARTS; i++) {
+        struct mpart *p = &m->p[i];
+        int32_t clean = m_first(m, p, true), any = m->unclean ? m_first(m, p, false) : -1;
+
+        if (!p->offline || (clean < 0 && any < 0))
+            continue;
+        p->epoch++;
+        p->offline = false;
+        p->leader = clean >= 0 ? clean : any;
+        if (clean >= 0) {
+            m_keep(m, p, m_online);
+        } else {
+            p->recovering = true;
+            p->isr[0] = any;
+            p->isr_n = 1;
+        }
+    }
+}
+
+/* The replica on b leaves the ISR. */
+static void m_leave(struct mpart *p, int32_t b)
+{
+    if (!m_in(p, b))
+        return;
+    p->epoch++;
+    if (p->leader == b)
+        p->leader = -1;
+    for (int32_t i = 0, n = 0; i < p->isr_n && p->isr_n > 1; i++) {
+        if (p->isr[i] != b)
+            p->isr[n++] = p->isr[i];
+        if (i == p->isr_n - 1) {
+            p->isr_n = n;
+            break;
+        }
+    }
+}
+
+static void m_die(struct model *m, int32_t b)
+{
+    m->live[b - BROKER] = m->shutting[b - BROKER] = m->far[b - BROKER] = false;
+    for (int i = 0; i < PARTS; i++)
+        m->p[i].offline |= !m_online(m, m->p[i].leader);
+    m_elect_offline(m);
+    for (int i = 0; i < PARTS; i++)
+        if (m_hosts(&m->p[i], b))
+            m_leave(&m->p[i], b);
+}
+
+static void m_move_far(struct model *m)
+{
+    for (int i = 0; i < PARTS; i++) {
+        struct mpart *p = &m->p[i];
+        int32_t heir = -1;
+
+        if (p->leader >= 0 && !m->far[p->leader - BROKER]) {
+            int32_t before = p->isr_n;
+
+            m_keep(m, p, m_near);
+            p->epoch += p->isr_n != before;
+            continue;
+        }
+        for (int k = 0; k < RF && heir < 0 && p->leader >= 0; k++)
+            if (m_online(m, p->replicas[k]) && m_in(p, p->replicas[k]) && m_near(m, p->replicas[k]))
+                heir = p->replicas[k];
+        if (heir < 0)
+            continue;
+        p->leader = heir;
+        p->epoch++;
+        p->offline = false;
+        m_keep(m, p, m_near);
+    }
+}
+
+static void m_start(struct model *m, int32_t b)
+{
+    bool any_far = false;
+
+    m->live[b - BROKER] = true;
+    for (int i = 0; i <= PEERS; i++)
+        any_far |= m->far[i];
+    if (any_far)
+        m_move_far(m);
+    m_elect_offline(m);
+}
+
+static void m_shutdown(struct model *m, int32_t b)
+{
+    bool led[PARTS];
+
+    m->shutting[b - BROKER] = true;
+    for (int i = 0; i < PARTS; i++) {
+        struct mpart *p = &m->p[i];
+        int32_t to = m_first(m, p, true);
+
+        led[i] = p->leader == b;
+        if (!led[i] || to < 0)
+            continue;
+        p->leader = to;
+        p->epoch++;
+        p->offline = false;
+        m_keep(m, p, m_not_shutting);
+    }
+    for (int i = 0; i < PARTS; i++)
+        if (!led[i] && m_hosts(&m->p[i], b))
+            m_leave(&m->p[i], b);
+}
+
+/* ---- the model and what stands ------------------------------------------------------------------------------ */
+
+static bool same_isr(const int32_t *a, int32_t an, const int32_t *b, int32_t bn)
+{
+    for (int32_t i = 0; i < an; i++) {
+        bool found = false;
+
+        for (int32_t k = 0; k < bn && !found; k++)
+            found = a[i] == b[k];
+        if (!found)
+            return false;
+    }
+    return an == bn;
+}
+
+static const char *isr_text(const int32_t *v, int32_t n, char *out)
+{
+    out[0] = '\0';
+    for (int32_t i = 0; i < n; i++)
+        snprintf(out + strlen(out), 16, " %d", v[i]);
+    return out;
+}
+
+static void check(const struct model *m, const char *after)
+{
+    char x[64], y[64];
+
+    cluster_settle(&cl);
+    for (int i = 0; i < PARTS; i++) {
+        const struct mpart *p = &m->p[i];
+        struct view v = cluster_state(&cl, "t", i, NULL);
+
+        ck_assert_msg(v.leader == p->leader && v.epoch == p->epoch && same_isr(v.isr, v.isr_n, p->isr, p->isr_n),
+                      "after %s: t-%d: leader %d epoch %d isr%s, want %d, %d,%s", after, i, v.leader, v.epoch,
+                      isr_text(v.isr, v.isr_n, x), p->leader, p->epoch, isr_text(p->isr, p->isr_n, y));
+        lock_take(&cl.lock);
+        for (int32_t b = BROKER + 1; b <= BROKER + PEERS; b++) {
+            const struct peer_seen *s = &cl.seen[b - BROKER - 1];
+
+            if (!m->live[b - BROKER] || s->holds)
+                continue;
+            ck_assert_msg(s->um[i].leader == v.leader && s->um[i].epoch == v.epoch &&
+                          same_isr(s->um[i].isr, s->um[i].isr_n, v.isr, v.isr_n),
+                          "after %s: t-%d: broker %d knows leader %d, epoch %d; stands %d, %d", after, i, b,
+                          s->um[i].leader, s->um[i].epoch, v.leader, v.epoch);
+            if (m_online(m, b) && m_hosts(p, b))
+                ck_assert_msg(s->lai[i].leader == v.leader && s->lai[i].epoch == v.epoch,
+                              "after %s: t-%d: broker %d was told leader %d, epoch %d; stands %d, %d", after, i, b,
+                              s->lai[i].leader, s->lai[i].epoch, v.leader, v.epoch);
+        }
+        lock_drop(&cl.lock);
+    }
+}
+
+static void model_begin(struct model *m)
+{
+    struct topic_op_topic t = { .name = STR_LIT("t"), .partitions = PARTS, .replication = RF };
+    struct kit_op ko = { .done = false };
+    struct znode_topic z;
+    struct arena a;
+    char *text;
+
+    memset(m, 0, sizeof *m);
+    m->live[0] = true;
+    for (int32_t b = BROKER + 1; b <= BROKER + PEERS; b++) {
+        peer_register(&cl, b);
+        m->live[b - BROKER] = true;
+    }
+    cluster_settle(&cl);
+    kit_op_run(&cl.k, &ko, TOPIC_OP_CREATE, &t, 1, 20000);
+    ck_assert_int_eq(t.error, KERR_NONE);
+    kit_op_end(&ko);
+    arena_init(&a, (size_t)1 << 20);
+    text = kit_node(&cl.k, "/brokers/topics/t");
+    ck_assert_int_eq(znode_topic_read((struct bytes){ (uint8_t *)text, strlen(text) }, &a, &z), OK);
+    free(text);
+    for (int i = 0; i < PARTS; i++) {
+        ck_assert_int_eq(z.partitions[i].replicas.n, RF);
+        memcpy(m->p[i].replicas, z.partitions[i].replicas.v, sizeof m->p[i].replicas);
+        memcpy(m->p[i].isr, m->p[i].replicas, sizeof m->p[i].replicas);
+        m->p[i].isr_n = RF;
+        m->p[i].leader = m->p[i].replicas[0];
+    }
+    arena_fini(&a);
+    check(m, "the creation");
+}
+
+/* ---- what happens ---------------------------------------------------------------------------------------- */
+
+static int16_t shut_down(int32_t id, int64_t epoch, int32_t *remaining)
+{
+    struct controlled_shutdown_request req;
+    struct controlled_shutdown_response resp;
+    struct waited_ask w;
+
+    controlled_shutdown_request_init(&req);
+    controlled_shutdown_response_init(&resp);
+    req.broker_id = id;
+    req.broker_epoch = epoch;
+    ask_and_wait(&cl, &w, ASK_CONTROLLED_SHUTDOWN, 3, &req, &resp);
+    *remaining = resp.remaining_partitions_n;
+    arena_fini(&w.arena);
+    return resp.error_code;
+}
+
+struct change {
+    int32_t        broker, partition, leader_epoch, partition_epoch;
+    int64_t        broker_epoch;
+    const int32_t *isr;
+    int32_t        isr_n;
+    const int64_t *isr_epochs;          /* NULL: version 0 */
+    int8_t         recovery;
+    /* the answer */
+    int16_t        top;
+    int32_t        got_epoch, got_partition_epoch, got_isr_n;
+};
+
+static int16_t alter(struct change *ch)
+{
+    struct alter_partition_request_broker_state with[IN_ISR_MAX];
+    struct alter_partition_request_partition_data p;
+    struct alter_partition_request_topic_data t;
+    struct alter_partition_request req;
+    struct alter_partition_response resp;
+    struct waited_ask w;
+    int16_t error = KERR_NONE;
+
+    alter_partition_request_init(&req);
+    alter_partition_request_topic_data_init(&t);
+    alter_partition_request_partition_data_init(&p);
+    alter_partition_response_init(&resp);
+    p.partition_index = ch->partition;
+    p.leader_epoch = ch->leader_epoch;
+    p.partition_epoch = ch->partition_epoch;
+    p.leader_recovery_state = ch->recovery;
+    for (int32_t i = 0; i < ch->isr_n && ch->isr_epochs != NULL; i++)
+        with[i] = (struct alter_partition_request_broker_state){ .broker_id = ch->isr[i],
+                                                                 .broker_epoch = ch->isr_epochs[i] };
+    p.new_isr = (int32_t *)(uintptr_t)ch->isr;
+    p.new_isr_n = ch->isr_epochs == NULL ? ch->isr_n : 0;
+    p.new_isr_with_epochs = with;
+    p.new_isr_with_epochs_n = ch->isr_epochs != NULL ? ch->isr_n : 0;
+    t.topic_name = STR_LIT("t");
+    if (ch->isr_epochs != NULL) {
+        struct metadata *md = metadata_get(cl.k.cache);
+
+        t.topic_id = metadata_topic(md, STR_LIT("t"))->id;
+        metadata_put(&md);
+    }
+    t.partitions = &p;
+    t.partitions_n = 1;
+    req.broker_id = ch->broker;
+    req.broker_epoch = ch->broker_epoch;
+    req.topics = &t;
+    req.topics_n = 1;
+    ask_and_wait(&cl, &w, ASK_ALTER_PARTITION, ch->isr_epochs != NULL ? 3 : 0, &req, &resp);
+    ch->top = resp.error_code;
+    if (resp.error_code == KERR_NONE) {
+        ck_assert_int_eq(resp.topics_n, 1);
+        ck_assert_int_eq(resp.topics[0].partitions_n, 1);
+        error = resp.topics[0].partitions[0].error_code;
+        ch->got_epoch = resp.topics[0].partitions[0].leader_epoch;
+        ch->got_partition_epoch = resp.topics[0].partitions[0].partition_epoch;
+        ch->got_isr_n = resp.topics[0].partitions[0].isr_n;
+    }
+    arena_fini(&w.arena);
+    return error;
+}
+
+static uint32_t seed;
+
+static uint32_t next_random(uint32_t n)
+{
+    seed = seed * 1664525u + 1013904223u;
+    return (seed >> 8) % n;
+}
+
+/* A leader takes into its ISR whoever it likes. */
+static void random_isr(struct model *m)
+{
+    int index = (int)next_random(PARTS);
+    struct mpart *p = &m->p[index];
+    int32_t want[RF], n = 0, version = -1;
+    struct change ch = { .broker = p->leader, .partition = index, .leader_epoch = p->epoch, .isr = want };
+    bool all_online = true;
+    int16_t error;
+
+    if (p->leader < 0 || !m->live[p->leader - BROKER] || m->far[p->leader - BROKER])
+        return;
+    for (int i = 0; i < RF; i++)
+        if (p->replicas[i] == p->leader || next_random(3) > 0) {
+            want[n++] = p->replicas[i];
+            all_online = all_online && m_online(m, p->replicas[i]);
+        }
+    cluster_state(&cl, "t", index, &version);
+    ch.partition_epoch = version;
+    ch.broker_epoch = p->leader == BROKER ? cl.k.epoch : peer_epoch(&cl, p->leader);
+    ch.isr_n = n;
+    error = alter(&ch);
+    ck_assert_int_eq(ch.top, KERR_NONE);
+    if (same_isr(want, n, p->isr, p->isr_n) && !p->recovering)
+        ck_assert_int_eq(error, KERR_NONE);
+    else
+        ck_assert_int_eq(error, all_online ? KERR_NONE : KERR_OPERATION_NOT_ATTEMPTED);
+    if (error == KERR_NONE) {
+        memcpy(p->isr, want, sizeof want);
+        p->isr_n = n;
+        p->recovering = false;
+    }
+}
+
+static void random_step(struct model *m, char what[64])
+{
+    int32_t b = BROKER + 1 + (int32_t)next_random(PEERS), remaining;
+    struct peer_seen *s = &cl.seen[b - BROKER - 1];
+    bool live = m->live[b - BROKER];
+    uint32_t kind = next_random(8);
+
+    snprintf(what, 64, "step %u of broker %d", kind, b);
+    if (!live) {
+        peer_register(&cl, b);
+        m_start(m, b);
+    } else if (kind == 0) {
+        peer_vanish(&cl, b);
+        s->holds = false;
+        m_die(m, b);
+    } else if (kind == 1) {                                     /* bounced, and nobody saw it away */
+        struct store_call *call = store_call_new(NULL, NULL);
+        char *text = peer_node(b, 9090 + b);
+
+        s->holds = false;
+        store_delete(call, zpath_broker(b).z, STORE_ANY_VERSION);
+        store_create(call, zpath_broker(b).z, (struct bytes){ (uint8_t *)text, strlen(text) }, 0);
+        ck_assert_int_eq(store_run(cl.k.store, call), OK);
+        store_call_free(&call);
+        free(text);
+        m_die(m, b);
+        m_start(m, b);
+    } else if (kind == 2 && !m->far[b - BROKER]) {
+        lock_take(&cl.lock);
+        s->holds = true;
+        lock_drop(&cl.lock);
+        controller_link_down(cl.k.ctl, b, peer_epoch(&cl, b));
+        m->far[b - BROKER] = true;
+        m_move_far(m);
+    } else if (kind == 2 || kind == 3) {
+        peer_release(&cl, b);
+        if (m->far[b - BROKER]) {
+            m->far[b - BROKER] = false;
+            m_move_far(m);
+        }
+    } else if (kind == 4 && !m->shutting[b - BROKER]) {
+        ck_assert_int_eq(shut_down(b, peer_epoch(&cl, b), &remaining), KERR_NONE);
+        m_shutdown(m, b);
+    } else {
+        for (int i = 0; i < 8; i++)
+            random_isr(m);
+    }
+}
+
+static void random_rounds(bool unclean)
+{
+    struct model m;
+    char what[64];
+
+    model_begin(&m);
+    m.unclean = unclean;
+    for (int i = 0; i < ROUNDS; i++) {
+        random_step(&m, what);
+        check(&m, what);
+    }
+}
+
+START_TEST(whatever_happens_it_is_as_in_the_model)
+{
+    seed = (uint32_t)_i * 7919u + 1u;
+    random_rounds(false);
+}
+END_TEST
+
+START_TEST(with_unclean_elections_too)
+{
+    kit_down(&cl.k);
+    cluster_up(&cl, "unclean.leader.election.enable=true");
+    seed = (uint32_t)_i * 104729u + 3u;
+    random_rounds(true);
+}
+END_TEST
+
+/* ---- the main ---------------------------------------------------------------------------------------------- */
+
+int main(void)
+{
+    Suite *s = suite_create("broker/controller/cluster");
+    TCase *tc = tcase_create("model");
+    SRunner *sr;
+    int failed;
+
+    log_threshold = LOG_ERROR;
+    tcase_add_checked_fixture(tc, setup, teardown);
+    tcase_set_timeout(tc, 120);
+    tcase_add_loop_test(tc, whatever_happens_it_is_as_in_the_model, 0, 4);
+    tcase_add_loop_test(tc, with_unclean_elections_too, 0, 2);
+    suite_add_tcase(s, tc);
+    sr = srunner_create(s);
+    srunner_run_all(sr, CK_NORMAL);
+    failed = srunner_ntests_failed(sr);
+    srunner_free(sr);
+    return failed != 0;
+}

@@ -12,6 +12,7 @@
 
 #include <stdint.h>
 
+struct broker_configs;
 struct config;
 struct controller;
 struct groups;
@@ -38,6 +39,8 @@ struct broker {
     struct store          *store;           /* metadata/ */
     struct logmgr         *logs;            /* storage/ */
     struct metadata_cache *metacache;
+    struct broker_configs *broker_configs;  /* what holds of this broker's settings now */
+    const struct config   *latest;          /* reconfigure()'s: what held when it was last called */
     struct topic_configs  *topic_configs;
     struct replicas       *replicas;
     struct groups         *groups;          /* broker/group: the coordinator of consumer groups */

@@ -13,6 +13,7 @@
 #include "broker/api/api.h"
 #include "broker/broker.h"
 #include "broker/cluster/adopt.h"
+#include "broker/cluster/broker_configs.h"
 #include "broker/cluster/metadata_cache.h"
 #include "broker/cluster/registration.h"
 #include "broker/cluster/standing.h"
@@ -28,6 +29,7 @@
 #include "broker/peer/remote_channel.h"
 #include "broker/replica/partition.h"
 #include "broker/replica/replicas.h"
+#include "broker/reconfigure.h"
 #include "broker/txn/producer_ids.h"
 #include "config/config.h"
 #include "metadata/lmdb_store.h"
@@ -224,7 +226,12 @@ static int adoption_up(struct daemon *d)
 
 static int caches_up(struct daemon *d)
 {
+    struct config *old = (struct config *)(uintptr_t)d->b.cfg;
+
     TRY(metadata_cache_new(&d->b.metacache));
+    TRY(broker_configs_new(&d->b.broker_configs, d->b.store, d->b.cfg, d->b.id));
+    d->b.cfg = broker_configs_get(d->b.broker_configs);     /* the parts that follow start with what holds now */
+    config_unref(&old);
     TRY(topic_configs_new(&d->b.topic_configs, d->b.store, d->b.cfg));
     TRY(topic_configs_load_all(d->b.topic_configs));            /* the logs that are loaded next ask for them */
     return producer_ids_new(&d->b.producer_ids, d->b.store, d->b.id);
@@ -232,8 +239,12 @@ static int caches_up(struct daemon *d)
 
 static void caches_down(struct daemon *d)
 {
+    struct config *latest = (struct config *)(uintptr_t)d->b.latest;
+
     producer_ids_free(&d->b.producer_ids);
+    config_unref(&latest);
     topic_configs_free(&d->b.topic_configs);
+    broker_configs_free(&d->b.broker_configs);
     metadata_cache_free(&d->b.metacache);
 }
 
@@ -544,7 +555,16 @@ static void register_down(struct daemon *d)
 
 static void on_configured(void *arg, struct str topic)
 {
-    replicas_configure(arg, topic);
+    struct daemon *d = arg;
+
+    replicas_configure(d->b.replicas, topic);
+}
+
+static void on_reconfigured(void *arg)
+{
+    struct daemon *d = arg;
+
+    reconfigure(&d->b, false);
 }
 
 static int controller_up(struct daemon *d)
@@ -554,13 +574,15 @@ static int controller_up(struct daemon *d)
     struct controller_opts o = { .cfg = d->b.cfg, .broker = &d->info, .broker_epoch = d->epoch, .store = d->b.store,
                                  .standing = &d->standing,
                                  .metacache = d->b.metacache, .topic_configs = d->b.topic_configs,
-                                 .configured = on_configured, .configured_arg = d->b.replicas,
+                                 .configured = on_configured, .reconfigured = on_reconfigured, .configured_arg = d,
+                                 .broker_configs = d->b.broker_configs,
                                  .open_channel = remote_channel_open, .open_channel_arg = &d->channels };
 
     d->channels = (struct remote_channels){ .cfg = d->b.cfg, .ibp = d->b.ibp, .broker_id = d->b.id, .down = on_down,
                                             .arg = d };
     TRY(orders_new(&d->b.orders, &oo));
     TRY(local_channel_new(&o.local, d->b.orders));
+    reconfigure(&d->b, true);
     TRY(controller_new(&d->b.controller, &o));
     TRY(controller_start(d->b.controller));
     d->controller_runs = true;

@@ -47,6 +47,15 @@ struct config_given {
     int                 line;           /* 0: not from a file */
 };
 
+/* Settings that were changed while brokers run: of one broker, or of all, which are weaker. Both are stronger than what
+ * the broker was started with. */
+enum config_layer { CONFIG_LAYER_CLUSTER, CONFIG_LAYER_BROKER };
+
+struct config_dynamic {
+    const char       *key, *value;
+    enum config_layer layer;
+};
+
 struct config {
     /* one field for each row of the table */
 #define P(type, field, ...) CFG_TYPE_##type field;
@@ -75,6 +84,8 @@ struct config {
     /* what was given, in the order of the keys; config/describe.c and log lines at start read it */
     const struct config_given *given;
     size_t                     given_n;
+    const struct config_dynamic *dynamic;           /* what was laid over it: config_overlay() */
+    size_t                     dynamic_n;
 
     struct arena           arena;
     _Atomic unsigned       refs;
@@ -110,6 +121,11 @@ struct config_input {
  * NULL. *problems is initialised here and ended by config_problems_fini() in both cases. ERR_NOMEM: as ERR_INVALID. */
 int  config_load(struct config **out, const struct config_input *in, struct config_problems *problems) must_use;
 void config_problems_fini(struct config_problems *problems);
+
+/* A new snapshot: what `base` was started with, and these over it. ERR_INVALID: one of the values, or all of them
+ * together, cannot be; `why` says it in Apache Kafka's words where it has any. ERR_NOMEM. */
+int  config_overlay(struct config **out, const struct config *base, const struct config_dynamic *v, size_t n, char *why,
+                    size_t why_size) must_use;
 
 struct config *config_ref(const struct config *cfg);
 void           config_unref(struct config **cfg);                                   /* NULL-safe */

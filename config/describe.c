@@ -44,6 +44,14 @@ static const struct config_given *given_find(const struct config *cfg, const cha
     return NULL;
 }
 
+static const struct config_dynamic *dynamic_find(const struct config *cfg, const char *name, enum config_layer layer)
+{
+    for (size_t i = 0; i < cfg->dynamic_n; i++)
+        if (cfg->dynamic[i].layer == layer && strcmp(cfg->dynamic[i].key, name) == 0)
+            return &cfg->dynamic[i];
+    return NULL;
+}
+
 static void add_synonym(struct config_entry *e, const char *name, const char *value, enum config_source source)
 {
     if (e->synonyms_n < CONFIG_SYNONYMS_MAX)
@@ -57,6 +65,18 @@ static void add_server_synonyms(struct config_entry *e, const struct config *cfg
     const char *names[4];
     size_t n = synonym_names(name, names), first = e->synonyms_n, own;
 
+    for (size_t i = 0; i < n; i++) {
+        const struct config_dynamic *d = dynamic_find(cfg, names[i], CONFIG_LAYER_BROKER);
+
+        if (d != NULL)
+            add_synonym(e, names[i], d->value, CONFIG_SOURCE_DYNAMIC_BROKER);
+    }
+    for (size_t i = 0; i < n; i++) {
+        const struct config_dynamic *d = dynamic_find(cfg, names[i], CONFIG_LAYER_CLUSTER);
+
+        if (d != NULL)
+            add_synonym(e, names[i], d->value, CONFIG_SOURCE_DYNAMIC_CLUSTER);
+    }
     for (size_t i = 0; i < n; i++) {
         const struct config_given *g = given_find(cfg, names[i]);
 
@@ -109,6 +129,31 @@ static int by_name(const void *a, const void *b)
     return strcmp(((const struct config_entry *)a)->name, ((const struct config_entry *)b)->name);
 }
 
+int config_describe_cluster(const struct config *cfg, struct arena *a, struct config_entry **out, size_t *n)
+{
+    struct config_entry *v = arena_array(a, cfg->dynamic_n + 1, sizeof *v);
+
+    *n = 0;
+    *out = v;
+    if (v == NULL)
+        return ERR_NOMEM;
+    for (size_t i = 0; i < cfg->dynamic_n; i++) {
+        const struct config_dynamic *d = &cfg->dynamic[i];
+        const struct param *p = param_find(&server_params, str_of(d->key));
+        bool secret = p == NULL || p->type == CONFIG_PASSWORD;
+
+        if (d->layer != CONFIG_LAYER_CLUSTER)
+            continue;
+        v[*n] = (struct config_entry){ .name = d->key, .value = secret ? NULL : d->value, .sensitive = secret,
+                                       .source = CONFIG_SOURCE_DYNAMIC_CLUSTER, .type = p != NULL ? (int)p->type : 0,
+                                       .doc = p != NULL ? p->help : NULL };
+        add_synonym(&v[(*n)++], d->key, d->value, CONFIG_SOURCE_DYNAMIC_CLUSTER);
+    }
+    if (*n > 1)
+        qsort(v, *n, sizeof *v, by_name);
+    return OK;
+}
+
 int config_describe(const struct config *cfg, struct arena *a, struct config_entry **out, size_t *n)
 {
     struct config_entry *v = arena_array(a, server_params.n + cfg->given_n, sizeof *v);
@@ -120,7 +165,9 @@ int config_describe(const struct config *cfg, struct arena *a, struct config_ent
     for (size_t i = 0; i < server_params.n; i++) {
         const struct param *p = &server_params.v[i];
 
-        if (p->flags == 0 || given_find(cfg, p->name) != NULL)
+        if (p->flags == 0 || given_find(cfg, p->name) != NULL ||
+            dynamic_find(cfg, p->name, CONFIG_LAYER_BROKER) != NULL ||
+            dynamic_find(cfg, p->name, CONFIG_LAYER_CLUSTER) != NULL)
             TRY(describe_param(cfg, p, a, &v[(*n)++]));
     }
     for (size_t i = 0; i < cfg->given_n; i++)

@@ -12,6 +12,8 @@
 /* The numbers are those of DescribeConfigs' ConfigSource. */
 enum config_source {
     CONFIG_SOURCE_TOPIC = 1,
+    CONFIG_SOURCE_DYNAMIC_BROKER = 2,
+    CONFIG_SOURCE_DYNAMIC_CLUSTER = 3,
     CONFIG_SOURCE_STATIC_BROKER = 4,
     CONFIG_SOURCE_DEFAULT = 5,
 };
@@ -21,7 +23,7 @@ struct config_synonym {
     enum config_source source;
 };
 
-enum { CONFIG_SYNONYMS_MAX = 8 };
+enum { CONFIG_SYNONYMS_MAX = 16 };
 
 struct config_entry {
     const char           *name;
@@ -36,6 +38,8 @@ struct config_entry {
 
 /* Sorted by name. ERR_NOMEM. */
 int config_describe(const struct config *cfg, struct arena *a, struct config_entry **out, size_t *n) must_use;
+/* Only what was set for all brokers, while they run. */
+int config_describe_cluster(const struct config *cfg, struct arena *a, struct config_entry **out, size_t *n) must_use;
 int topic_config_describe(const struct topic_config *tc, struct arena *a, struct config_entry **out,
                           size_t *n) must_use;
 

@@ -212,39 +212,51 @@ static void keep_given(struct loader *l)
     l->cfg->given_n = l->given_n;
 }
 
-int config_load(struct config **out, const struct config_input *in, struct config_problems *problems)
+int loader_begin(struct loader *l, struct config_problems *problems)
 {
-    struct loader l = { .problems = problems };
-
-    *out = NULL;
+    *l = (struct loader){ .problems = problems };
     *problems = (struct config_problems){ 0 };
     arena_init(&problems->arena, CONFIG_LIMIT_BYTES);
-    l.cfg = calloc(1, sizeof *l.cfg);
-    if (l.cfg == NULL)
+    l->cfg = calloc(1, sizeof *l->cfg);
+    if (l->cfg == NULL)
         return ERR_NOMEM;
-    arena_init(&l.cfg->arena, CONFIG_LIMIT_BYTES);
-    atomic_init(&l.cfg->refs, 1);
-    l.bad = loader_array(&l, server_params.n, sizeof *l.bad);
-    if (l.rc == OK)
-        set_defaults(&l);
+    arena_init(&l->cfg->arena, CONFIG_LIMIT_BYTES);
+    atomic_init(&l->cfg->refs, 1);
+    l->bad = loader_array(l, server_params.n, sizeof *l->bad);
+    if (l->rc == OK)
+        set_defaults(l);
+    return OK;
+}
+
+int loader_end(struct loader *l, struct config **out)
+{
+    if (l->rc == OK)
+        set_given(l);
+    if (l->rc == OK)
+        listeners_derive(l);
+    if (l->rc == OK)
+        derived_set(l);
+    if (l->rc == OK)
+        cross_check(l);
+    keep_given(l);
+    problems_sort(l->problems);
+    if (l->rc == OK && l->problems->errors_n > 0)
+        l->rc = ERR_INVALID;
+    if (l->rc != OK)
+        config_unref(&l->cfg);
+    *out = l->cfg;
+    return l->rc;
+}
+
+int config_load(struct config **out, const struct config_input *in, struct config_problems *problems)
+{
+    struct loader l;
+
+    *out = NULL;
+    TRY(loader_begin(&l, problems));
     if (l.rc == OK)
         sources_read(&l, in);
-    if (l.rc == OK)
-        set_given(&l);
-    if (l.rc == OK)
-        listeners_derive(&l);
-    if (l.rc == OK)
-        derived_set(&l);
-    if (l.rc == OK)
-        cross_check(&l);
-    keep_given(&l);
-    problems_sort(problems);
-    if (l.rc == OK && problems->errors_n > 0)
-        l.rc = ERR_INVALID;
-    if (l.rc != OK)
-        config_unref(&l.cfg);
-    *out = l.cfg;
-    return l.rc;
+    return loader_end(&l, out);
 }
 
 struct config *config_ref(const struct config *cfg)

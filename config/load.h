@@ -40,6 +40,10 @@ void loader_mark_bad(struct loader *l, const struct param *p);
 void       *loader_array(struct loader *l, size_t n, size_t size);
 const char *loader_text(struct loader *l, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
+int  loader_begin(struct loader *l, struct config_problems *problems) must_use;     /* an empty configuration */
+int  loader_end(struct loader *l, struct config **out) must_use;            /* its values, and all that follows */
+void loader_give(struct loader *l, struct config_given g);                          /* replaces what has the same key */
+
 /* The steps, in this order. Each goes on to its end whatever it finds. */
 void sources_read(struct loader *l, const struct config_input *in);                 /* fills given */
 void listeners_derive(struct loader *l);

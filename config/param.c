@@ -214,12 +214,15 @@ static int check_throttled(const struct param *p, const void *value, char *why, 
     ROW(config, type, field, name, dflt, CONFIG_##when, NULL, imp, eff, PARAM_INTERNAL, help, valid)
 #define P_OLD(type, field, name, dflt, valid, when, imp, eff, help) \
     ROW(config, type, field, name, dflt, CONFIG_##when, NULL, imp, eff, PARAM_OLD, help, valid)
+#define P_DYNAMIC(type, field, name, dflt, valid, when, imp, eff, help) \
+    ROW(config, type, field, name, dflt, CONFIG_##when, NULL, imp, eff, PARAM_DYNAMIC, help, valid)
 static const struct param server_rows[] = {
 #include "config/params.def"
 };
 #undef P
 #undef P_INTERNAL
 #undef P_OLD
+#undef P_DYNAMIC
 
 #define P(type, field, name, dflt, valid, server, imp, eff, help) \
     ROW(topic_config, type, field, name, dflt, CONFIG_CLUSTER_WIDE, server, imp, eff, 0, help, valid)

@@ -40,8 +40,9 @@ enum config_when { CONFIG_READ_ONLY, CONFIG_PER_BROKER, CONFIG_CLUSTER_WIDE };
 enum config_importance { CONFIG_HIGH, CONFIG_MEDIUM, CONFIG_LOW };
 enum config_effect { CONFIG_EFFECT, CONFIG_NONE, CONFIG_REFUSE };
 
-/* Flags: INTERNAL is not listed by DescribeConfigs unless it was set; OLD exists in 2.7 but no more in 3.9. */
-enum { PARAM_INTERNAL = 1, PARAM_OLD = 2 };
+/* Flags: INTERNAL is not listed by DescribeConfigs unless it was set; OLD exists in 2.7 but no more in 3.9; DYNAMIC can
+ * be set while brokers run, by kafka-configs.sh, and in no file (not listed unless set, either). */
+enum { PARAM_INTERNAL = 1, PARAM_OLD = 2, PARAM_DYNAMIC = 4 };
 
 /* "Not set" for a number; every other type that can be unset is NULL. */
 #define CONFIG_UNSET_INT  INT32_MIN

@@ -35,7 +35,7 @@ static struct config_given *find(struct loader *l, const char *key)
 }
 
 /* One more, or the winner over the one that was there. */
-static void give(struct loader *l, struct config_given g)
+void loader_give(struct loader *l, struct config_given g)
 {
     struct config_given *old = find(l, g.key);
 
@@ -50,12 +50,20 @@ static void give(struct loader *l, struct config_given g)
         l->given = v;
         l->given_cap = cap;
     }
-    g.param = param_find(&server_params, str_of(g.key));
     if (old != NULL && old->line > 0 && g.line > 0)
         loader_problem(l, CONFIG_WARNING, &g, NULL, "given already in line %d; this one, the last, counts", old->line);
     if (old == NULL)
         old = &l->given[l->given_n++];
     *old = g;
+}
+
+/* What can only be set while brokers run is nothing that a source can give. */
+static void give(struct loader *l, struct config_given g)
+{
+    g.param = param_find(&server_params, str_of(g.key));
+    if (g.param != NULL && (g.param->flags & PARAM_DYNAMIC) != 0)
+        g.param = NULL;
+    loader_give(l, g);
 }
 
 /* ---- the file ----------------------------------------------------------------------------------------------- */

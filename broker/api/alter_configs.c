@@ -1,14 +1,14 @@
 /* broker/api/alter_configs.c - AlterConfigs and IncrementalAlterConfigs: settings of topics, and the level of the log.
  *
- * Both become a list of `struct change`; those of topics are the controller's operation, and the request is parked
- * meanwhile. No setting of a broker can be changed while it runs: such a change is refused as Apache Kafka refuses it
- * for the settings that it cannot change.
+ * Both become a list of `struct change`; those of topics and brokers are the controller's operation, and the request is
+ * parked meanwhile.
  */
 #include "base/log.h"
 #include "broker/api/handlers.h"
 #include "broker/api/reply.h"
 #include "broker/broker.h"
 #include "broker/controller/controller.h"
+#include "config/param.h"
 #include "proto/gen/alter_configs_request.h"
 #include "proto/gen/alter_configs_response.h"
 #include "proto/gen/incremental_alter_configs_request.h"
@@ -134,27 +134,57 @@ static bool names_us(struct altering *al, struct change *ch, const char *unexpec
     return !ch->settled;
 }
 
-static void alter_broker(struct altering *al, struct change *ch)
+/* Which of the changed settings cannot be changed like this; NULL: memory is out. */
+static const char *refused_keys(struct altering *al, const struct change *ch, enum config_when when)
 {
     const char *list = "";
 
+    for (int32_t i = 0; i < ch->configs_n && list != NULL && strlen(list) < 900; i++) {
+        const struct param *p = param_find(&server_params, ch->configs[i].name);
+
+        if (p != NULL && p->when == when)
+            list = arena_printf(&al->r->arena, "%s%s%.*s", list, list[0] != '\0' ? ", " : "",
+                                STR_ARG(ch->configs[i].name));
+    }
+    return list;
+}
+
+static void check_broker(struct altering *al, struct change *ch)
+{
+    struct arena *a = &al->r->arena;
+    const char *fixed = refused_keys(al, ch, CONFIG_READ_ONLY);
+    const char *own = ch->name.len == 0 ? refused_keys(al, ch, CONFIG_PER_BROKER) : "";
+
+    for (int32_t i = 0; i < ch->configs_n && !ch->settled; i++) {
+        const struct param *p = param_find(&server_params, ch->configs[i].name);
+
+        if (!al->op.replace && (ch->configs[i].change < CONFIG_CHANGE_SET ||
+                                ch->configs[i].change > CONFIG_CHANGE_SUBTRACT))
+            settle(ch, KERR_INVALID_REQUEST, arena_printf(a, "Unknown operations type %d", ch->configs[i].change));
+        else if (p != NULL && p->type == CONFIG_PASSWORD && ch->configs[i].change == CONFIG_CHANGE_SET)
+            settle(ch, KERR_INVALID_REQUEST,
+                   arena_printf(a, "%s cannot be changed dynamically: Klamm does not keep passwords in the metadata "
+                                "store yet; put it into server.properties", p->name));
+    }
+    if (!ch->settled && (fixed == NULL || fixed[0] != '\0'))
+        settle(ch, KERR_INVALID_REQUEST, arena_printf(a, "Cannot update these configs dynamically: Set(%s)",
+                                                      fixed != NULL ? fixed : ""));
+    if (!ch->settled && (own == NULL || own[0] != '\0'))
+        settle(ch, KERR_INVALID_REQUEST,
+               arena_printf(a, "Cannot update these configs at default cluster level, broker id must be specified: "
+                            "Set(%s)", own != NULL ? own : ""));
+}
+
+static void alter_broker(struct altering *al, struct change *ch)
+{
     if (ch->name.len > 0 && !names_us(al, ch, "Unexpected broker id, expected %d, but received %.*s"))
         return;
-    for (int32_t i = 0; i < ch->configs_n && list != NULL && strlen(list) < 900; i++) {
-        const struct topic_op_config *c = &ch->configs[i];
-
-        if (!al->op.replace && (c->change < CONFIG_CHANGE_SET || c->change > CONFIG_CHANGE_SUBTRACT)) {
-            settle(ch, KERR_INVALID_REQUEST, arena_printf(&al->r->arena, "Unknown operations type %d", c->change));
-            return;
-        }
-        if (c->change != CONFIG_CHANGE_DELETE)      /* of what was never set: nothing is done */
-            list = arena_printf(&al->r->arena, "%s%s%.*s", list, list[0] != '\0' ? ", " : "", STR_ARG(c->name));
-    }
-    if (list == NULL || list[0] != '\0')
-        settle(ch, KERR_INVALID_REQUEST, arena_printf(&al->r->arena, "Cannot update these configs dynamically: Set(%s)",
-                                                      list != NULL ? list : ""));
-    else
-        settle(ch, KERR_NONE, NULL);
+    check_broker(al, ch);
+    if (ch->settled)
+        return;
+    ch->topic = &al->op.topics[al->op.topics_n++];
+    *ch->topic = (struct topic_op_topic){ .name = ch->name, .broker = true, .configs = ch->configs,
+                                          .configs_n = ch->configs_n };
 }
 
 /* ---- loggers: the whole log has one level, that of "root" ------------------------------------------------------- */

@@ -3,6 +3,7 @@
 #include "broker/api/handlers.h"
 #include "broker/api/reply.h"
 #include "broker/broker.h"
+#include "broker/cluster/broker_configs.h"
 #include "broker/cluster/metadata_cache.h"
 #include "broker/cluster/topic_configs.h"
 #include "metadata/topic_name.h"
@@ -28,6 +29,7 @@ struct describing {
     struct metadata                *md;
     struct topic_config_entry     **held;       /* what the answer points into */
     size_t                          held_n;
+    struct config                  *cfg;        /* this broker's settings, as they are now */
 };
 
 /* ---- entries -------------------------------------------------------------------------------------------------- */
@@ -144,13 +146,14 @@ static bool describe_broker(struct describing *d, const struct resource_in *res,
     size_t n;
 
     if (res->resource_name.len == 0)
-        return entries_fill(d, res, NULL, 0, out);          /* cluster-wide dynamic settings: there are none */
+        return config_describe_cluster(d->cfg, &d->r->arena, &entries, &n) == OK &&
+               entries_fill(d, res, entries, n, out);
     expected = arena_printf(&d->r->arena, "Unexpected broker id, expected %d or empty string, but received ", d->b->id);
     if (expected == NULL)
         return false;
     if (!names_us(d, res->resource_name, out, expected))
         return true;
-    return config_describe(d->b->cfg, &d->r->arena, &entries, &n) == OK && entries_fill(d, res, entries, n, out);
+    return config_describe(d->cfg, &d->r->arena, &entries, &n) == OK && entries_fill(d, res, entries, n, out);
 }
 
 /* One logger: the whole log has one level. */
@@ -237,6 +240,7 @@ void api_describe_configs(struct broker *b, struct request *r)
         return;
     describe_configs_response_init(&out);
     d.md = metadata_get(b->metacache);
+    d.cfg = broker_configs_get(b->broker_configs);
     d.held = calloc((size_t)d.in.resources_n + 1, sizeof *d.held);
     if (d.held != NULL && fill(&d, &out))
         API_REPLY(r, describe_configs_response, &out);
@@ -245,5 +249,6 @@ void api_describe_configs(struct broker *b, struct request *r)
     for (size_t i = 0; i < d.held_n; i++)
         topic_config_entry_put(&d.held[i]);
     free(d.held);
+    config_unref(&d.cfg);
     metadata_put(&d.md);
 }

@@ -22,10 +22,10 @@ struct named {
 
 struct topic_configs {
     struct store              *store;
-    const struct config       *cfg;
-    struct topic_config_entry *defaults;
     /* under lock */
     struct lock                lock;
+    struct config             *cfg;             /* the server's settings, below the topics' own */
+    struct topic_config_entry *defaults;
     struct named              *by_name;
 };
 
@@ -79,11 +79,12 @@ int topic_configs_new(struct topic_configs **out, struct store *store, const str
     if (tc == NULL)
         return ERR_NOMEM;
     tc->store = store;
-    tc->cfg = cfg;
+    tc->cfg = config_ref(cfg);
     rc = entry_new(&tc->defaults, cfg, NULL, 0, why, sizeof why);
     if (rc != OK) {
         if (rc == ERR_INVALID)
             log_error("the server's defaults for topics are not valid: %s", why);
+        config_unref(&tc->cfg);
         free(tc);
         return rc;
     }
@@ -121,6 +122,7 @@ void topic_configs_free(struct topic_configs **tc)
         named_free(n);
     }
     topic_config_entry_put(&x->defaults);
+    config_unref(&x->cfg);
     lock_fini(&x->lock);
     free(x);
 }
@@ -165,16 +167,16 @@ static void warn_of_format(const struct topic_config *tc, struct str topic)
                  "batches are stored in format %d", STR_ARG(topic), wanted, protocol, tc->magic);
 }
 
-/* From the node as read. *out: a reference. */
-static int entry_of_node(struct topic_configs *tc, struct arena *a, const struct store_op *op, struct str topic,
-                         struct topic_config_entry **out)
+/* From the node as read; *out has the defaults already. */
+static int entry_of_settings(const struct config *cfg, struct arena *a, const struct store_op *op, struct str topic,
+                             struct topic_config_entry **out)
 {
     struct znode_config z = { .n = 0 };
+    struct topic_config_entry *e = NULL;
     struct topic_property *given;
     char why[512] = "";
     int rc = op->rc;
 
-    *out = entry_ref(tc->defaults);
     if (rc == OK)
         rc = znode_config_read(op->value, a, &z);
     if (rc == ERR_NOENT || (rc == OK && z.n == 0))
@@ -184,13 +186,12 @@ static int entry_of_node(struct topic_configs *tc, struct arena *a, const struct
         return ERR_NOMEM;
     for (size_t i = 0; i < z.n; i++)
         given[i] = (struct topic_property){ str_of(z.pairs[i].name), str_of(z.pairs[i].value) };
+    if (rc == OK)
+        rc = entry_new(&e, cfg, given, z.n, why, sizeof why);
     if (rc == OK) {
+        warn_of_format(&e->cfg, topic);
         topic_config_entry_put(out);
-        rc = entry_new(out, tc->cfg, given, z.n, why, sizeof why);
-        if (rc == OK)
-            warn_of_format(&(*out)->cfg, topic);
-        else
-            *out = entry_ref(tc->defaults);
+        *out = e;
     }
     if (rc == ERR_NOMEM)
         return rc;
@@ -198,6 +199,22 @@ static int entry_of_node(struct topic_configs *tc, struct arena *a, const struct
         log_error("topic %.*s: its settings in " ZK_CONFIG_TOPICS " cannot be used, the server's defaults hold: %s",
                   STR_ARG(topic), why[0] != '\0' ? why : err_text(rc));
     return OK;
+}
+
+/* *out: a reference. */
+static int entry_of_node(struct topic_configs *tc, struct arena *a, const struct store_op *op, struct str topic,
+                         struct topic_config_entry **out)
+{
+    struct config *cfg;
+    int rc;
+
+    lock_take(&tc->lock);
+    *out = entry_ref(tc->defaults);
+    cfg = config_ref(tc->cfg);
+    lock_drop(&tc->lock);
+    rc = entry_of_settings(cfg, a, op, topic, out);
+    config_unref(&cfg);
+    return rc;
 }
 
 /* What is there stays, unless it is to be replaced. */
@@ -251,6 +268,55 @@ int topic_configs_put(struct topic_configs *tc, struct str topic, const struct s
         rc = named_add(tc, topic, e, true);
     topic_config_entry_put(&e);
     topic_config_entry_put(&old);
+    return rc;
+}
+
+/* The entry of every topic, made anew over `cfg`. Under lock: settings change seldom, and nothing is waited for. */
+static int rebase_all(struct topic_configs *tc, const struct config *cfg, struct topic_config_entry *defaults)
+{
+    struct named *n, *next;
+    int rc = OK;
+
+    HASH_ITER(hh, tc->by_name, n, next) {
+        struct topic_config_entry *e = NULL;
+        char why[512];
+        int one = OK;
+
+        if (n->entry == tc->defaults)
+            e = entry_ref(defaults);
+        else
+            one = entry_new(&e, cfg, n->entry->cfg.given, n->entry->cfg.given_n, why, sizeof why);
+        if (one != OK) {
+            rc = ERR_NOMEM;
+            log_error("topic %.*s: the server's new defaults cannot be taken up: %s", (int)n->name_len, n->name,
+                      one == ERR_INVALID ? why : err_text(one));
+            continue;
+        }
+        topic_config_entry_put(&n->entry);
+        n->entry = e;
+    }
+    return rc;
+}
+
+int topic_configs_rebase(struct topic_configs *tc, const struct config *cfg)
+{
+    struct topic_config_entry *defaults;
+    struct config *old;
+    char why[512];
+    int rc = entry_new(&defaults, cfg, NULL, 0, why, sizeof why);
+
+    if (rc == ERR_INVALID)
+        log_error("the server's new defaults for topics are not valid: %s", why);
+    if (rc != OK)
+        return rc;
+    lock_take(&tc->lock);
+    rc = rebase_all(tc, cfg, defaults);
+    topic_config_entry_put(&tc->defaults);
+    tc->defaults = defaults;
+    old = tc->cfg;
+    tc->cfg = config_ref(cfg);
+    lock_drop(&tc->lock);
+    config_unref(&old);
     return rc;
 }
 

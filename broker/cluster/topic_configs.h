@@ -43,6 +43,9 @@ int  topic_configs_load_all(struct topic_configs *tc) must_use;         /* of ev
  * are others than before. Settings that are not valid are replaced by the defaults, with a log line. ERR_NOMEM. */
 int  topic_configs_put(struct topic_configs *tc, struct str topic, const struct store_op *node, struct arena *a,
                        bool *changed) must_use;
+/* Other defaults of the server from now on, under the settings that the topics have of their own. ERR_NOMEM: some
+ * topics keep the old ones; ERR_INVALID: they all do (logged). */
+int  topic_configs_rebase(struct topic_configs *tc, const struct config *cfg) must_use;
 void topic_configs_forget(struct topic_configs *tc, struct str topic);  /* the topic has been deleted */
 
 #endif

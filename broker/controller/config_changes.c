@@ -3,11 +3,12 @@
  * Whoever changes settings writes them to /config/<type>/<entity> and then adds a node config_change_<counter> that
  * names the entity. A pass (at the start, and whenever the list changes) follows the changes that it has not seen yet:
  * it reads the settings that hold now, whatever the change was, so following one twice or late does no harm. Changes
- * older than 15 minutes are deleted by whichever broker gets to it first. Only the settings of topics are followed so
- * far.
+ * older than 15 minutes are deleted by whichever broker gets to it first. Followed are the settings of topics, of all
+ * brokers, and of this one.
  */
 #include "base/clock.h"
 #include "base/log.h"
+#include "broker/cluster/broker_configs.h"
 #include "broker/cluster/topic_configs.h"
 #include "metadata/topic_name.h"
 #include "broker/controller/priv.h"
@@ -32,6 +33,7 @@ struct pass {
     size_t              at;             /* the next to follow */
     struct str         *topics;         /* of this step's changes */
     size_t              topics_n;
+    bool                layers[2];      /* which of this broker's settings (enum config_layer), too */
     size_t              old;            /* how many at the beginning of v are too old */
 };
 
@@ -107,12 +109,21 @@ static void take_topic(struct pass *ps, struct str topic)
         ps->topics[ps->topics_n++] = topic;
 }
 
+static void take_broker(const struct controller *c, struct pass *ps, const char *entity)
+{
+    for (int layer = CONFIG_LAYER_CLUSTER; layer <= CONFIG_LAYER_BROKER; layer++) {
+        struct zpath path = broker_configs_path((enum config_layer)layer, c->opts.broker->id);
+
+        if (strcmp(entity, broker_configs_entity(&path)) == 0)
+            ps->layers[layer] = c->opts.broker_configs != NULL;
+    }
+}
+
 static void changes_read(struct controller *c, struct store_call *call, void *subject)
 {
     struct pass *ps = subject;
-    static const char topics[] = "topics/";
+    static const char topics[] = "topics/", brokers[] = "brokers/";
 
-    (void)c;
     for (size_t i = 0; i < call->ops_n; i++) {
         const struct store_op *op = &call->ops[i];
         const char *entity;
@@ -126,6 +137,8 @@ static void changes_read(struct controller *c, struct store_call *call, void *su
             log_error("%s: cannot be understood: %s; this change of settings is ignored", op->path, err_text(rc));
         else if (strncmp(entity, topics, sizeof topics - 1) == 0)
             take_topic(ps, str_of(entity + sizeof topics - 1));
+        else if (strncmp(entity, brokers, sizeof brokers - 1) == 0)
+            take_broker(c, ps, entity);
         else
             log_debug("%s: settings of %s are not followed", op->path, entity);
     }
@@ -137,6 +150,7 @@ static enum step_next changes_ask(struct controller *c, struct frame *f)
     struct store_call *call = ps->at < ps->n ? ctl_call(c) : NULL;
 
     ps->topics_n = 0;
+    memset(ps->layers, 0, sizeof ps->layers);
     ps->topics = arena_array(&ps->arena, AT_ONCE, sizeof *ps->topics);
     if (call == NULL || ps->topics == NULL) {
         store_call_free(&call);
@@ -171,19 +185,42 @@ void config_apply(struct controller *c, struct str topic, const struct store_op 
     topic_config_entry_put(&e);
 }
 
+void broker_config_apply(struct controller *c, enum config_layer layer, const struct store_op *node, struct arena *a)
+{
+    bool changed = false;
+    int rc = broker_configs_put(c->opts.broker_configs, layer, node, a, &changed);
+
+    if (rc != OK)
+        log_error("%s: this broker's new settings cannot be taken up: %s; they are at the next start",
+                  broker_configs_path(layer, c->opts.broker->id).z, err_text(rc));
+    if (!changed)
+        return;
+    if (c->opts.reconfigured != NULL)
+        c->opts.reconfigured(c->opts.configured_arg);
+    if (event_post(c, EV_RETRY, NULL) != OK)        /* unclean elections may be allowed now */
+        log_error("controller: out of memory: partitions without a leader are not looked at");
+}
+
 static void settings_read(struct controller *c, struct store_call *call, void *subject)
 {
     struct pass *ps = subject;
+    size_t at = 0;
 
-    for (size_t i = 0; i < call->ops_n; i++)
-        config_apply(c, ps->topics[i], &call->ops[i], &call->arena);
+    for (int layer = CONFIG_LAYER_CLUSTER; layer <= CONFIG_LAYER_BROKER; layer++)
+        if (ps->layers[layer])
+            broker_config_apply(c, (enum config_layer)layer, &call->ops[at++], &call->arena);
+    for (size_t i = 0; i < ps->topics_n; i++)
+        config_apply(c, ps->topics[i], &call->ops[at++], &call->arena);
 }
 
 static enum step_next settings_ask(struct controller *c, struct frame *f)
 {
     struct pass *ps = (struct pass *)f;
-    struct store_call *call = ps->topics_n > 0 ? ctl_call(c) : NULL;
+    struct store_call *call = ps->topics_n > 0 || ps->layers[0] || ps->layers[1] ? ctl_call(c) : NULL;
 
+    for (int layer = CONFIG_LAYER_CLUSTER; layer <= CONFIG_LAYER_BROKER && call != NULL; layer++)
+        if (ps->layers[layer])
+            store_get(call, broker_configs_path((enum config_layer)layer, c->opts.broker->id).z, 0);
     for (size_t i = 0; i < ps->topics_n && call != NULL; i++)
         store_get(call, zpath_topic_config(ps->topics[i]).z, 0);
     ctl_ask(c, call, settings_read, ps);

@@ -23,6 +23,7 @@
 #include "base/uuid.h"
 
 struct broker_channel;
+struct broker_configs;
 struct broker_info;
 struct config;
 struct controller;
@@ -40,6 +41,7 @@ struct controller_opts {
     struct store             *store;
     struct metadata_cache    *metacache;
     struct topic_configs     *topic_configs;
+    struct broker_configs    *broker_configs;   /* NULL: those of brokers are not followed */
     struct broker_channel    *local;            /* to this broker */
     /* The channel to another broker, as it is registered (info is good for the call only): opened when the active
      * controller meets it, closed when it goes, or registers anew (another epoch), or this controller resigns. NULL:
@@ -50,6 +52,8 @@ struct controller_opts {
     int64_t                   changes_keep_ms;  /* changes of settings are deleted at this age; 0: 15 minutes */
     /* Called on the controller's thread when topic_configs has new settings of a topic. May be NULL. */
     void                    (*configured)(void *arg, struct str topic);
+    /* The same for this broker's own settings: broker_configs has new ones. May be NULL. */
+    void                    (*reconfigured)(void *arg);
     void                     *configured_arg;
 };
 
@@ -90,6 +94,7 @@ struct topic_op_config {
 
 struct topic_op_topic {
     struct str                        name;
+    bool                              broker;           /* settings: of a broker; name: its id, or "" for all */
     /* create, grow */
     int32_t                           partitions;       /* create: -1 = default; grow: the new total */
     int16_t                           replication;      /* create: -1 = default */

@@ -142,6 +142,7 @@ void batch_send(struct controller *c);
 void batch_fini(struct controller *c);
 
 /* config_changes.c: the topic's node holds this now */
+void broker_config_apply(struct controller *c, enum config_layer layer, const struct store_op *node, struct arena *a);
 void config_apply(struct controller *c, struct str topic, const struct store_op *node, struct arena *a);
 
 /* topic_ops.c */

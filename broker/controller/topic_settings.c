@@ -1,9 +1,10 @@
-/* broker/controller/topic_settings.c - changing the settings of topics: the checks in Apache Kafka's order and words,
- * then /config/topics/T and the change that tells every broker, in one write.
+/* broker/controller/topic_settings.c - changing the settings of topics and brokers: the checks in Apache Kafka's order
+ * and words, then the entity's node below /config and the change that tells every broker, in one write.
  *
  * The node must be as it was read: of two clients that change different settings at the same time, neither loses his.
  */
 #include "base/log.h"
+#include "broker/cluster/broker_configs.h"
 #include "broker/cluster/metadata_cache.h"
 #include "metadata/topic_name.h"
 #include "broker/controller/topic_ops.h"
@@ -11,6 +12,17 @@
 #include "proto/kerr.h"
 
 #include <stdlib.h>
+
+static enum config_layer layer_of(const struct op_topic *ot)
+{
+    return ot->t->name.len == 0 ? CONFIG_LAYER_CLUSTER : CONFIG_LAYER_BROKER;
+}
+
+static struct zpath settings_path(const struct op_topic *ot)
+{
+    return ot->t->broker ? broker_configs_path(layer_of(ot), ot->s->c->opts.broker->id)
+                         : zpath_topic_config(ot->t->name);
+}
 
 /* ---- reading -------------------------------------------------------------------------------------------- */
 
@@ -24,7 +36,7 @@ static void settings_answered(struct controller *c, struct store_call *call, voi
     ot->s->controller_version = controller->rc == OK ? controller->stat.version : -1;
     ot->settings = (struct znode_config){ .n = 0 };
     ot->version = -1;
-    ot->exists = call->ops[2].rc == OK;
+    ot->exists = ot->t->broker || call->ops[2].rc == OK;
     if (rc == ERR_NOENT)
         return;
     ot->version = node->stat.version;
@@ -46,8 +58,9 @@ static void settings_ask(struct op_topic *ot)
     if (call == NULL)
         return;
     store_exists(call, ZK_CONTROLLER, 0);
-    store_get(call, zpath_topic_config(ot->t->name).z, 0);
-    store_exists(call, zpath_topic(ot->t->name).z, 0);
+    store_get(call, settings_path(ot).z, 0);
+    if (!ot->t->broker)
+        store_exists(call, zpath_topic(ot->t->name).z, 0);
     op_ask(ot, call, settings_answered);
 }
 
@@ -57,7 +70,9 @@ static void settings_check(struct op_state *s)
         char buf[512];
 
         ot->version = -1;
-        if (ot->t->name.len == 0)
+        if (ot->t->broker)
+            settings_ask(ot);
+        else if (ot->t->name.len == 0)
             op_fail(ot, KERR_INVALID_REQUEST, "Default topic resources are not allowed.");
         else if (topic_name_fault(ot->t->name, buf, sizeof buf) == NULL && metadata_topic(s->md, ot->t->name) != NULL)
             settings_ask(ot);
@@ -159,7 +174,7 @@ static void apply_one(struct op_topic *ot, struct znode_config *z, const struct 
 {
     struct arena *a = ot->s->op->arena;
     struct znode_pair *there = pair_of(z, ch->name);
-    const struct param *p = param_find(&topic_params, ch->name);
+    const struct param *p = param_find(ot->t->broker ? &server_params : &topic_params, ch->name);
     const char *value = ch->value.p != NULL ? arena_cstr(a, ch->value) : "";
     const char *verb = ch->change == CONFIG_CHANGE_APPEND ? "append" : "subtract";
 
@@ -181,13 +196,14 @@ static void apply_one(struct op_topic *ot, struct znode_config *z, const struct 
             return;
         }
         if (value != NULL)
-            value = list_change(a, there != NULL ? there->value : p->dflt, value, ch->change == CONFIG_CHANGE_APPEND);
+            value = list_change(a, there != NULL ? there->value : p->dflt != NULL ? p->dflt : "",
+                                value, ch->change == CONFIG_CHANGE_APPEND);
         break;
     default:
         op_fail(ot, KERR_UNKNOWN_SERVER_ERROR, NULL);
         return;
     }
-    if (there == NULL && p == NULL) {
+    if (there == NULL && p == NULL && !ot->t->broker) {
         *unknown = ch;
         return;
     }
@@ -215,7 +231,7 @@ static const struct topic_op_config *apply_changes(struct op_topic *ot)
     size_t kept = ot->s->op->replace ? 0 : ot->settings.n;
     struct znode_config z = { .n = kept };
 
-    z.pairs = arena_array(ot->s->op->arena, kept + topic_params.n, sizeof *z.pairs);
+    z.pairs = arena_array(ot->s->op->arena, kept + named + 1, sizeof *z.pairs);
     if (z.pairs == NULL) {
         op_fail(ot, KERR_UNKNOWN_SERVER_ERROR, NULL);
         return NULL;
@@ -228,6 +244,17 @@ static const struct topic_op_config *apply_changes(struct op_topic *ot)
         qsort(z.pairs, z.n, sizeof *z.pairs, by_name);
     ot->settings = z;
     return unknown;
+}
+
+static void check_broker_values(struct op_topic *ot)
+{
+    char why[2300];
+    int rc = broker_configs_check(ot->s->c->opts.broker_configs, layer_of(ot), &ot->settings, why, sizeof why);
+
+    if (rc == ERR_INVALID)
+        op_failf(ot, KERR_INVALID_REQUEST, "%s", why);
+    else if (rc != OK)
+        op_fail(ot, KERR_UNKNOWN_SERVER_ERROR, NULL);
 }
 
 static void check_values(struct op_topic *ot)
@@ -275,9 +302,8 @@ static void written(struct controller *c, struct store_call *call, void *subject
 static void settings_write(struct op_topic *ot)
 {
     struct arena *a = ot->s->op->arena;
-    struct zpath path = zpath_topic_config(ot->t->name);
-    const char *entity = arena_printf(a, "topics/%.*s", STR_ARG(ot->t->name));
-    char *change = entity != NULL ? znode_change_write(entity) : NULL, *text = znode_config_write(&ot->settings);
+    struct zpath path = settings_path(ot);
+    char *change = znode_change_write(path.z + strlen("/config/")), *text = znode_config_write(&ot->settings);
     struct store_call *call = op_call(ot);
 
     ot->text = text != NULL ? (char *)(uintptr_t)arena_cstr(a, str_of(text)) : NULL;
@@ -289,7 +315,8 @@ static void settings_write(struct op_topic *ot)
         struct bytes data = { (uint8_t *)ot->text, strlen(ot->text) };
 
         store_check(call, ZK_CONTROLLER, ot->s->controller_version);
-        store_check(call, zpath_topic(ot->t->name).z, STORE_ANY_VERSION);
+        if (!ot->t->broker)
+            store_check(call, zpath_topic(ot->t->name).z, STORE_ANY_VERSION);
         if (ot->version >= 0)
             store_set(call, path.z, data, ot->version);
         else
@@ -308,14 +335,14 @@ static void settings_decide(struct op_state *s)
 
         if (ot->settled)
             continue;
-        if (ot->t->error == 0 && metadata_topic(s->md, ot->t->name) == NULL)
+        if (ot->t->error == 0 && !ot->t->broker && metadata_topic(s->md, ot->t->name) == NULL)
             op_failf(ot, KERR_UNKNOWN_TOPIC_OR_PARTITION, "The topic '%.*s' does not exist.", STR_ARG(ot->t->name));
         else if (ot->t->error == 0 && !ot->exists)
             op_failf(ot, KERR_UNKNOWN_TOPIC_OR_PARTITION, "Topic '%.*s' does not exist.", STR_ARG(ot->t->name));
         if (ot->t->error == 0 && unknown != NULL)
             op_failf(ot, KERR_INVALID_CONFIG, "Unknown topic config name: %.*s", STR_ARG(unknown->name));
         if (ot->t->error == 0)
-            check_values(ot);
+            (ot->t->broker ? check_broker_values : check_values)(ot);
         if (ot->t->error != 0 || s->op->validate_only)
             continue;
         if (s->controller_version < 0)
@@ -329,6 +356,11 @@ static void settings_decide(struct op_state *s)
 static void say(const struct op_topic *ot)
 {
     const char *list = "";
+
+    if (ot->t->broker) {
+        log_info("%s: %zu setting%s now", settings_path(ot).z, ot->settings.n, plural(ot->settings.n));
+        return;
+    }
 
     for (size_t i = 0; i < ot->settings.n && list != NULL && strlen(list) < OP_MESSAGE_MAX; i++)
         list = arena_printf(ot->s->op->arena, "%s%s%s=%s", list, i > 0 ? ", " : "", ot->settings.pairs[i].name,
@@ -351,7 +383,10 @@ static void settings_conclude(struct op_state *s)
             continue;
         node.value = (struct bytes){ (uint8_t *)ot->text, strlen(ot->text) };
         ot->text = NULL;
-        config_apply(s->c, ot->t->name, &node, s->op->arena);
+        if (ot->t->broker)
+            broker_config_apply(s->c, layer_of(ot), &node, s->op->arena);
+        else
+            config_apply(s->c, ot->t->name, &node, s->op->arena);
         say(ot);
     }
 }

@@ -28,7 +28,7 @@ void replicas_configure_one(struct replicas *rs, struct partition *p)
     topic_config_entry_put(&e);
 }
 
-/* *n references; NULL: none, or out of memory (*failed). */
+/* Of one topic, or of all (a null name). *n references; NULL: none, or out of memory (*failed). */
 static struct partition **partitions_in(struct map_shard *s, struct str topic, size_t *n, bool *failed)
 {
     struct partition **v = NULL;
@@ -36,7 +36,7 @@ static struct partition **partitions_in(struct map_shard *s, struct str topic, s
     *n = 0;
     lock_take(&s->lock);
     for (struct partition *p = s->map; p != NULL; p = p->hh.next) {
-        if (!str_eq(p->topic, topic))
+        if (topic.p != NULL && !str_eq(p->topic, topic))
             continue;
         if (v == NULL && (v = calloc(HASH_COUNT(s->map), sizeof *v)) == NULL) {
             *failed = true;
@@ -64,9 +64,15 @@ void replicas_configure(struct replicas *rs, struct str topic)
         free(v);
     }
     if (failed)
-        log_error("topic %.*s: out of memory: some of its partitions keep their old settings until the broker starts "
-                  "again", STR_ARG(topic));
+        log_error("%s %.*s: out of memory: some partitions keep their old settings until the broker starts again",
+                  topic.p != NULL ? "topic" : "all topics", STR_ARG(topic));
 }
+
+void replicas_configure_all(struct replicas *rs)
+{
+    replicas_configure(rs, (struct str){ NULL, 0 });
+}
+
 /* ---- who wants to know ---------------------------------------------------------------------------------------- */
 
 void replicas_on_role(struct replicas *rs, replicas_role_fn *fn, void *arg)

@@ -76,6 +76,7 @@ void replicas_dir_failed(struct replicas *rs, size_t dir_index);
 bool replicas_is_loading(struct replicas *rs, struct str topic, int32_t index);
 /* The topic's settings (topic_configs_get()) are taken up by the partitions of it that are here. Any thread. */
 void replicas_configure(struct replicas *rs, struct str topic);
+void replicas_configure_all(struct replicas *rs);
 
 /* A reference, or NULL with *kerr = UNKNOWN_TOPIC_OR_PARTITION (nobody knows it), NOT_LEADER_OR_FOLLOWER (it is
  * elsewhere, or still being loaded) or KAFKA_STORAGE_ERROR (its log directory is offline). kerr may be NULL. */

@@ -91,7 +91,7 @@ def test_brokers_and_loggers(configs):
     assert (status, out) == (0, "Dynamic configs for broker 0 are:\nDefault configs for brokers in the cluster are:\n")
     status, out, _ = configs("--describe", "--all", "--broker", "0")
     assert status == 0 and "  log.segment.bytes=1073741824 sensitive=false synonyms={DEFAULT_CONFIG:" in out
-    assert configs("--alter", "--broker", "0", "--add-config", "num.io.threads=9")[0] == 1
+    assert configs("--alter", "--broker", "0", "--add-config", "broker.rack=r")[0] == 1
     assert configs("--describe", "--broker-logger", "0") == (0, "Dynamic configs for broker-logger 0 are:\n"
                                                              "  root=INFO sensitive=false synonyms={}\n", "")
     assert configs("--alter", "--broker-logger", "0", "--add-config", "root=WARN") == \

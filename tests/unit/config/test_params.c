@@ -107,7 +107,8 @@ START_TEST(server_table_is_kafkas)
             compare_range(param_find(&server_params, str_of(text_of(row, "name"))), valid);
     }
     for (size_t k = 0; k < server_params.n; k++)
-        others += (server_params.v[k].flags & PARAM_OLD) != 0 || strncmp(server_params.v[k].name, "klamm.", 6) == 0;
+        others += (server_params.v[k].flags & (PARAM_OLD | PARAM_DYNAMIC)) != 0 ||
+                  strncmp(server_params.v[k].name, "klamm.", 6) == 0;
     ck_assert_uint_eq(server_params.n, json_array_size(rows) + others);
     json_decref(rows);
 }

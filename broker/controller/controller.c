@@ -33,9 +33,9 @@ static void on_store_event(struct store_event *ev, void *arg)
     else if (strcmp(ev->path, ZK_LOG_DIR_EVENTS) == 0)
         rc = event_post(c, EV_LOG_DIRS, NULL);
     else if (strcmp(ev->path, ZK_REASSIGN) == 0)
-        rc = ev->kind == STORE_EV_CREATED ? event_post(c, EV_REASSIGN, NULL) : OK;
+        rc = event_post(c, EV_REASSIGN, NULL);
     else if (strcmp(ev->path, ZK_PREFERRED_ELECTION) == 0)
-        rc = ev->kind == STORE_EV_CREATED ? event_post(c, EV_ELECTIONS, NULL) : OK;
+        rc = event_post(c, EV_ELECTIONS, NULL);
     else if (strncmp(ev->path, ZK_BROKER_TOPICS "/", topics) == 0 && strchr(ev->path + topics, '/') != NULL)
         rc = ev->kind == STORE_EV_CHANGED ? event_post(c, EV_STATE, ev->path + topics) : OK;
     else if (strncmp(ev->path, ZK_BROKER_TOPICS "/", topics) == 0 && ev->kind == STORE_EV_CHANGED)

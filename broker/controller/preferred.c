@@ -334,14 +334,12 @@ static enum step_next list_ask(struct controller *c, struct frame *f)
     return STEP_NEXT;
 }
 
-/* A tool may make the next one at once: look again. */
+/* The watch tells of the removal, and then it is looked for the next list. */
 static void list_removed(struct controller *c, struct store_call *call, void *subject)
 {
-    (void)subject;
+    (void)c, (void)subject;
     if (call->rc != OK && call->rc != ERR_NOENT)
         log_error(ZK_PREFERRED_ELECTION ": cannot be removed: %s", err_text(call->rc));
-    else if (event_post(c, EV_ELECTIONS, NULL) != OK)
-        out_of_memory(c);
 }
 
 static enum step_next list_remove(struct controller *c, struct frame *f)

@@ -50,14 +50,14 @@ struct unlist {
 void reassign_unlist(struct controller *c, const struct unlist *v, size_t n);
 
 /* reassign_start.c: what begins moves, or goes on with them; all but the last push */
-void reassign_listed(struct controller *c);     /* EV_REASSIGN: /admin/reassign_partitions has come */
+void reassign_listed(struct controller *c);     /* EV_REASSIGN: /admin/reassign_partitions has changed */
 void reassign_state_changed(struct controller *c);      /* EV_STATE: the state of a partition that is being moved */
 void reassign_init(struct controller *c);       /* at the start of a term: that node, and what topics' nodes tell */
 void reassign_brokers_back(struct controller *c, const int32_t *ids, size_t n);
 void reassign_isr_changed(struct controller *c, const struct ctl_partition *p);     /* an event of its own looks */
 
 /* preferred.c; all push */
-void elections_listed(struct controller *c);    /* EV_ELECTIONS: /admin/preferred_replica_election has come */
+void elections_listed(struct controller *c);    /* EV_ELECTIONS: /admin/preferred_replica_election has changed */
 void leaders_balance(struct controller *c);     /* EV_BALANCE */
 void elections_recheck(struct controller *c, bool end);     /* does not push: as ops_recheck(); end: nobody waits on */
 int64_t elections_deadline(const struct controller *c);     /* monotonic ns; INT64_MAX: none */

@@ -325,11 +325,10 @@ static void list_written(struct controller *c, struct store_call *call, void *su
 {
     struct unlisting *u = subject;
 
+    (void)c;
     u->again = call->rc == ERR_VERSION;
     if (call->rc != OK && call->rc != ERR_NOENT && !u->again)
         log_error(ZK_REASSIGN ": cannot be %s: %s", u->empty ? "removed" : "written", err_text(call->rc));
-    else if (u->empty && !u->again && event_post(c, EV_REASSIGN, NULL) != OK)   /* there may be a new one already */
-        ctl_abort(c, ERR_NOMEM, "moving replicas");
 }
 
 static enum step_next list_write(struct controller *c, struct frame *f)

@@ -1,7 +1,7 @@
 /* broker/controller/reassign_start.c - what begins moves of replicas, and what makes those that wait look again.
  *
- *   /admin/reassign_partitions    a tool's list. What cannot be moved is reported and taken out of it; a list that
- *                                 cannot be read stays as it is, for whoever made it
+ *   /admin/reassign_partitions    a tool's list, when it appears or changes. What cannot be moved is reported and
+ *                                 taken out of it; a list that cannot be read stays as it is, for whoever made it
  *   a new term                    that list, and every partition whose topic's node says that it is being moved
  *   a broker is back              moves to it begin phase A again: it may have missed what it was told
  *   an ISR has changed            moves whose target is in sync now are finished
@@ -136,6 +136,19 @@ static const char *fault(const struct controller *c, const struct znode_named *e
     return repeats(e->replicas) ? "it names a broker twice" : NULL;
 }
 
+static bool is_target(const struct ctl_partition *p, struct znode_replicas want)
+{
+    int32_t n = 0;
+
+    for (int32_t i = 0; i < p->replicas.n; i++) {
+        if (ids_have(&p->removing, p->replicas.v[i]))
+            continue;
+        if (n == want.n || want.v[n++] != p->replicas.v[i])
+            return false;
+    }
+    return n == want.n;
+}
+
 /* A partition that is listed twice: the last one counts. */
 static void list_entry(struct controller *c, struct start *s, const struct znode_named *e)
 {
@@ -150,6 +163,8 @@ static void list_entry(struct controller *c, struct start *s, const struct znode
             out_of_memory(c);
         return;
     }
+    if (!s->all && m.p->reassigning && is_target(m.p, e->replicas))
+        return;                                     /* on its way: the list was changed, perhaps by us */
     if (move_to(&s->arena, m.p, e->replicas, &m.to) != OK) {
         out_of_memory(c);
         return;

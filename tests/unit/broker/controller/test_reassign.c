@@ -1,0 +1,494 @@
+/* tests/unit/broker/controller/test_reassign.c - replicas that move and leaders that go home, with brokers that only
+ * note what they are told; and a controller that may end after any of its writes.
+ */
+#include "tests/unit/broker/cluster_kit.h"
+
+#define SEED_ENV "KLAMM_TEST_SEED"
+
+static struct cluster cl;
+
+static void setup(void)
+{
+    cluster_new(&cl, 6, "auto.leader.rebalance.enable=false");
+}
+
+static void teardown(void)
+{
+    cluster_stop(&cl);
+    cluster_end(&cl);
+}
+
+/* ---- looking ---- */
+
+static void make_topic(int32_t partitions, const int32_t *ids, int32_t n)
+{
+    struct topic_op_assignment as[PARTITIONS_MAX];
+    struct topic_op_topic t = { .name = STR_LIT("t"), .partitions = -1, .replication = -1, .assignments = as,
+                                .assignments_n = partitions };
+    struct kit_op ko = { .done = false };
+
+    for (int32_t i = 0; i < partitions; i++)
+        as[i] = (struct topic_op_assignment){ i, ids, n };
+    kit_op_run(&cl.kit, &ko, TOPIC_OP_CREATE, &t, 1, 20000);
+    ck_assert_int_eq(t.error, KERR_NONE);
+    kit_op_end(&ko);
+}
+
+/* The node of the topic without its id. */
+static void topic_node(char out[1024])
+{
+    char *text = kit_node(&cl.kit, "/brokers/topics/t"), *id;
+
+    ck_assert_ptr_nonnull(text);
+    snprintf(out, 1024, "%s", text);
+    free(text);
+    id = strstr(out, "\"topic_id\"");
+    ck_assert_ptr_nonnull(id);
+    memmove(id, strchr(id, ',') + 1, strlen(strchr(id, ',')));
+}
+
+static void check_topic(const char *want)
+{
+    char got[1024];
+
+    topic_node(got);
+    ck_assert_str_eq(got, want);
+}
+
+static bool settled(void)
+{
+    char got[1024];
+
+    topic_node(got);
+    return strstr(got, "\"adding_replicas\":{},\"removing_replicas\":{}") != NULL;
+}
+
+static void wait_settled(void)
+{
+    int64_t until = mono_ms() + 20000;
+
+    while (!settled()) {
+        for (int32_t i = 0; i < PARTITIONS_MAX; i++)
+            (void)cluster_expand(&cl, i);
+        ck_assert_msg(mono_ms() < until, "the move does not end");
+    }
+}
+
+static void wait_host(int32_t id, bool log)
+{
+    int64_t until = mono_ms() + 20000;
+    bool is = !log;
+
+    while (is != log) {
+        lock_take(&cl.lock);
+        is = cl.host[id][0].log;
+        lock_drop(&cl.lock);
+        ck_assert_msg(mono_ms() < until, "broker %d %s", id, log ? "has no log" : "still has its log");
+    }
+}
+
+static void check_state(int32_t leader, int32_t isr_n)
+{
+    struct arena a;
+    struct znode_state s;
+    int32_t version;
+
+    arena_init(&a, 1 << 20);
+    ck_assert(cluster_state(&cl, &a, 0, &s, &version));
+    if (leader >= 0)
+        ck_assert_int_eq(s.leader, leader);
+    ck_assert_int_eq(s.isr.n, isr_n);
+    arena_fini(&a);
+}
+
+static struct hosted host(int32_t id)
+{
+    struct hosted h;
+
+    lock_take(&cl.lock);
+    h = cl.host[id][0];
+    lock_drop(&cl.lock);
+    return h;
+}
+
+static int32_t moving_count(void)
+{
+    struct list_partition_reassignments_request req = { .topics = NULL };
+    struct list_partition_reassignments_response resp;
+    struct cluster_ask ca;
+    int32_t n = 0;
+
+    list_partition_reassignments_response_init(&resp);
+    cluster_ask_run(&cl, &ca, ASK_LIST_REASSIGNMENTS, 0, &req, &resp);
+    for (int32_t i = 0; i < resp.topics_n; i++)
+        n += resp.topics[i].partitions_n;
+    cluster_ask_end(&ca);
+    return n;
+}
+
+#define IDS(...) ((int32_t[]){ __VA_ARGS__ })
+#define IDS_N(...) IDS(__VA_ARGS__), (int32_t)(sizeof IDS(__VA_ARGS__) / sizeof(int32_t))
+#define MOVE(...) cluster_reassign(&cl, "t", 0, IDS_N(__VA_ARGS__))
+
+/* ---- moves ---- */
+
+START_TEST(the_replication_factor_grows)
+{
+    make_topic(1, IDS_N(1));
+    ck_assert_int_eq(MOVE(1, 2), KERR_NONE);
+    check_topic("{\"partitions\":{\"0\":[1,2]},\"adding_replicas\":{\"0\":[2]},\"removing_replicas\":{},\"version\":3}");
+    ck_assert_int_eq(moving_count(), 1);
+    ck_assert(host(2).log && host(2).was_new && host(2).adding_n == 1);
+    ck_assert(!host(1).was_new && host(1).replicas_n == 2);
+    ck_assert_int_eq(host(1).leader_epoch, 1);
+    wait_settled();
+    check_topic("{\"partitions\":{\"0\":[1,2]},\"adding_replicas\":{},\"removing_replicas\":{},\"version\":3}");
+    check_state(1, 2);
+    ck_assert_int_eq(moving_count(), 0);
+    ck_assert_int_eq(MOVE(1, 2), KERR_NONE);            /* there already */
+}
+END_TEST
+
+START_TEST(all_replicas_move)
+{
+    make_topic(1, IDS_N(1, 2, 3));
+    ck_assert_int_eq(MOVE(4, 5, 6), KERR_NONE);
+    check_topic("{\"partitions\":{\"0\":[4,5,6,1,2,3]},\"adding_replicas\":{\"0\":[4,5,6]},"
+                "\"removing_replicas\":{\"0\":[1,2,3]},\"version\":3}");
+    wait_settled();
+    check_topic("{\"partitions\":{\"0\":[4,5,6]},\"adding_replicas\":{},\"removing_replicas\":{},\"version\":3}");
+    check_state(4, 3);
+    for (int32_t id = 1; id <= 3; id++)
+        wait_host(id, false);
+    ck_assert(host(4).full && host(5).full && host(6).full);
+    ck_assert_int_eq(host(4).replicas_n, 3);
+    ck_assert_int_eq(host(4).adding_n + host(4).removing_n, 0);
+}
+END_TEST
+
+START_TEST(a_move_is_cancelled_or_replaced)
+{
+    make_topic(1, IDS_N(1, 2, 3));
+    ck_assert_int_eq(cluster_reassign(&cl, "t", 0, NULL, 0), KERR_NO_REASSIGNMENT_IN_PROGRESS);
+    ck_assert_int_eq(MOVE(1, 2, 4), KERR_NONE);
+    ck_assert(host(4).log);
+    ck_assert_int_eq(cluster_reassign(&cl, "t", 0, NULL, 0), KERR_NONE);
+    check_topic("{\"partitions\":{\"0\":[1,2,3]},\"adding_replicas\":{},\"removing_replicas\":{},\"version\":3}");
+    wait_host(4, false);
+    ck_assert_int_eq(MOVE(4, 5, 1), KERR_NONE);
+    ck_assert_int_eq(MOVE(5, 6, 1), KERR_NONE);
+    check_topic("{\"partitions\":{\"0\":[5,6,1,2,3]},\"adding_replicas\":{\"0\":[5,6]},"
+                "\"removing_replicas\":{\"0\":[2,3]},\"version\":3}");
+    wait_host(4, false);
+    wait_settled();
+    check_topic("{\"partitions\":{\"0\":[5,6,1]},\"adding_replicas\":{},\"removing_replicas\":{},\"version\":3}");
+    check_state(1, 3);                                  /* who leads is a target: it stays */
+}
+END_TEST
+
+START_TEST(errors_come_in_kafkas_order)
+{
+    make_topic(1, IDS_N(1, 2));
+    ck_assert_int_eq(cluster_reassign(&cl, "t", 0, IDS(1), 0), KERR_INVALID_REPLICA_ASSIGNMENT);
+    ck_assert_int_eq(MOVE(1, 1), KERR_INVALID_REPLICA_ASSIGNMENT);
+    ck_assert_int_eq(MOVE(1, -2), KERR_INVALID_REPLICA_ASSIGNMENT);
+    ck_assert_int_eq(MOVE(1, 9), KERR_INVALID_REPLICA_ASSIGNMENT);
+    ck_assert_int_eq(cluster_reassign(&cl, "t", 7, IDS_N(1)), KERR_UNKNOWN_TOPIC_OR_PARTITION);
+    ck_assert_int_eq(cluster_reassign(&cl, "u", 0, IDS_N(1)), KERR_UNKNOWN_TOPIC_OR_PARTITION);
+    ck_assert_int_eq(cluster_reassign(&cl, "u", 0, IDS_N(1, 9)), KERR_INVALID_REPLICA_ASSIGNMENT);
+    ck_assert_int_eq(cluster_reassign(&cl, "u", 0, NULL, 0), KERR_NO_REASSIGNMENT_IN_PROGRESS);
+    check_topic("{\"partitions\":{\"0\":[1,2]},\"adding_replicas\":{},\"removing_replicas\":{},\"version\":3}");
+}
+END_TEST
+
+START_TEST(a_tools_list_is_worked_off)
+{
+    make_topic(2, IDS_N(1, 2));
+    cluster_write(&cl, "/admin/reassign_partitions",
+                  "{\"version\":1,\"partitions\":[{\"topic\":\"t\",\"partition\":0,\"replicas\":[3,2]},"
+                  "{\"topic\":\"t\",\"partition\":1,\"replicas\":[]},{\"topic\":\"u\",\"partition\":0,\"replicas\":[1]},"
+                  "{\"topic\":\"t\",\"partition\":9,\"replicas\":[1]}]}");
+    wait_host(3, true);
+    wait_settled();
+    kit_wait_gone(&cl.kit, "/admin/reassign_partitions");
+    check_topic("{\"partitions\":{\"0\":[3,2],\"1\":[1,2]},\"adding_replicas\":{},\"removing_replicas\":{},"
+                "\"version\":3}");
+    /* The next list is seen as well, and what is asked for by request is taken out of it. */
+    cluster_write(&cl, "/admin/reassign_partitions",
+                  "{\"version\":1,\"partitions\":[{\"topic\":\"t\",\"partition\":0,\"replicas\":[4,2]}]}");
+    wait_host(4, true);
+    ck_assert_int_eq(MOVE(5, 2), KERR_NONE);
+    kit_check_node(&cl.kit, "/admin/reassign_partitions", NULL);
+    wait_settled();
+    wait_host(4, false);
+    check_topic("{\"partitions\":{\"0\":[5,2],\"1\":[1,2]},\"adding_replicas\":{},\"removing_replicas\":{},"
+                "\"version\":3}");
+}
+END_TEST
+
+START_TEST(a_list_that_cannot_be_read_stays)
+{
+    static const char *const bad[] = {
+        "", "[]", "{\"version\":1}", "{\"version\":1,\"partitions\":[{\"topic\":\"t\",\"partition\":\"0\"}]}",
+        "{\"version\":1,\"partitions\":[{\"topic\":\"t\",\"partition\":0,\"replicas\":[1,\"2\"]}]}",
+        "{\"version\":1,\"partitions\":[{\"topic\":\"t\",\"partition\":0,\"replicas\":[3],\"log_dirs\":[\"any\"]}]}",
+        "{\"version\":1,\"partitions\":[{\"topic\":\"t\",\"partition\":0,\"replicas\":[-3]}]}",
+    };
+
+    make_topic(1, IDS_N(1, 2));
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        struct store_call *call;
+
+        cluster_write(&cl, "/admin/reassign_partitions", bad[i]);
+        ck_assert_int_eq(moving_count(), 0);
+        ck_assert_int_eq(MOVE(2, 1), KERR_NONE);        /* goes on all the same */
+        ck_assert_int_eq(MOVE(1, 2), KERR_NONE);
+        kit_check_node(&cl.kit, "/admin/reassign_partitions", bad[i]);
+        call = store_call_new(NULL, NULL);
+        store_delete(call, "/admin/reassign_partitions", STORE_ANY_VERSION);
+        ck_assert_int_eq(store_run(cl.kit.store, call), OK);
+        store_call_free(&call);
+    }
+    check_topic("{\"partitions\":{\"0\":[1,2]},\"adding_replicas\":{},\"removing_replicas\":{},\"version\":3}");
+}
+END_TEST
+
+START_TEST(a_topic_goes_when_its_move_has_ended)
+{
+    make_topic(1, IDS_N(1, 2));
+    ck_assert_int_eq(MOVE(3, 2), KERR_NONE);
+    ck_assert_int_eq(kit_delete(&cl.kit, "t", 0), KERR_REQUEST_TIMED_OUT);
+    ck_assert_int_eq(moving_count(), 1);                /* the deletion has been seen, and waits */
+    ck_assert_int_eq(MOVE(1, 2), KERR_UNKNOWN_TOPIC_OR_PARTITION);
+    ck_assert_int_eq(cluster_elect(&cl, "t", 0, 0), KERR_INVALID_TOPIC_EXCEPTION);
+    while (kit_delete(&cl.kit, "t", 0) != KERR_UNKNOWN_TOPIC_OR_PARTITION)
+        (void)cluster_expand(&cl, 0);
+    kit_wait_gone(&cl.kit, "/admin/delete_topics/t");
+    for (int32_t id = 1; id <= 3; id++)
+        wait_host(id, false);
+}
+END_TEST
+
+/* ---- leaders ---- */
+
+START_TEST(leaders_go_home_when_asked)
+{
+    make_topic(1, IDS_N(1, 2));
+    ck_assert_int_eq(cluster_elect(&cl, "t", 0, 0), KERR_ELECTION_NOT_NEEDED);
+    ck_assert_int_eq(cluster_elect(&cl, "t", 0, 1), KERR_ELECTION_NOT_NEEDED);
+    ck_assert_int_eq(cluster_elect(&cl, "t", 3, 0), KERR_UNKNOWN_TOPIC_OR_PARTITION);
+    ck_assert_int_eq(MOVE(2, 1), KERR_NONE);            /* only the order */
+    check_state(1, 2);
+    ck_assert_int_eq(cluster_elect(&cl, "t", 0, 0), KERR_NONE);
+    check_state(2, 2);
+    ck_assert_int_eq(MOVE(1, 2), KERR_NONE);
+    cluster_write(&cl, "/admin/preferred_replica_election",
+                  "{\"version\":1,\"partitions\":[{\"topic\":\"u\",\"partition\":0},{\"topic\":\"t\",\"partition\":0}]}");
+    kit_wait_gone(&cl.kit, "/admin/preferred_replica_election");
+    check_state(1, 2);
+    cluster_write(&cl, "/admin/preferred_replica_election", "no list");
+    kit_wait_gone(&cl.kit, "/admin/preferred_replica_election");
+}
+END_TEST
+
+START_TEST(leaders_go_home_by_themselves)
+{
+    int64_t until = mono_ms() + 30000;
+    int32_t leader = 1;
+
+    cluster_stop(&cl);
+    cl.override = NULL;
+    cluster_start(&cl, -1);
+    make_topic(1, IDS_N(1, 2));
+    ck_assert_int_eq(MOVE(2, 1), KERR_NONE);
+    while (leader != 2) {
+        struct arena a;
+        struct znode_state s;
+        int32_t version;
+
+        arena_init(&a, 1 << 20);
+        ck_assert(cluster_state(&cl, &a, 0, &s, &version));
+        leader = s.leader;
+        arena_fini(&a);
+        ck_assert_msg(mono_ms() < until, "the leader stays where it is");
+    }
+}
+END_TEST
+
+/* ---- a controller that ends anywhere ---- */
+
+/* No replica in sync lacks what was acknowledged; and never does a partition have less than all of its old or all of
+ * its new replicas. */
+static void check_invariants(int32_t partition, const int32_t *from, const int32_t *to, int32_t n)
+{
+    struct arena a;
+    struct znode_state s;
+    int32_t version, old = 0, new = 0;
+
+    arena_init(&a, 1 << 20);
+    ck_assert(cluster_state(&cl, &a, partition, &s, &version));
+    lock_take(&cl.lock);
+    for (int32_t i = 0; i < s.isr.n; i++)
+        ck_assert_msg(cl.host[s.isr.v[i]][partition].full, "broker %d is in sync without its records", s.isr.v[i]);
+    for (int32_t i = 0; i < n; i++) {
+        old += cl.host[from[i]][partition].full;
+        new += cl.host[to[i]][partition].full;
+    }
+    lock_drop(&cl.lock);
+    ck_assert_msg(old == n || new == n, "partition %d: %d old replicas and %d new ones of %d", partition, old, new, n);
+    arena_fini(&a);
+}
+
+static int deaths_total;
+
+static void pick(int32_t *out, int32_t n)
+{
+    for (int32_t i = 0; i < n; i++) {
+        bool again = true;
+
+        while (again) {
+            out[i] = 1 + (int32_t)(random() % 6);
+            again = false;
+            for (int32_t k = 0; k < i; k++)
+                again |= out[k] == out[i];
+        }
+    }
+}
+
+/* Moves two partitions from one random place to another; the controller is cut off after `writes`, and the next ones
+ * after a few more; then one lives, and the move ends. */
+static void one_round(int writes, bool by_list)
+{
+    int32_t from[3], to[3], other[3];
+    bool second = random() % 4 == 0;
+    int64_t until = mono_ms() + 20000;
+
+    pick(from, 3);
+    pick(to, 3);
+    pick(other, 3);
+    cluster_new(&cl, 6, "auto.leader.rebalance.enable=false");
+    make_topic(2, from, 3);
+    cluster_stop(&cl);
+    cluster_start(&cl, -1);
+    atomic_store(&cl.mortal.left, writes);
+    if (by_list) {
+        char text[512];
+
+        snprintf(text, sizeof text,
+                 "{\"version\":1,\"partitions\":[{\"topic\":\"t\",\"partition\":0,\"replicas\":[%d,%d,%d]},"
+                 "{\"topic\":\"t\",\"partition\":1,\"replicas\":[%d,%d,%d]}]}", to[0], to[1], to[2], to[0], to[1], to[2]);
+        cluster_write(&cl, "/admin/reassign_partitions", text);
+    } else {
+        for (int32_t p = 0; p < 2; p++)
+            (void)cluster_reassign(&cl, "t", p, to, 3);
+    }
+    for (int deaths = 0; !cluster_dead(&cl) && mono_ms() < until;) {
+        bool idle = settled() && kit_node(&cl.kit, "/admin/reassign_partitions") == NULL && moving_count() == 0;
+
+        if (idle)
+            break;
+        if (second && deaths == 0 && random() % 8 == 0 && !by_list) {
+            (void)cluster_reassign(&cl, "t", 0, random() % 2 == 0 ? NULL : to, 3);
+            deaths = 1;
+        }
+        for (int32_t p = 0; p < 2; p++) {
+            (void)cluster_expand(&cl, p);
+            check_invariants(p, from, to, 3);
+        }
+    }
+    for (int k = 0; k < 3; k++) {
+        bool last = k == 2;
+
+        deaths_total += cluster_dead(&cl);
+        cluster_stop(&cl);
+        cluster_start(&cl, last ? -1 : (int)(random() % 14));
+        while (!last && !cluster_dead(&cl) && !settled() && mono_ms() < until)
+            for (int32_t p = 0; p < 2; p++) {
+                (void)cluster_expand(&cl, p);
+                check_invariants(p, from, to, 3);
+            }
+    }
+    wait_settled();
+    if (by_list)
+        kit_wait_gone(&cl.kit, "/admin/reassign_partitions");
+    for (int32_t p = 0; p < 2; p++)
+        check_invariants(p, from, to, 3);
+    ck_assert_int_eq(moving_count(), 0);
+    {
+        struct arena a;
+        struct znode_topic z;
+
+        arena_init(&a, 1 << 20);
+        z = cluster_topic(&cl, &a);
+        for (int32_t p = 0; p < 2; p++) {
+            const int32_t *now = z.partitions[p].replicas.v;
+            bool moved = memcmp(now, to, sizeof to) == 0, same = true;
+
+            for (int32_t i = 0; i < 3; i++) {
+                bool had = false;
+
+                for (int32_t k = 0; k < 3; k++)
+                    had |= now[i] == from[k];
+                same &= had;
+            }
+            ck_assert_int_eq(z.partitions[p].replicas.n, 3);
+            ck_assert_msg(moved || same, "partition %d is on %d,%d,%d", p, now[0], now[1], now[2]);
+            for (int32_t id = 1; id <= 6; id++) {
+                bool assigned = now[0] == id || now[1] == id || now[2] == id;
+
+                lock_take(&cl.lock);
+                ck_assert_msg(cl.host[id][p].log == assigned, "broker %d: partition %d %s", id, p,
+                              assigned ? "has no log" : "has left a log");
+                lock_drop(&cl.lock);
+            }
+        }
+        arena_fini(&a);
+    }
+    cluster_stop(&cl);
+    cluster_end(&cl);
+}
+
+START_TEST(a_controller_may_end_after_any_write)
+{
+    for (int writes = 0; writes < 16; writes++) {
+        one_round(writes, false);
+        one_round(writes, true);
+    }
+    printf("controllers that were cut off: %d\n", deaths_total);
+    ck_assert_int_gt(deaths_total, 16);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *s = suite_create("broker/controller/reassign");
+    TCase *t = tcase_create("moves"), *kills = tcase_create("kills");
+    SRunner *r = srunner_create(s);
+    const char *seed = getenv(SEED_ENV);
+    unsigned with = seed != NULL ? (unsigned)strtoul(seed, NULL, 10) : (unsigned)wall_ms();
+    int failed;
+
+    srandom(with);
+    log_threshold = LOG_ERROR;
+    tcase_add_checked_fixture(t, setup, teardown);
+    tcase_set_timeout(t, 60);
+    tcase_add_test(t, the_replication_factor_grows);
+    tcase_add_test(t, all_replicas_move);
+    tcase_add_test(t, a_move_is_cancelled_or_replaced);
+    tcase_add_test(t, errors_come_in_kafkas_order);
+    tcase_add_test(t, a_tools_list_is_worked_off);
+    tcase_add_test(t, a_list_that_cannot_be_read_stays);
+    tcase_add_test(t, a_topic_goes_when_its_move_has_ended);
+    tcase_add_test(t, leaders_go_home_when_asked);
+    tcase_add_test(t, leaders_go_home_by_themselves);
+    suite_add_tcase(s, t);
+    tcase_set_timeout(kills, 120);
+    tcase_add_test(kills, a_controller_may_end_after_any_write);
+    suite_add_tcase(s, kills);
+    srunner_run_all(r, CK_NORMAL);
+    failed = srunner_ntests_failed(r);
+    if (failed > 0)
+        fprintf(stderr, SEED_ENV "=%u\n", with);
+    srunner_free(r);
+    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}

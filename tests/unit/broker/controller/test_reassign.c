@@ -1,7 +1,7 @@
 /* tests/unit/broker/controller/test_reassign.c - replicas that move and leaders that go home, with brokers that only
  * note what they are told; and a controller that may end after any of its writes.
  */
-#include "tests/unit/broker/cluster_kit.h"
+#include "tests/unit/broker/cluster_asks.h"
 
 #define SEED_ENV "KLAMM_TEST_SEED"
 
@@ -136,7 +136,8 @@ START_TEST(the_replication_factor_grows)
 {
     make_topic(1, IDS_N(1));
     ck_assert_int_eq(MOVE(1, 2), KERR_NONE);
-    check_topic("{\"partitions\":{\"0\":[1,2]},\"adding_replicas\":{\"0\":[2]},\"removing_replicas\":{},\"version\":3}");
+    check_topic("{\"partitions\":{\"0\":[1,2]},\"adding_replicas\":{\"0\":[2]},\"removing_replicas\":{},"
+                "\"version\":3}");
     ck_assert_int_eq(moving_count(), 1);
     ck_assert(host(2).log && host(2).was_new && host(2).adding_n == 1);
     ck_assert(!host(1).was_new && host(1).replicas_n == 2);
@@ -206,7 +207,8 @@ START_TEST(a_tools_list_is_worked_off)
     make_topic(2, IDS_N(1, 2));
     cluster_write(&cl, "/admin/reassign_partitions",
                   "{\"version\":1,\"partitions\":[{\"topic\":\"t\",\"partition\":0,\"replicas\":[3,2]},"
-                  "{\"topic\":\"t\",\"partition\":1,\"replicas\":[]},{\"topic\":\"u\",\"partition\":0,\"replicas\":[1]},"
+                  "{\"topic\":\"t\",\"partition\":1,\"replicas\":[]},"
+                  "{\"topic\":\"u\",\"partition\":0,\"replicas\":[1]},"
                   "{\"topic\":\"t\",\"partition\":9,\"replicas\":[1]}]}");
     wait_host(3, true);
     wait_settled();
@@ -283,7 +285,8 @@ START_TEST(leaders_go_home_when_asked)
     check_state(2, 2);
     ck_assert_int_eq(MOVE(1, 2), KERR_NONE);
     cluster_write(&cl, "/admin/preferred_replica_election",
-                  "{\"version\":1,\"partitions\":[{\"topic\":\"u\",\"partition\":0},{\"topic\":\"t\",\"partition\":0}]}");
+                  "{\"version\":1,\"partitions\":[{\"topic\":\"u\",\"partition\":0},"
+                  "{\"topic\":\"t\",\"partition\":0}]}");
     kit_wait_gone(&cl.kit, "/admin/preferred_replica_election");
     check_state(1, 2);
     cluster_write(&cl, "/admin/preferred_replica_election", "no list");
@@ -355,95 +358,96 @@ static void pick(int32_t *out, int32_t n)
     }
 }
 
-/* Moves two partitions from one random place to another; the controller is cut off after `writes`, and the next ones
- * after a few more; then one lives, and the move ends. */
-static void one_round(int writes, bool by_list)
+/* Where each partition is in the end: on the old brokers or on the new ones, and nowhere else. */
+static void check_places(const int32_t *from, const int32_t *to, int32_t n)
 {
-    int32_t from[3], to[3], other[3];
-    bool second = random() % 4 == 0;
+    struct arena a;
+    struct znode_topic z;
+
+    arena_init(&a, 1 << 20);
+    z = cluster_topic(&cl, &a);
+    for (int32_t p = 0; p < 2; p++) {
+        const struct znode_replicas *now = &z.partitions[p].replicas;
+        int32_t old = 0;
+
+        ck_assert_int_eq(now->n, n);
+        for (int32_t i = 0; i < n; i++)
+            for (int32_t k = 0; k < n; k++)
+                old += now->v[i] == from[k];
+        ck_assert_msg(old == n || memcmp(now->v, to, (size_t)n * sizeof *to) == 0, "partition %d is elsewhere", p);
+        lock_take(&cl.lock);
+        for (int32_t id = 1; id <= cl.n; id++) {
+            bool assigned = false;
+
+            for (int32_t i = 0; i < n; i++)
+                assigned |= now->v[i] == id;
+            ck_assert_msg(cl.host[id][p].log == assigned, "broker %d: partition %d %s", id, p,
+                          assigned ? "has no log" : "has left a log");
+        }
+        lock_drop(&cl.lock);
+    }
+    arena_fini(&a);
+}
+
+/* Followers catch up until the move has ended, or the controller. */
+static void go_along(const int32_t *from, const int32_t *to, int32_t n, bool change_of_mind)
+{
     int64_t until = mono_ms() + 20000;
 
-    pick(from, 3);
-    pick(to, 3);
-    pick(other, 3);
-    cluster_new(&cl, 6, "auto.leader.rebalance.enable=false");
-    make_topic(2, from, 3);
-    cluster_stop(&cl);
-    cluster_start(&cl, -1);
-    atomic_store(&cl.mortal.left, writes);
-    if (by_list) {
-        char text[512];
-
-        snprintf(text, sizeof text,
-                 "{\"version\":1,\"partitions\":[{\"topic\":\"t\",\"partition\":0,\"replicas\":[%d,%d,%d]},"
-                 "{\"topic\":\"t\",\"partition\":1,\"replicas\":[%d,%d,%d]}]}", to[0], to[1], to[2], to[0], to[1], to[2]);
-        cluster_write(&cl, "/admin/reassign_partitions", text);
-    } else {
-        for (int32_t p = 0; p < 2; p++)
-            (void)cluster_reassign(&cl, "t", p, to, 3);
-    }
-    for (int deaths = 0; !cluster_dead(&cl) && mono_ms() < until;) {
-        bool idle = settled() && kit_node(&cl.kit, "/admin/reassign_partitions") == NULL && moving_count() == 0;
-
-        if (idle)
-            break;
-        if (second && deaths == 0 && random() % 8 == 0 && !by_list) {
-            (void)cluster_reassign(&cl, "t", 0, random() % 2 == 0 ? NULL : to, 3);
-            deaths = 1;
+    while (!cluster_dead(&cl) && (!settled() || moving_count() > 0)) {
+        if (change_of_mind && random() % 8 == 0) {
+            change_of_mind = false;
+            (void)cluster_reassign(&cl, "t", 0, random() % 2 == 0 ? NULL : IDS(to[0], to[1], to[2]), n);
         }
         for (int32_t p = 0; p < 2; p++) {
             (void)cluster_expand(&cl, p);
-            check_invariants(p, from, to, 3);
+            check_invariants(p, from, to, n);
         }
+        ck_assert_msg(mono_ms() < until, "the move does not end");
     }
+}
+
+static void list_both(const int32_t *to)
+{
+    char text[512];
+
+    snprintf(text, sizeof text,
+             "{\"version\":1,\"partitions\":[{\"topic\":\"t\",\"partition\":0,\"replicas\":[%d,%d,%d]},"
+             "{\"topic\":\"t\",\"partition\":1,\"replicas\":[%d,%d,%d]}]}",
+             to[0], to[1], to[2], to[0], to[1], to[2]);
+    cluster_write(&cl, "/admin/reassign_partitions", text);
+}
+
+/* Two partitions move from one random place to another; the controller is cut off after `writes`, and the next ones
+ * after a few more; then one lives, and the move ends. */
+static void one_round(int writes, bool by_list)
+{
+    int32_t from[3], to[3];
+
+    pick(from, 3);
+    pick(to, 3);
+    cluster_new(&cl, 6, "auto.leader.rebalance.enable=false");
+    make_topic(2, from, 3);
+    atomic_store(&cl.mortal.left, writes);
+    if (by_list)
+        list_both(to);
+    for (int32_t p = 0; p < 2 && !by_list; p++)
+        (void)cluster_reassign(&cl, "t", p, to, 3);
+    go_along(from, to, 3, !by_list && random() % 4 == 0);
     for (int k = 0; k < 3; k++) {
         bool last = k == 2;
 
         deaths_total += cluster_dead(&cl);
         cluster_stop(&cl);
         cluster_start(&cl, last ? -1 : (int)(random() % 14));
-        while (!last && !cluster_dead(&cl) && !settled() && mono_ms() < until)
-            for (int32_t p = 0; p < 2; p++) {
-                (void)cluster_expand(&cl, p);
-                check_invariants(p, from, to, 3);
-            }
+        go_along(from, to, 3, false);
     }
     wait_settled();
-    if (by_list)
-        kit_wait_gone(&cl.kit, "/admin/reassign_partitions");
+    kit_wait_gone(&cl.kit, "/admin/reassign_partitions");
     for (int32_t p = 0; p < 2; p++)
         check_invariants(p, from, to, 3);
     ck_assert_int_eq(moving_count(), 0);
-    {
-        struct arena a;
-        struct znode_topic z;
-
-        arena_init(&a, 1 << 20);
-        z = cluster_topic(&cl, &a);
-        for (int32_t p = 0; p < 2; p++) {
-            const int32_t *now = z.partitions[p].replicas.v;
-            bool moved = memcmp(now, to, sizeof to) == 0, same = true;
-
-            for (int32_t i = 0; i < 3; i++) {
-                bool had = false;
-
-                for (int32_t k = 0; k < 3; k++)
-                    had |= now[i] == from[k];
-                same &= had;
-            }
-            ck_assert_int_eq(z.partitions[p].replicas.n, 3);
-            ck_assert_msg(moved || same, "partition %d is on %d,%d,%d", p, now[0], now[1], now[2]);
-            for (int32_t id = 1; id <= 6; id++) {
-                bool assigned = now[0] == id || now[1] == id || now[2] == id;
-
-                lock_take(&cl.lock);
-                ck_assert_msg(cl.host[id][p].log == assigned, "broker %d: partition %d %s", id, p,
-                              assigned ? "has no log" : "has left a log");
-                lock_drop(&cl.lock);
-            }
-        }
-        arena_fini(&a);
-    }
+    check_places(from, to, 3);
     cluster_stop(&cl);
     cluster_end(&cl);
 }

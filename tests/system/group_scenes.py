@@ -71,7 +71,7 @@ class Scene:
     async def becomes(self, state, members):
         async def is_so():
             return (await self.state())[1:] == [state, members]
-        await until(is_so, 10, "%s with %d" % (state, members))
+        await until(is_so, 30, "%s with %d" % (state, members))
 
     def close(self):
         for x in self.made:

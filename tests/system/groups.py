@@ -56,7 +56,7 @@ async def pause(seconds):
         handle.cancel()
 
 
-async def until(condition, within=10.0, what=None, every=0.01):
+async def until(condition, within=30.0, what=None, every=0.01):
     """Polls a coroutine function until it gives something true."""
     loop = asyncio.get_running_loop()
     end = loop.time() + within * SLOW

@@ -23,7 +23,7 @@ NO_GROUP = {"group.id": "g"}        # for consumers that are only assigned parti
 READY = re.compile(r"ready in (\d+) ms")
 
 
-def wait_for(condition, within=10.0, what=None):
+def wait_for(condition, within=30.0, what=None):
     """Polls until condition() gives something true, and gives it back."""
     end = time.monotonic() + within * SLOW
     pause = threading.Event()
@@ -106,7 +106,7 @@ class Broker:
         self.starts += 1
         return self
 
-    def start(self, within=20):
+    def start(self, within=60):
         self.spawn()
         wait_for(self.is_ready, within, lambda_text("broker ready", self))
         return self
@@ -124,7 +124,7 @@ class Broker:
             f.seek(self.log_start if this_start else 0)
             return f.read().decode("utf-8", "replace")
 
-    def stop(self, sig=signal.SIGTERM, within=20):
+    def stop(self, sig=signal.SIGTERM, within=60):
         """Asks it to stop; gives its exit status. A sanitizer's report makes that non-zero."""
         if self.process is None:
             return None
@@ -161,7 +161,7 @@ class Broker:
             fields = f.read().rsplit(")", 1)[1].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
-    def tool(self, name, *args, stdin=None, within=30, check=True):
+    def tool(self, name, *args, stdin=None, within=60, check=True):
         """Runs build/bin/<name> against this broker; gives its completed process with text output."""
         return tool(name, "--bootstrap-server", self.address, *args, stdin=stdin, within=within, check=check)
 
@@ -181,7 +181,7 @@ def lambda_text(text, broker):
     return Text()
 
 
-def tool(name, *args, stdin=None, within=30, check=True):
+def tool(name, *args, stdin=None, within=60, check=True):
     done = subprocess.run([os.path.join(BIN, name), *args], input=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                           timeout=within * SLOW, text=True, errors="surrogateescape", check=False)
     if check:
@@ -193,7 +193,7 @@ class Raw:
     """A plain socket that speaks Kafka's framing and nothing more."""
 
     def __init__(self, broker_or_port, host="127.0.0.1"):
-        self.sock = socket.create_connection((host, getattr(broker_or_port, "port", broker_or_port)), timeout=10 * SLOW)
+        self.sock = socket.create_connection((host, getattr(broker_or_port, "port", broker_or_port)), timeout=30 * SLOW)
         self.correlation = 0
 
     def __enter__(self):

@@ -250,7 +250,7 @@ def deleted_offsets_while_members_come(port):
         first.call("SyncGroup", 1, GroupId="come", GenerationId=1, MemberId=one["MemberId"], Assignments=[])
         out["stable"] = each()
         join(second, "come", [u], send_only=True)
-        wait_for(lambda: state(c, "come")[0] == "PreparingRebalance", 10, "rebalance")
+        wait_for(lambda: state(c, "come")[0] == "PreparingRebalance", 30, "rebalance")
         out["preparing"] = each((t, other))
         join(first, "come", [other], member=one["MemberId"], send_only=True)
         assert first.receive("JoinGroup", 2)["ErrorCode"] == second.receive("JoinGroup", 2)["ErrorCode"] == 0
@@ -271,9 +271,9 @@ def deleted_topics(port):
         who = enter(c, "reader", [t])
         commit(c, 8, "reader", [(t, [(0, 1)])], **who)
         drop(c, t)
-        wait_for(lambda: len(offsets(c, "both")) == 1, 10, "end of its offsets")
-        wait_for(lambda: state(c, "only") == ["Dead", 0], 10, "end of the group")
-        wait_for(lambda: offsets(c, "reader") == [], 10, "end of its offsets")
+        wait_for(lambda: len(offsets(c, "both")) == 1, 30, "end of its offsets")
+        wait_for(lambda: state(c, "only") == ["Dead", 0], 30, "end of the group")
+        wait_for(lambda: offsets(c, "reader") == [], 30, "end of its offsets")
         out["then"] = [offsets(c, "only"), offsets(c, "both"), state(c, "both"), state(c, "reader")]
         out["commit"] = [commit(c, 8, "both", [(t, [(0, 5)]), (u, [(0, 4)])]), commit(c, 8, "reader", [(t, [(0, 5)])], **who)]
         topic(c, t)
@@ -286,7 +286,7 @@ def deleted_topics(port):
 def a_check_passes(c, t):
     """An offset that is committed now, and goes at the next check."""
     commit(c, 2, "clock", [(t, [(0, 1)])], RetentionTimeMs=1)
-    wait_for(lambda: state(c, "clock") == ["Dead", 0], 20, "check of expired offsets")
+    wait_for(lambda: state(c, "clock") == ["Dead", 0], 30, "check of expired offsets")
 
 
 @scene
@@ -306,7 +306,7 @@ def expired_offsets(port):
         them = enter(c, "turning", [t])
         commit(c, 2, "turning", [(t, [(0, 1)]), (u, [(0, 2)])], RetentionTimeMs=1, **them)
         join(second, "turning", [t], send_only=True)
-        wait_for(lambda: state(c, "turning")[0] == "PreparingRebalance", 10, "rebalance")
+        wait_for(lambda: state(c, "turning")[0] == "PreparingRebalance", 30, "rebalance")
         empty = enter(c, "empty", [t])
         leave(c, "empty", empty)
         commit(c, 2, "empty", [(t, [(0, 1)])], RetentionTimeMs=1)

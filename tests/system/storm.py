@@ -102,7 +102,7 @@ class Actor(threading.Thread):
 
     def connection(self):
         if self.wire is None:
-            self.wire = Wire(self.broker.port, timeout=10 * SLOW)
+            self.wire = Wire(self.broker.port, timeout=30 * SLOW)
         return self.wire
 
     def drop(self):
@@ -171,7 +171,7 @@ class Client(Actor):
         self.truth.count(self.name + ": given up")
         self.producer.purge()
         with contextlib.suppress(KafkaException):
-            self.producer.flush(10 * SLOW)
+            self.producer.flush(30 * SLOW)
         self.producer = None
 
     def told(self, place, key, value):

@@ -439,10 +439,10 @@ def check_groups(s):
                 return False
             finally:
                 link.close()
-        await until(served, 20, "all groups are served")
+        await until(served, 30, "all groups are served")
     run(read())
     assert not s.told.faults(), "\n".join(s.told.faults()[:20])
-    wait_for(lambda: at_rest(s.broker), 20, "nobody waits in a group")
+    wait_for(lambda: at_rest(s.broker), 30, "nobody waits in a group")
     return offsets_of_groups(s.broker)
 
 

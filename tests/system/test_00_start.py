@@ -44,13 +44,13 @@ def test_without_a_file_it_is_a_single_node(tmp_path):
     finally:
         p.terminate()
         p.stdout.read()
-        assert p.wait(20 * SLOW) == 0
+        assert p.wait(30 * SLOW) == 0
 
 
 def refused(broker, *words):
     """The broker must not start, and say why in one place, with all the words."""
     broker.spawn()
-    status = broker.process.wait(20 * SLOW)
+    status = broker.process.wait(30 * SLOW)
     broker.process = None
     text = broker.log(this_start=True)
     assert status not in (0, -6, -11), text
@@ -114,7 +114,7 @@ def test_check_config_lists_all_problems_at_once(tmp_path):
     path = tmp_path / "server.properties"
     path.write_text("num.io.threads=0\nnum.network.threads=x\nlog.retention.hour=5\n")
     done = subprocess.run([os.path.join(BUILD, "klammd"), "--check-config", str(path)], text=True, check=False,
-                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=20 * SLOW)
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=30 * SLOW)
     assert done.returncode != 0
     for word in ("num.io.threads", "num.network.threads", "log.retention.hour", "log.retention.hours"):
         assert word in done.stdout, done.stdout

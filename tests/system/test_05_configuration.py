@@ -14,12 +14,12 @@ USERS = os.path.join(os.environ.get("KLAMM_SHARED", os.path.join(TOP, "..", "sha
 def described(broker):
     a = AdminClient({"bootstrap.servers": broker.address})
     node = ConfigResource(ConfigResource.Type.BROKER, "0")
-    return a.describe_configs([node])[node].result(10 * SLOW)
+    return a.describe_configs([node])[node].result(30 * SLOW)
 
 
 def check_config(path, *more):
     done = subprocess.run([os.path.join(BUILD, "klammd"), "--check-config", str(path), *more], text=True, check=False,
-                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=20 * SLOW)
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=30 * SLOW)
     return done.returncode, done.stdout
 
 

@@ -54,7 +54,7 @@ def test_headers_keys_nulls_and_timestamps_come_back(broker):
     ]
     for key, value, headers, ts in sent:
         p.produce("t", key=key, value=value, headers=headers, timestamp=ts)
-    assert p.flush(10 * SLOW) == 0
+    assert p.flush(30 * SLOW) == 0
     got = consume(broker, "t", 0, len(sent))
     assert [(m.key(), m.value(), m.headers() or [], m.timestamp()[1]) for m in got] == sent
 
@@ -97,7 +97,7 @@ def test_a_waiting_fetch_is_woken_by_a_produce(broker):
     reader.start()
     p = Producer({"bootstrap.servers": broker.address, "linger.ms": 0})
     p.produce("t", b"warm")
-    assert p.flush(10 * SLOW) == 0
+    assert p.flush(30 * SLOW) == 0
     reader.join(10 * SLOW)
     assert got and got[0].value() == b"warm"
     c.close()
@@ -106,20 +106,20 @@ def test_a_waiting_fetch_is_woken_by_a_produce(broker):
 def test_admin_requests(broker):
     a = AdminClient({"bootstrap.servers": broker.address})
     for f in a.create_topics([NewTopic("a", 3, 1, config={"retention.ms": "12345"}), NewTopic("b", 1, 1)]).values():
-        f.result(10 * SLOW)
+        f.result(30 * SLOW)
     with pytest.raises(Exception, match="already exists"):
-        a.create_topics([NewTopic("a", 1, 1)])["a"].result(10 * SLOW)
-    a.create_partitions([NewPartitions("b", 4)])["b"].result(10 * SLOW)
-    topics = a.list_topics(timeout=10 * SLOW).topics
+        a.create_topics([NewTopic("a", 1, 1)])["a"].result(30 * SLOW)
+    a.create_partitions([NewPartitions("b", 4)])["b"].result(30 * SLOW)
+    topics = a.list_topics(timeout=30 * SLOW).topics
     assert (len(topics["a"].partitions), len(topics["b"].partitions)) == (3, 4)
     topic = ConfigResource(ConfigResource.Type.TOPIC, "a")
-    settings = a.describe_configs([topic])[topic].result(10 * SLOW)
+    settings = a.describe_configs([topic])[topic].result(30 * SLOW)
     assert settings["retention.ms"].value == "12345" and not settings["retention.ms"].is_default
     assert settings["segment.bytes"].value == "1073741824"
     node = ConfigResource(ConfigResource.Type.BROKER, "0")
-    assert a.describe_configs([node])[node].result(10 * SLOW)["broker.id"].value == "0"
-    a.delete_topics(["a"])["a"].result(10 * SLOW)
-    wait_for(lambda: "a" not in a.list_topics(timeout=10 * SLOW).topics)
+    assert a.describe_configs([node])[node].result(30 * SLOW)["broker.id"].value == "0"
+    a.delete_topics(["a"])["a"].result(30 * SLOW)
+    wait_for(lambda: "a" not in a.list_topics(timeout=30 * SLOW).topics)
 
 
 def test_python_kafka(broker):
@@ -154,9 +154,9 @@ def test_offsets_by_time_and_deleted_records(brokers):
     assert p.flush(20 * SLOW) == 0
     c = Consumer({"bootstrap.servers": broker.address, **NO_GROUP})
     for i in (0, 1, 499, 999):
-        found = c.offsets_for_times([TopicPartition("t", 0, now + i * 10)], timeout=10 * SLOW)
+        found = c.offsets_for_times([TopicPartition("t", 0, now + i * 10)], timeout=30 * SLOW)
         assert found[0].offset == i
-    assert c.offsets_for_times([TopicPartition("t", 0, now + 100000)], timeout=10 * SLOW)[0].offset in (-1, 1000)
+    assert c.offsets_for_times([TopicPartition("t", 0, now + 100000)], timeout=30 * SLOW)[0].offset in (-1, 1000)
     c.close()
     path = broker.folder + "/delete.json"
     with open(path, "w", encoding="utf-8") as f:

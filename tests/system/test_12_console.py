@@ -19,14 +19,14 @@ def test_lines_typed_here_appear_there(broker):
         for i in range(5):
             producer.stdin.write("line %d\n" % i)
             producer.stdin.flush()
-            wait_for(lambda i=i: len(got) > i, within=10, what="line %d appears" % i)
+            wait_for(lambda i=i: len(got) > i, within=30, what="line %d appears" % i)
         assert got == ["line %d\n" % i for i in range(5)]
         producer.stdin.close()
-        assert producer.wait(10 * SLOW) == 0
+        assert producer.wait(30 * SLOW) == 0
     finally:
         producer.kill()
         consumer.terminate()
-        consumer.wait(10 * SLOW)
+        consumer.wait(30 * SLOW)
 
 
 def test_keys_go_where_java_would_put_them(broker):

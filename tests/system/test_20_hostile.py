@@ -17,7 +17,7 @@ def still_serves(broker):
 
 
 def closed_by_peer(c):
-    wait_for(c.is_closed, within=5, what="the connection is closed")
+    wait_for(c.is_closed, within=30, what="the connection is closed")
 
 
 TLS_HELLO = bytes.fromhex("16030100c8010000c40303") + b"\x5a" * 190

@@ -47,12 +47,12 @@ def test_a_full_disk_refuses_writes_and_serves_reads(brokers, small_disk):
     assert acked and errors, (len(acked), errors)
     assert b.alive()
     c = Consumer({"bootstrap.servers": b.address, **NO_GROUP, "check.crcs": True})
-    low, high = c.get_watermark_offsets(TopicPartition("t", 0), timeout=10 * SLOW)
+    low, high = c.get_watermark_offsets(TopicPartition("t", 0), timeout=30 * SLOW)
     assert high > max(acked)
     c.assign([TopicPartition("t", 0, 0)])
     seen = 0
     while seen < high:
-        got = c.consume(min(500, high - seen), timeout=10 * SLOW)
+        got = c.consume(min(500, high - seen), timeout=30 * SLOW)
         assert got
         seen += len(got)
     c.close()

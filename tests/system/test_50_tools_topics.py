@@ -161,5 +161,5 @@ def test_a_command_waits_for_a_broker_that_starts(brokers):
                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert "Connection refused" in early.stderr.readline()
     broker.start()
-    out, _ = early.communicate(timeout=20 * SLOW)
+    out, _ = early.communicate(timeout=30 * SLOW)
     assert (early.returncode, out) == (0, "Created topic t.\n")

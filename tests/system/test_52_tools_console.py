@@ -119,7 +119,7 @@ def test_signals_end_the_consumer(broker, sig, status):
     with Consumer(broker, "--topic", "t", "--from-beginning", "--enable-systest-events") as c:
         wait_for(lambda: c.lines == ["x\n"])
         c.process.send_signal(sig)
-        assert c.process.wait(10 * SLOW) == status
+        assert c.process.wait(30 * SLOW) == status
         assert c.process.stderr.read() == "Processed a total of 1 messages\n"
         wait_for(lambda: c.lines == ["x\n", "shutdown_complete\n"])
 
@@ -129,7 +129,7 @@ def test_nobody_reads_the_output(broker):
     read, write = os.pipe()
     os.close(read)
     done = subprocess.run([BIN + "/kafka-console-consumer.sh", "--bootstrap-server", broker.address, "--topic", "t",
-                           "--from-beginning"], stdout=write, stderr=subprocess.PIPE, timeout=20 * SLOW, check=False, text=True)
+                           "--from-beginning"], stdout=write, stderr=subprocess.PIPE, timeout=30 * SLOW, check=False, text=True)
     os.close(write)
     assert done.returncode == 0
     assert "Unable to write to standard out, closing consumer." in done.stderr

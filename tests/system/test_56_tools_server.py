@@ -38,7 +38,7 @@ class Installation:
 
     def stop_all(self):
         """Asks until nobody is left: a broker may still be stopping."""
-        wait_for(lambda: self.stop().returncode == 1, within=20, what="every broker is gone")
+        wait_for(lambda: self.stop().returncode == 1, within=30, what="every broker is gone")
 
 
 @pytest.fixture
@@ -80,7 +80,7 @@ def test_in_the_foreground(installation):
     p = subprocess.Popen([os.path.join(installation.bin, "kafka-server-start.sh"), path], stdout=subprocess.PIPE, text=True)
     wait_for(lambda: READY.search(p.stdout.readline()), what="the ready line")
     p.send_signal(signal.SIGTERM)
-    assert p.wait(20 * SLOW) == 0
+    assert p.wait(30 * SLOW) == 0
     p.stdout.close()
 
 

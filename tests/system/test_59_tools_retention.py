@@ -74,7 +74,7 @@ def test_it_is_what_happens(brokers):
     def first():
         return [base for base, _, _ in segments(explain(broker, "t-0").stdout)][0]
 
-    wait_for(lambda: first() == 10, 20, "the old segments are gone")
+    wait_for(lambda: first() == 10, 30, "the old segments are gone")
     assert "(in 23 hours)" in segments(explain(broker, "t-0").stdout)[0][2]
 
 

@@ -100,7 +100,7 @@ def wait_compacted(broker):
 def no_leftovers(broker):
     """Files of replaced segments go, and none of the cleaner's own stays."""
     folder = os.path.join(broker.data, TOPIC + "-0")
-    wait_for(lambda: not [n for n in os.listdir(folder) if n.endswith((".deleted", ".swap", ".cleaned"))], 20, "no leftovers")
+    wait_for(lambda: not [n for n in os.listdir(folder) if n.endswith((".deleted", ".swap", ".cleaned"))], 30, "no leftovers")
 
 
 def test_the_last_value_of_each_key_is_left(brokers):

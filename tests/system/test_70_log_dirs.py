@@ -13,7 +13,7 @@ import subprocess
 import pytest
 
 from batches import batch, offsets_of
-from harness import wait_for
+from harness import SLOW, wait_for
 from wire import Wire
 
 STORAGE_ERROR = 56
@@ -194,7 +194,7 @@ def test_a_directory_is_added_and_one_is_away(brokers, tmp_path):
 
 def start_fails(b, *texts):
     b.spawn()
-    assert b.process.wait(20) != 0
+    assert b.process.wait(30 * SLOW) != 0
     b.process = None
     for text in texts:
         assert text in b.log(this_start=True), b.log(this_start=True)
@@ -306,7 +306,7 @@ def test_the_last_disk_fails(disks, brokers):
         assert put(w, "t", 0) == 0
         disk.fail()
         assert put(w, "t", 0) == STORAGE_ERROR
-    assert b.process.wait(20) != 0
+    assert b.process.wait(30 * SLOW) != 0
     b.process = None
     assert "was the last log directory that worked; the broker stops" in b.log()
 

@@ -126,7 +126,7 @@ def test_settings_from_a_file(left):
 def test_killed_in_the_midst_and_started_again(left):
     for _ in range(5):
         left.spawn()
-        wait_for(lambda: "taking them over" in left.log(this_start=True) or left.is_ready(), 10, "adoption begins")
+        wait_for(lambda: "taking them over" in left.log(this_start=True) or left.is_ready(), 30, "adoption begins")
         left.kill9()
     left.start()
     assert sorted(describe(left)) == ["a", "b.c"]
@@ -253,7 +253,7 @@ def test_a_store_that_had_topics_is_not_empty(left):
     left.start()
     for topic in ("a", "b.c"):
         left.tool("kafka-topics.sh", "--delete", "--topic", topic)
-    wait_for(lambda: left.log(this_start=True).count("has been deleted") == 2, 10, "both are gone")
+    wait_for(lambda: left.log(this_start=True).count("has been deleted") == 2, 30, "both are gone")
     assert left.stop() == 0
     shutil.copytree(os.path.join(left.data, [n for n in os.listdir(left.data) if n.startswith("b.c-0.")][0]),
                     os.path.join(left.data, "b.c-0"))
@@ -297,7 +297,7 @@ def test_several_directories(left):
     assert "adopted 2 topics with 4 partitions" in left.log(this_start=True)
     assert {name: topic[0] for name, topic in describe(left).items()} == left.ids
     for p in range(3):
-        wait_for(lambda: put(left, "a", p) == 1, 10, "a is served")
+        wait_for(lambda: put(left, "a", p) == 1, 30, "a is served")
     assert value(left, "b.c")
     for path in more:
         with open(os.path.join(path, "meta.properties"), encoding="latin-1") as f:
@@ -312,7 +312,7 @@ def test_settings_that_are_no_text(left):
         with open(path, "wb") as f:
             f.write(content)
         left.spawn()
-        wait_for(lambda: not left.alive() or left.is_ready(), 20, "refused or taken")
+        wait_for(lambda: not left.alive() or left.is_ready(), 30, "refused or taken")
         status = left.process.poll() if not left.alive() else left.stop()
         assert status in (0, 1), left.log(this_start=True)
         left.process = None

@@ -74,13 +74,13 @@ def read_all(broker, topic):
     try:
         for p in range(PARTITIONS):
             tp = TopicPartition(topic, p, 0)
-            low, high = c.get_watermark_offsets(tp, timeout=20 * SLOW)
+            low, high = c.get_watermark_offsets(tp, timeout=30 * SLOW)
             assert low == 0
             c.assign([tp])
             got = []
             at = 0
             while at < high:
-                batch = c.consume(min(1000, high - at), timeout=20 * SLOW)      # it waits until it has that many
+                batch = c.consume(min(1000, high - at), timeout=30 * SLOW)      # it waits until it has that many
                 assert batch, "%s-%d: nothing after offset %s, end is %d" % (topic, p, got[-1:], high)
                 for m in batch:
                     assert m.error() is None, m.error()

@@ -173,7 +173,7 @@ def interrupt(s, rng):
     if deed.endswith("starts"):
         b.spawn()
         lines = rng.randrange(4)
-        wait_for(lambda: b.log(this_start=True).count("\n") > lines, 20, "it begins to start")
+        wait_for(lambda: b.log(this_start=True).count("\n") > lines, 30, "it begins to start")
         if deed.startswith("kill"):
             b.kill9()
         else:
@@ -215,7 +215,7 @@ def test_everything_at_once(brokers, tmp_path, small):
     except AssertionError:
         raise AssertionError("%s\n%s\n%s" % (moving(s), leftovers(s), b.log()[-3000:])) from None
     try:
-        wait_for(lambda: len(descriptors(b)) <= fds + 10, 10, "descriptors are closed")
+        wait_for(lambda: len(descriptors(b)) <= fds + 10, 30, "descriptors are closed")
     except AssertionError:
         raise AssertionError("%d descriptors, now %s" % (fds, sorted(descriptors(b)))) from None
     print("descriptors %d, then %d; memory %d kB" % (fds, len(descriptors(b)), b.rss_kb()))

@@ -163,7 +163,7 @@ def test_idempotent_producers_are_served_and_transactional_ones_are_told(broker)
     p = Producer({"bootstrap.servers": broker.address, "enable.idempotence": True})
     for i in range(100):
         p.produce("t", b"%d" % i)
-    assert p.flush(10 * SLOW) == 0
+    assert p.flush(30 * SLOW) == 0
     p = Producer({"bootstrap.servers": broker.address, "transactional.id": "t"})
     began = time.monotonic()
     with pytest.raises(KafkaException, match="does not coordinate transactions"):
@@ -375,7 +375,7 @@ def test_consumers_of_a_group_share_and_take_over(brokers):
     p = Producer({"bootstrap.servers": b.address})
     for i in range(400):
         p.produce("t", b"%d" % i, partition=i % 4)
-    assert p.flush(10 * SLOW) == 0
+    assert p.flush(30 * SLOW) == 0
     conf = {"bootstrap.servers": b.address, "group.id": "g", "session.timeout.ms": 6000, "auto.offset.reset": "earliest",
             "heartbeat.interval.ms": 200, "enable.auto.commit": False}
     one, two = Consumer(conf), Consumer(conf)
@@ -389,11 +389,11 @@ def test_consumers_of_a_group_share_and_take_over(brokers):
                 c.commit(m, asynchronous=False)
 
     one.subscribe(["t"])
-    wait_for(lambda: poll(one) or len(one.assignment()) == 4, 20)
+    wait_for(lambda: poll(one) or len(one.assignment()) == 4, 30)
     two.subscribe(["t"])
-    wait_for(lambda: poll(one, two) or (len(one.assignment()), len(two.assignment())) == (2, 2), 20)
+    wait_for(lambda: poll(one, two) or (len(one.assignment()), len(two.assignment())) == (2, 2), 30)
     one.close()
-    wait_for(lambda: poll(two) or len(two.assignment()) == 4, 20)
+    wait_for(lambda: poll(two) or len(two.assignment()) == 4, 30)
     wait_for(lambda: poll(two) or len(set(seen)) == 400, 30)
     two.close()
     assert len(seen) == 400

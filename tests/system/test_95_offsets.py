@@ -40,7 +40,7 @@ def test_a_restart_brings_back_what_was_there(brokers, how):
         assert delete(c, "simple", [(t, [1])])[0] == delete(c, "member", [(u, [0])])[0] == NONE
         a_check_passes(c, t)
         drop(c, u)
-        wait_for(lambda: len(offsets(c, "simple")) == 1, 10, "end of the topic's offsets")
+        wait_for(lambda: len(offsets(c, "simple")) == 1, 30, "end of the topic's offsets")
         before = [offsets(c, g) for g in ("simple", "expired", "member")] + [fetch(c, 0, "stored", [(t, [0])])]
         assert before[:3] == [[[t, [[0, 1, "some text", 0]]]], [], [[t, [[0, 7, "", 0]]]]]
     if how == "stop":

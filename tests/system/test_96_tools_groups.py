@@ -89,7 +89,7 @@ def test_a_group_without_members(started, groups):
 def test_members(started, groups):
     one, two = Member(started.address, "g", ["a"], client_id="c1"), Member(started.address, "g", ["a"], client_id="c2",
                                                                            group_instance_id="i2")
-    wait_for(lambda: one.settled(2) + two.settled(1) == 2 or one.settled(1) + two.settled(2) == 2, 20, "both have partitions")
+    wait_for(lambda: one.settled(2) + two.settled(1) == 2 or one.settled(1) + two.settled(2) == 2, 30, "both have partitions")
     status, out, _ = groups("--describe", "--group", "g", "--members", "--verbose")
     head, first, second = [line.split() for line in out.splitlines()[1:]]
     assert status == 0 and head == ["GROUP", "CONSUMER-ID", "GROUP-INSTANCE-ID", "HOST", "CLIENT-ID", "#PARTITIONS", "ASSIGNMENT"]
@@ -114,12 +114,12 @@ def test_members(started, groups):
 
 def test_history(started, groups):
     one = Member(started.address, "g", ["a"], client_id="c1")
-    wait_for(lambda: one.settled(3), 20, "it has all")
+    wait_for(lambda: one.settled(3), 30, "it has all")
     two = Member(started.address, "g", ["a"], client_id="c2")
     wait_for(lambda: not one.settled(3) and one.settled(len(one.consumer.assignment())) and two.consumer.poll(0.02) is None and
              len(one.consumer.assignment()) + len(two.consumer.assignment()) == 3 and two.consumer.assignment(), 20, "they share")
     two.consumer.close()
-    wait_for(lambda: one.settled(3), 20, "it has all again")
+    wait_for(lambda: one.settled(3), 30, "it has all again")
     status, out, _ = groups("--describe", "--group", "g", "--history")
     lines = out.splitlines()[1:]
     assert status == 0 and lines[0].split() == ["GROUP", "TIME", "EVENT", "GENERATION", "#MEMBERS", "TOOK-MS", "CONSUMER-ID", "HOST",

@@ -26,7 +26,7 @@ class Running:
 
     def stop(self, sig=signal.SIGTERM):
         self.process.send_signal(sig)
-        status = self.process.wait(20 * SLOW)
+        status = self.process.wait(30 * SLOW)
         self.thread.join()
         return status
 
@@ -98,7 +98,7 @@ def test_members_share_and_one_takes_over(broker):
         return one.lines and two.lines
     with Running(broker, "kafka-console-consumer.sh", *args) as one, \
             Running(broker, "kafka-console-consumer.sh", *args) as two:
-        wait_for(both_read, 20, "both are members")
+        wait_for(both_read, 30, "both are members")
         assert one.stop(signal.SIGINT) == 130
         last = [str(next(n)) for _ in range(40)]
         produce(broker, "t", last)
@@ -165,7 +165,7 @@ def test_a_signal_that_comes_twice(broker, sig, status):
         wait_for(lambda: c.lines == ["x\n"])
         for _ in range(3):
             c.process.send_signal(sig)
-        assert c.process.wait(20 * SLOW) == status
+        assert c.process.wait(30 * SLOW) == status
         assert c.process.stderr.read() == "Processed a total of 1 messages\n"
     assert "Empty" in broker.tool("kafka-consumer-groups.sh", "--describe", "--group", "g", "--state").stdout
 
@@ -248,7 +248,7 @@ def test_verifiable_consumers_as_a_group(brokers, tmp_path):
             wait_for(lambda: sum(e["count"] for c in (one, two) for e in c.events("records_consumed")) == 50)
             assert two.stop() == 143
             assert [e["name"] for e in two.events()[-2:]] == ["partitions_revoked", "shutdown_complete"]
-        wait_for(lambda: len(one.events("partitions_assigned")) == 3, 15, "the static member's time is over")
+        wait_for(lambda: len(one.events("partitions_assigned")) == 3, 30, "the static member's time is over")
         assert one.stop() == 143
         assert sum(committed(broker, "g").values()) == 50
 
@@ -260,7 +260,7 @@ def test_a_static_member_that_another_one_takes_the_place_of(broker):
         wait_for(lambda: one.events("partitions_assigned"))
         with Running(broker, "kafka-verifiable-consumer.sh", *args) as two:
             wait_for(lambda: two.events("partitions_assigned"))
-            assert one.process.wait(20 * SLOW) == 0
+            assert one.process.wait(30 * SLOW) == 0
             assert "fenced" in one.process.stderr.read()
             wait_for(lambda: one.events()[-1]["name"] == "shutdown_complete")
             assert two.stop() == 143

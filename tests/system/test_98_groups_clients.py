@@ -49,7 +49,7 @@ class Shell:
 
     def end(self, sig=signal.SIGTERM):
         self.process.send_signal(sig)
-        self.process.wait(20 * SLOW)
+        self.process.wait(30 * SLOW)
         for t in self.threads:
             t.join()
         self.process.stdout.close()
@@ -173,7 +173,7 @@ def test_confluent_members_share_and_resume(served, strategy):
     tps = [TopicPartition("t", p) for p in range(PARTITIONS)]
     c = confluent(served)
     try:
-        offsets = [tp.offset for tp in c.committed(tps, timeout=20 * SLOW)]
+        offsets = [tp.offset for tp in c.committed(tps, timeout=30 * SLOW)]
         assert all(0 < o <= 200 for o in offsets), offsets
     finally:
         c.close()

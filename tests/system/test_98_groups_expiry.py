@@ -178,7 +178,7 @@ async def everything_goes(port, situations, joined):
                 assert there or s.since.passed(s.soonest.get(tp, 0)), "%s: %s went before its time, after %s" % (s.name, tp, s.since)
                 left += there and fate == GOES
         return not left and joined()
-    await until(gone, 20, "expiry of what is old")
+    await until(gone, 30, "expiry of what is old")
     link.close()
 
 
@@ -193,7 +193,7 @@ async def stays_so(port, situations, n):
 
         async def went(group=group):
             return not await committed(link, group, None)
-        await until(went, 20, "expiry")
+        await until(went, 30, "expiry")
     got = await look(link, situations)
     for s in situations:
         assert set(got[s.name]) == {tp for tp, fate in s.want.items() if fate == STAYS}, s.name
@@ -275,6 +275,6 @@ def test_commits_that_say_how_long_they_are_kept(brokers):
                 assert there or ms is not None and sent.passed(ms), "%s went early, after %s" % (group, sent)
                 left += bool(there) and ms is not None
             return not left
-        await until(went, 20, "expiry of the short ones", every=0.05)
+        await until(went, 30, "expiry of the short ones", every=0.05)
         link.close()
     run(scene())

@@ -52,7 +52,7 @@ async def a_sleeper(port, model, n):
         model.own(group, m.generation, m.member_id, m.owned)
     codes = await model.commit(sleeper, {tp: 1 for tp in sleeper.owned})
     assert set(codes.values()) == {NONE}, codes
-    await until(lambda: beats(other, REBALANCE_IN_PROGRESS), 10, "the end of the sleeper's session")
+    await until(lambda: beats(other, REBALANCE_IN_PROGRESS), 30, "the end of the sleeper's session")
     model.fence(group, old, generation)
     early = n % 2 == 0                              # half of them wake up before the other has joined again
     if early:

@@ -160,7 +160,7 @@ def test_any_history_is_read_back(brokers):
     bad = sum(h.bad for h in histories.values())
     told = [int(n) for n in re.findall(r"(\d+) places passed over", b.log(this_start=True))]
     assert sum(told) == bad, "%d records are no good; the log tells of %d" % (bad, sum(told))
-    wait_for(lambda: len(re.findall(r"__consumer_offsets-\d+: compacted", b.log(this_start=True))) >= ROUNDS // 4, 20, "compaction")
+    wait_for(lambda: len(re.findall(r"__consumer_offsets-\d+: compacted", b.log(this_start=True))) >= ROUNDS // 4, 30, "compaction")
     b.restart()                                 # and the same once more
     run(all_same())
 
@@ -240,7 +240,7 @@ def test_a_million_records_are_replayed(brokers):
         return await until(answers, 60), refusals, rounds_of_all
     got, refusals, of_all = run(loaded(), 120)
     took = time.monotonic() - began
-    wait_for(b.is_ready, 20)
+    wait_for(b.is_ready, 30)
     assert got == {("t", p): rounds - 1 for p in range(2000)}
     print("%d records in %.2f s with the start; refused %d times meanwhile" % (rounds * 2000, took, refusals))
     assert of_all or SLOW > 1, "nobody was told that it loads"

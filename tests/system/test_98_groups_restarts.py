@@ -204,7 +204,7 @@ async def bounces(b, partitions):
     await until(caught_up, 30, "the end of the topic")
 
     for c in consumers:
-        await until(lambda c=c: committed_all(c), 10, "position = committed")
+        await until(lambda c=c: committed_all(c), 30, "position = committed")
         c.task.cancel()
         c.member.drop()
     assert generations == [c.member.generation for c in consumers], "a rebalance that nobody needed"

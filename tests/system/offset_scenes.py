@@ -96,8 +96,8 @@ def leave(c, group, who):
 def topic(c, name, n=2):
     there = {t["Name"]: t for t in c.call("Metadata", 5, Topics=None)["Topics"]}
     if name not in there:
-        wait_for(lambda: created(c, name, n), 10, name)     # perhaps one of that name is still going
-        wait_for(lambda: knows(c, name, n), 10, name)
+        wait_for(lambda: created(c, name, n), 30, name)     # perhaps one of that name is still going
+        wait_for(lambda: knows(c, name, n), 30, name)
     return name
 
 
@@ -114,7 +114,7 @@ def knows(c, name, n):
 def drop(c, name):
     assert c.call("DeleteTopics", 3, TopicNames=[name], TimeoutMs=15000)["Responses"][0]["ErrorCode"] == 0
     wait_for(lambda: c.call("Metadata", 5, Topics=[{"Name": name}], AllowAutoTopicCreation=False)["Topics"][0]["ErrorCode"] == 3,
-             10, "end of " + name)
+             30, "end of " + name)
 
 
 # ---- before there is a coordinator -----------------------------------------------------------------------------------
@@ -304,9 +304,9 @@ def expired_offsets(port):
         who = enter(c, "stable", [t])
         commit(c, 2, "stable", [(t, [(0, 1)]), (u, [(0, 2)])], RetentionTimeMs=1, **who)
         them = enter(c, "turning", [t])
-        commit(c, 2, "turning", [(t, [(0, 1)]), (u, [(0, 2)])], RetentionTimeMs=1, **them)
         join(second, "turning", [t], send_only=True)
         wait_for(lambda: state(c, "turning")[0] == "PreparingRebalance", 30, "rebalance")
+        commit(c, 2, "turning", [(t, [(0, 1)]), (u, [(0, 2)])], RetentionTimeMs=1, **them)      # a check may come at once
         empty = enter(c, "empty", [t])
         leave(c, "empty", empty)
         commit(c, 2, "empty", [(t, [(0, 1)])], RetentionTimeMs=1)

@@ -34,6 +34,14 @@ def where(w, topic, partition=0):
     return sorted((r["LogDir"], p["IsFutureKey"], p["OffsetLag"]) for r in out for t in r["Topics"] for p in t["Partitions"])
 
 
+def created(w, topic):
+    try:
+        w.create(topic)
+    except RuntimeError:                # the old one is not gone altogether
+        return False
+    return True
+
+
 def put(w, topic, values=(b"x",), partition=0, acks=-1):
     return w.produce(9, topic, partition, batch(list(values)), acks=acks)
 
@@ -194,6 +202,6 @@ def test_a_topic_is_deleted_on_its_way(two):
         assert move(w, two.dirs[1 - two.dirs.index(now)], ("t", 0)) == [NONE]
         w.call("DeleteTopics", 3, TopicNames=["t"], TimeoutMs=10000)
         wait_for(lambda: not [n for d in two.dirs for n in os.listdir(d) if n.startswith("t-")], what="nothing is left")
-        w.create("t")
+        wait_for(lambda: created(w, "t"), what="the name is free again")
         assert put(w, "t")["BaseOffset"] == 0
     assert two.restart()

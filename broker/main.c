@@ -190,6 +190,12 @@ static int catch_signals(bool daemon)
     return err == 0 ? OK : err_from_errno(err);
 }
 
+/* Who has read that it is ready and stops it then has it stopped cleanly. */
+static void on_ready(void)
+{
+    atomic_store(&state, SERVING);
+}
+
 static void on_dead(void)
 {
     atomic_store(&dead, true);
@@ -201,7 +207,7 @@ static void on_dead(void)
 static int serve(const struct config *cfg, const struct options *given, int64_t began_ns)
 {
     struct start_opts o = { .cfg = cfg, .began_ns = began_ns, .adopt = given->adopt,
-                            .adopt_configs = given->adopt_configs, .on_dead = on_dead };
+                            .adopt_configs = given->adopt_configs, .on_ready = on_ready, .on_dead = on_dead };
     struct broker *b = NULL;
     int64_t since;
     int rc;
@@ -211,7 +217,6 @@ static int serve(const struct config *cfg, const struct options *given, int64_t 
     rc = detach_rotate(b->sched);
     if (rc != OK)
         log_warn("the log file will not be rotated: %s", err_text(rc));
-    atomic_store(&state, SERVING);
     while (sem_wait(&stop_asked) != 0)
         continue;
     atomic_store(&state, STOPPING);

@@ -722,6 +722,8 @@ int broker_start(struct broker **out, const struct start_opts *o)
         return rc;
     }
     d->ready = true;
+    if (o->on_ready != NULL)
+        o->on_ready();
     say_ready(d, o->began_ns);
     *out = &d->b;
     return OK;

@@ -20,6 +20,7 @@ struct start_opts {
     int64_t began_ns;                   /* when the program began (monotonic), for the ready line */
     bool    adopt;                      /* --adopt: also log directories of another broker or cluster */
     const char *adopt_configs;          /* --adopt-configs: broker/cluster/adopt_configs.h; NULL: none */
+    void  (*on_ready)(void);            /* before the log says so, on the caller's thread: now it is to be stopped */
     void  (*on_dead)(void);
 };
 

@@ -1,6 +1,8 @@
 /* tools/configs/configs.c - kafka-configs.sh: options, what goes with what, and which action. */
 #include "tools/configs/configs.h"
 
+#include "tools/zk.h"
+
 #include <ctype.h>
 
 static const struct option_def configs_options[C_N] = {
@@ -59,7 +61,7 @@ static const struct option_def configs_options[C_N] = {
         "Not available yet: use --bootstrap-server.", NULL },
 };
 
-enum { TOPICS, CLIENTS, USERS, BROKERS, IPS, LOGGERS, METRICS };
+enum { TOPICS, CLIENTS, USERS, BROKERS, /* those that go with --zookeeper end here */ IPS, LOGGERS, METRICS };
 static const char *const types[] = {
     [TOPICS] = "topics", [CLIENTS] = "clients", [USERS] = "users", [BROKERS] = "brokers", [IPS] = "ips",
     [LOGGERS] = "broker-loggers", [METRICS] = "client-metrics",
@@ -140,10 +142,10 @@ static int check_types(const struct options *o, const struct entities *e)
         bool known = false;
 
         for (size_t k = 0; k < TYPES_N; k++)
-            known |= strcmp(e->types[i], types[k]) == 0 && (!by_zookeeper || k == USERS || k == BROKERS);
+            known |= strcmp(e->types[i], types[k]) == 0 && (!by_zookeeper || k <= BROKERS);
         if (!known && by_zookeeper)
-            return command_fail("Invalid entity type %s, the entity type must be one of users, brokers with a "
-                                "--zookeeper argument", e->types[i]);
+            return command_fail("Invalid entity type %s, the entity type must be one of topics, clients, "
+                                "users, brokers with a --zookeeper argument", e->types[i]);
         if (!known)
             return command_fail("Invalid entity type %s, the entity type must be one of topics, clients, users, "
                                 "brokers, ips, broker-loggers, client-metrics with a --bootstrap-server or "
@@ -220,9 +222,13 @@ static int check(const struct invocation *inv, struct options *o, const struct e
                             "entity flags");
     if (check_connection(o) != 0 || check_names(o, e) != 0)
         return 1;
-    if (options_has(o, C_ZOOKEEPER) || options_has(o, C_CONTROLLER))
-        return command_fail("--%s is not available yet. Use --bootstrap-server HOST:PORT of any broker.",
-                            options_has(o, C_ZOOKEEPER) ? "zookeeper" : "bootstrap-controller");
+    if (options_has(o, C_CONTROLLER))
+        return command_fail("--bootstrap-controller is for KRaft controllers. Use --bootstrap-server HOST:PORT of any "
+                            "broker.");
+    if (options_has(o, C_ZK_TLS))
+        return command_fail("--zk-tls-config-file: Debian's ZooKeeper client library has no TLS.");
+    if (options_has(o, C_ZOOKEEPER))
+        return 0;
     if (has_type(e, USERS) || has_type(e, CLIENTS) || has_type(e, IPS))
         return command_fail("--entity-type %s is not available yet: this command does not know quotas and SCRAM "
                             "credentials so far.", e->types[0]);
@@ -284,6 +290,21 @@ static int removed(struct admin *a, const struct options *o, struct str **out, s
 
 /* ---- run ---- */
 
+static int run_zk(struct admin *a, const struct options *o, const struct entities *e)
+{
+    struct props add = { .n = 0 };
+    struct str *remove;
+    size_t remove_n;
+
+    puts("Warning: --zookeeper is deprecated and will be removed in a future version of Kafka.\n"
+         "Use --bootstrap-server instead to specify a broker to connect to.");
+    if (options_has(o, C_DESCRIBE))
+        return configs_zk_describe(a, e);
+    TRY(added(a, o, &add));
+    TRY(removed(a, o, &remove, &remove_n));
+    return configs_zk_alter(a, e, &add, remove, remove_n);
+}
+
 static int run(struct admin *a, const struct options *o, const struct entities *e, bool *plain)
 {
     const struct entity_kind *kind = kinds;
@@ -316,9 +337,16 @@ static int configs_run(const struct invocation *inv, struct options *o)
     entities_read(o, &e);
     if (check(inv, o, &e) != 0)
         return 1;
-    rc = admin_open(&a, options_str(o, C_BOOTSTRAP), options_str(o, C_COMMAND_CONFIG), NULL);
-    if (rc == OK)
-        rc = run(&a, o, &e, &plain);
+    if (options_has(o, C_ZOOKEEPER)) {
+        plain = true;
+        rc = zk_open(&a, options_str(o, C_ZOOKEEPER));
+        if (rc == OK)
+            rc = run_zk(&a, o, &e);
+    } else {
+        rc = admin_open(&a, options_str(o, C_BOOTSTRAP), options_str(o, C_COMMAND_CONFIG), NULL);
+        if (rc == OK)
+            rc = run(&a, o, &e, &plain);
+    }
     fflush(stdout);
     if (rc != OK && !plain) {
         fputs("Error while executing config command with args '", stderr);

@@ -40,6 +40,11 @@ int configs_describe(struct admin *a, const struct entity_kind *kind, const char
 int configs_alter(struct admin *a, const struct entity_kind *kind, const char *name, const struct props *add,
                   const struct str *remove, size_t remove_n) must_use;
 
+/* The same with --zookeeper: `a` is from zk_open(). */
+int configs_zk_describe(struct admin *a, const struct entities *e) must_use;
+int configs_zk_alter(struct admin *a, const struct entities *e, const struct props *add, const struct str *remove,
+                     size_t remove_n) must_use;
+
 /* --add-config: "k1=v1,k2=[v1,v2]". ERR_INVALID with a->error, ERR_NOMEM. */
 int configs_parse_added(struct admin *a, const char *text, struct props *out) must_use;
 

@@ -1,4 +1,5 @@
-/* storage/plog_read.c - regions of segment files, and offsets by time. No call here waits for an append. */
+/* storage/plog_read.c - regions of segment files, and offsets by time. No call here waits for an append, unless the
+ * segments that it looks at are being cut or replaced. */
 #include "storage/plog_impl.h"
 
 #include "proto/records/records.h"
@@ -44,6 +45,14 @@ static int read_segment(struct segment *s, uint32_t end, int64_t offset, size_t 
     return OK;
 }
 
+/* A segment was replaced. If a truncation does that, the other one is there when it is over. */
+static int await_cut(struct plog *l)
+{
+    lock_take(&l->lock);
+    lock_drop(&l->lock);
+    return plog_usable(l);
+}
+
 /* One segment; ERR_RANGE when nothing in it is at or above offset, and *next says where to go on. */
 static int read_at(struct plog *l, int64_t offset, int64_t upper, size_t max_bytes, bool at_least_one, int64_t *next,
                    struct plog_read *out)
@@ -70,6 +79,8 @@ static int read_at(struct plog *l, int64_t offset, int64_t upper, size_t max_byt
         else if (segment_wants_rebuild(s))
             plog_dirty(l);
         segment_unref(&s);
+        if (again)
+            TRY(await_cut(l));
     } while (again);
     return rc;
 }
@@ -291,6 +302,8 @@ static int search_by_time(struct plog *l, time_search_fn *search, int64_t ts, st
         *out = (struct plog_at){ -1, -1, -1 };
         start = plog_offsets(l).start;
         rc = search(l, start, ts, out);
+        if (rc == ERR_BUSY)
+            TRY(await_cut(l));
     } while (rc == ERR_BUSY || (rc == ERR_NOENT && plog_offsets(l).start > start));
     rc = plog_check(l, rc, "searching by time");
     return rc == OK ? plog_usable(l) : rc;

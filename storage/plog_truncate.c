@@ -1,8 +1,10 @@
 /* storage/plog_truncate.c - a follower gives up what its leader does not have (invariants 2 and 19).
  *
- * What goes is cut from the end towards the front, so that a death in between leaves a log that ends somewhere between
- * the old end and the new one. Readers that hold a segment go on with it: the segment that is cut is not changed but
- * replaced by a new object of the same files, made as a start makes it.
+ * What goes is cut from the end towards the front, so that a death in between leaves a log that ends somewhere
+ * between the old end and the new one. The segment that is cut is not changed but replaced by a new object of
+ * the same files, made as a start makes it. From before the first file changes its name or its length until
+ * then, those that go and the one that is cut are marked as replaced: a reader that found something in them, or
+ * nothing, waits until all is done and looks them up again.
  */
 #include "storage/plog_load_impl.h"
 
@@ -73,6 +75,16 @@ static void truncation_over(struct plog *l)
 }
 
 /* ---- segments -------------------------------------------------------------------------------------------------- */
+
+/* Readers do not trust the segments from the k-th on any more. */
+static void give_way(struct plog *l, size_t k)
+{
+    lock_take(&l->view);
+    for (size_t i = k; i < l->n; i++)
+        atomic_store(&l->segs[i]->replaced, true);
+    l->replaced++;
+    lock_drop(&l->view);
+}
 
 /* Files of the segments from the k-th on, the last one first. */
 static int doom_from(struct plog *l, size_t k)
@@ -164,7 +176,8 @@ static int reload_producers(struct load *ld, int64_t leo)
     plog_txn_reloaded(l);
     offsets_move(l, OFFSETS_KEEP);
     lock_drop(&l->view);
-    /* After a clean stop a log without any snapshot is one without producers; and it may be stopped without a sync. */
+    /* After a clean stop a log without any snapshot is one without producers; and it may be stopped without a
+     * sync. */
     if (rc == OK && ld->snapshots.n == 0 && leo > plog_active(l)->base) {
         rc = plog_write_snapshot(l, leo);
         l->old_snapshot = rc == OK ? leo : -1;
@@ -208,6 +221,7 @@ static int cut(struct load *ld, int64_t offset)
     struct segment *s;
     int rc;
 
+    give_way(l, k);
     TRY(doom_from(l, k + 1));
     rc = cut_segment(ld, l->segs[k], offset, &s);
     if (rc != OK) {
@@ -295,8 +309,12 @@ static int start_anew(struct plog *l, int64_t offset)
 {
     struct plog_offsets to = { offset, offset, offset, offset };
     struct segment *s = segment_new(&l->place, &l->view, offset);
-    int rc = s == NULL ? ERR_NOMEM : doom_from(l, 0);
+    int rc = s == NULL ? ERR_NOMEM : OK;
 
+    if (rc == OK) {
+        give_way(l, 0);
+        rc = doom_from(l, 0);
+    }
     if (rc == OK) {
         s->created_ms = l->dir->opts.now_ms();
         rc = segment_create_files(s);

@@ -274,6 +274,74 @@ START_TEST(a_damaged_index_is_mended_beneath_its_readers)
 }
 END_TEST
 
+/* What is read while the end of the log is being cut: bytes that are or were the log's there, or none. */
+static void *reader_below_a_cut(void *arg)
+{
+    uint64_t x = (uint64_t)(uintptr_t)arg;
+
+    while (!atomic_load(&over)) {
+        struct plog_offsets o = plog_offsets(shared);
+        struct plog_read r;
+        struct plog_at at;
+        int64_t from;
+        int rc;
+
+        ck_assert(o.start <= o.lso && o.lso <= o.hw && o.hw <= o.leo);
+        x = x * 6364136223846793005u + 1;
+        from = o.start + (o.leo > o.start ? (int64_t)((x >> 20) % (uint64_t)(o.leo - o.start)) : 0);
+        rc = plog_read(shared, from, INT64_MAX, 4096, true, &r);
+        ck_assert(rc == OK || rc == ERR_RANGE);
+        plog_read_done(&r);
+        ok(plog_offset_for_time(shared, kit_clock_ms + from, &at));
+        ok(plog_max_timestamp(shared, &at));
+    }
+    return NULL;
+}
+
+/* A follower that cuts its log again and again, while consumers read from it and the syncer is at it. Of all segments
+ * but one the file must be opened by its name. */
+START_TEST(a_log_is_cut_beneath_its_readers)
+{
+    pthread_t t[3];
+    uint64_t x = 99;
+
+    box_init(&b);
+    b.log.segment_bytes = 2000;
+    b.log.index_interval_bytes = 300;
+    b.log.file_delete_delay_ms = 0;
+    b.o.open_files_max = 1;
+    b.o.sync_checkpoint_ms = 5;
+    b.o.hw_checkpoint_ms = 5;
+    box_start(&b);
+    shared = box_log(&b, "t");
+    atomic_store(&over, false);
+    for (uintptr_t i = 0; i < 3; i++)
+        ck_assert_int_eq(pthread_create(&t[i], NULL, reader_below_a_cut, (void *)(i + 1)), 0);
+    for (int i = 0; i < 150; i++) {
+        int64_t end;
+
+        for (int k = 0; k < 40; k++)
+            put(shared, (struct put){ .n = 3, .value = 40, .ts = kit_clock_ms + leo(shared), .leader_epoch = i });
+        commit(shared);
+        end = leo(shared);
+        x = x * 6364136223846793005u + 1;
+        end -= (int64_t)((x >> 20) % 200);
+        if (end < plog_offsets(shared).start)
+            end = plog_offsets(shared).start;
+        ok(i % 50 == 49 ? plog_truncate_all(shared, end) : plog_truncate(shared, end));
+        ck_assert_int_le(leo(shared), end);
+        ck_assert(!logdir_offline(shared->dir));
+    }
+    atomic_store(&over, true);
+    for (int i = 0; i < 3; i++)
+        pthread_join(t[i], NULL);
+    kit_check_whole(shared);
+    plog_unref(&shared);
+    box_stop(&b);
+    box_fini(&b);
+}
+END_TEST
+
 int main(void)
 {
     const struct kit_test tests[] = {
@@ -282,6 +350,7 @@ int main(void)
         { the_syncer_moves_the_recovery_point, 20 },
         { data_does_not_wait_behind_small_changes, 20 },
         { a_damaged_index_is_mended_beneath_its_readers, 60 },
+        { a_log_is_cut_beneath_its_readers, 60 },
     };
 
     return kit_main("storage/threads", tests, sizeof tests / sizeof tests[0]);

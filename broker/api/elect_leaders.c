@@ -42,6 +42,7 @@ static int name_all(struct arena *a, const struct metadata *md, struct elect_lea
     const struct metadata_topic *t;
     size_t pos = 0;
 
+    in->topic_partitions_n = 0;                     /* was -1 */
     in->topic_partitions = arena_array(a, metadata_topics_n(md) + 1, sizeof *in->topic_partitions);
     if (in->topic_partitions == NULL)
         return ERR_NOMEM;

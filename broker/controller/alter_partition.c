@@ -121,7 +121,6 @@ static void settled(struct controller *c, struct rewrite *rw, struct rewrite_ite
     (void)rw, (void)written;
     batch_update(c, it->p);
     reassign_isr_changed(c, it->p);
-    reassign_isr_changed(c, it->p);
 }
 
 static void say_what_stands(struct arena *a, struct wanted *w)

@@ -161,15 +161,8 @@ static enum step_next reassign_again(struct controller *c, struct frame *f)
 static enum step_next delete_again(struct controller *c, struct frame *f)
 {
     const struct sequence *s = (struct sequence *)f;
-    bool any = false;
 
-    for (size_t i = 0; i < s->refs_n; i++)
-        if (s->refs[i].p->topic->queued) {
-            s->refs[i].p->topic->ineligible = false;        /* unless another replica is on a dead broker */
-            any = true;
-        }
-    if (any)
-        deletion_resume(c);
+    deletion_brokers_back(c, s->who.v, (size_t)s->who.n);
     return STEP_NEXT;
 }
 

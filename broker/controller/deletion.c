@@ -325,22 +325,6 @@ void deletion_brokers_back(struct controller *c, const int32_t *ids, size_t n)
         deletion_resume(c);
 }
 
-void deletion_lost(struct controller *c, const struct replica_ref *v, size_t n)
-{
-    for (size_t i = 0; i < n; i++) {
-        enum replica_state s = replica_state(v[i].p, v[i].broker);
-
-        if (!v[i].p->topic->queued)
-            continue;
-        if (!v[i].p->topic->ineligible)
-            log_info("topic %s: its deletion waits for broker %d", v[i].p->topic->name, v[i].broker);
-        v[i].p->topic->ineligible = true;
-        if (s == REPLICA_OFFLINE || s == REPLICA_DELETE_STARTED)
-            replicas_to(c, &v[i], 1, REPLICA_INELIGIBLE);
-    }
-    deletion_resume(c);
-}
-
 /* ---- what is asked for -------------------------------------------------------------------------------- */
 
 static void queue_topics(struct controller *c, const struct str *names, size_t n, bool starting)

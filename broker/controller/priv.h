@@ -104,9 +104,6 @@ void failover_begin(struct controller *c);
 void deletion_init(struct controller *c, const struct str *topics, size_t n);   /* what is there at the start */
 void deletion_resume(struct controller *c);                                     /* all that can be done now */
 void deletion_brokers_back(struct controller *c, const int32_t *ids, size_t n); /* what waited for them goes on */
-struct replica_ref;
-/* Replicas of topics that are being deleted cannot be reached any more: they wait for their brokers. */
-void deletion_lost(struct controller *c, const struct replica_ref *v, size_t n);
 
 /* partitions.c. The list is copied. */
 void partitions_start(struct controller *c, struct ctl_partition **v, size_t n);    /* at the start of a term */

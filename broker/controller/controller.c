@@ -30,6 +30,8 @@ static void on_store_event(struct store_event *ev, void *arg)
         rc = event_post(c, EV_CONFIGS, NULL);
     else if (strcmp(ev->path, ZK_DELETE_TOPICS) == 0)
         rc = event_post(c, EV_DELETIONS, NULL);
+    else if (strcmp(ev->path, ZK_ISR_CHANGES) == 0)
+        rc = event_post(c, EV_ISRS, NULL);
     else if (strcmp(ev->path, ZK_LOG_DIR_EVENTS) == 0)
         rc = event_post(c, EV_LOG_DIRS, NULL);
     else if (strcmp(ev->path, ZK_REASSIGN) == 0)

@@ -79,6 +79,8 @@ void broker_answered(struct controller *c);             /* batch.c */
 void retry_partitions(struct controller *c);            /* topics.c */
 void brokers_changed(struct controller *c);             /* broker_change.c */
 void broker_changed(struct controller *c);
+void log_dirs_changed(struct controller *c);            /* notices.c */
+void isrs_changed(struct controller *c);
 void configs_changed(struct controller *c);             /* config_changes.c */
 void ask_begin(struct controller *c);                   /* ask.c */
 void link_down(struct controller *c);                   /* unreachable.c */
@@ -123,9 +125,10 @@ void replicas_offline(struct controller *c, const struct replica_ref *v, size_t 
 /* Out of the ISR, unless they lead; their brokers are told, as if they were alive. Pushes. */
 void replicas_suspend(struct controller *c, const struct replica_ref *v, size_t n);
 
+/* notices.c */
+void notices_init(struct controller *c);                /* at the start of a term; pushes */
+
 /* log_dirs.c */
-void log_dirs_changed(struct controller *c);
-void log_dirs_init(struct controller *c);               /* at the start of a term: all is asked anyway; pushes */
 void replicas_lost(struct controller *c, const struct replica_ref *v, size_t n);        /* of one broker; pushes */
 
 /* batch.c: begin, add, send */

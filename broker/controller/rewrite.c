@@ -24,6 +24,8 @@ struct span {
     size_t          at[];
 };
 
+enum { AT_DECIDE = 1, AT_READ = 3 };    /* steps: see rewrite_push() */
+
 static void rewrite_fini(struct frame *f)
 {
     struct rewrite *rw = (struct rewrite *)f;
@@ -39,11 +41,17 @@ static enum step_next begin(struct controller *c, struct frame *f)
     struct rewrite *rw = (struct rewrite *)f;
 
     batch_begin(c);
-    for (size_t i = 0; i < rw->n; i++)
+    for (size_t i = 0; i < rw->n; i++) {
         rw->v[i].pending = rw->v[i].p->has_leadership;
+        rw->v[i].stale = rw->kind->reread;
+    }
     if (rw->kind->begun != NULL)
         rw->kind->begun(c, rw);
-    return STEP_NEXT;
+    if (!rw->kind->reread)
+        return STEP_NEXT;
+    rw->again = true;
+    f->at = AT_READ;
+    return STEP_AGAIN;
 }
 
 /* ---- decide ------------------------------------------------------------------------------------------- */
@@ -270,8 +278,6 @@ static enum step_next read_stale(struct controller *c, struct frame *f)
     return STEP_NEXT;
 }
 
-enum { AT_DECIDE = 1 };
-
 static enum step_next repeat_or_send(struct controller *c, struct frame *f)
 {
     struct rewrite *rw = (struct rewrite *)f;
@@ -290,7 +296,7 @@ void *rewrite_push(struct controller *c, const struct rewrite_kind *kind, size_t
         { "begin", begin },
         [AT_DECIDE] = { "decide", decide },
         { "write", write_all },
-        { "read what others have written", read_stale },
+        [AT_READ] = { "read what others have written", read_stale },
         { "repeat or send", repeat_or_send },
         { NULL, NULL },
     };

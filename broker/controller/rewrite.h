@@ -23,6 +23,7 @@ enum rewrite_verdict { REWRITE_WRITE, REWRITE_KEEP, REWRITE_REFUSE };
 
 struct rewrite_kind {
     const char *what;                           /* for the log: "its leader cannot be elected" */
+    bool        reread;                         /* what stands is read first, as somebody else has written it */
     bool        once;                           /* a partition that somebody else wrote is refused, not decided again */
     void (*begun)(struct controller *c, struct rewrite *rw);            /* the batch is open; may be NULL */
     /* REWRITE_WRITE: it->next is to be written; it begins as a copy of what stands, its isr has room for as many ids as

@@ -29,6 +29,7 @@ static const struct event_def {
     [EV_BROKERS] = { "change of brokers", true, brokers_changed },
     [EV_BROKER] = { "change of a broker", true, broker_changed },
     [EV_REACHED] = { "broker in reach again", true, unreachable_retry },
+    [EV_ISRS] = { "ISRs written by leaders", true, isrs_changed },
     [EV_LINK] = { "broker out of reach", false, link_down },
     [EV_REASSIGN] = { "list of reassignments", true, reassign_listed },
     [EV_STATE] = { "change of an ISR", true, reassign_state_changed },

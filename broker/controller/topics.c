@@ -613,7 +613,7 @@ static enum step_next elections_start(struct controller *c, struct frame *f)
 static enum step_next notices_start(struct controller *c, struct frame *f)
 {
     (void)f;
-    log_dirs_init(c);
+    notices_init(c);
     return STEP_NEXT;
 }
 

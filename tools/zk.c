@@ -116,12 +116,36 @@ int zk_set(struct admin *a, const char *path, const char *value, int32_t version
     return run(a, call, path, &one);
 }
 
+/* The nodes above it that are missing. */
+static int make_parents(struct admin *a, const char *path)
+{
+    char above[STORE_PATH_MAX + 2];
+    char *slash;
+    int rc;
+
+    snprintf(above, sizeof above, "%s", path);
+    slash = strrchr(above, '/');
+    if (slash == NULL || slash == above)
+        return OK;
+    *slash = '\0';
+    rc = zk_create(a, above, "");
+    if (rc == ERR_NOENT) {
+        TRY(make_parents(a, above));
+        rc = zk_create(a, above, "");
+    }
+    return rc == ERR_EXISTS ? OK : rc;
+}
+
 int zk_put(struct admin *a, const char *path, const char *value)
 {
     int rc = zk_set(a, path, value, STORE_ANY_VERSION);
 
     if (rc == ERR_NOENT)
         rc = zk_create(a, path, value);
+    if (rc == ERR_NOENT) {
+        TRY(make_parents(a, path));
+        rc = zk_create(a, path, value);
+    }
     return rc == ERR_EXISTS ? zk_set(a, path, value, STORE_ANY_VERSION) : rc;
 }
 

@@ -18,7 +18,7 @@ int zk_open(struct admin *a, const char *connect) must_use;
 int zk_get(struct admin *a, const char *path, struct bytes *value, int32_t *version) must_use;  /* ERR_NOENT */
 int zk_exists(struct admin *a, const char *path, bool *there) must_use;
 int zk_create(struct admin *a, const char *path, const char *value) must_use;           /* ERR_EXISTS */
-/* Writes whatever is there; makes the node when it is not. */
+/* Writes whatever is there; makes the node, and those above it, when it is not. */
 int zk_put(struct admin *a, const char *path, const char *value) must_use;
 int zk_set(struct admin *a, const char *path, const char *value, int32_t version) must_use;     /* ERR_VERSION */
 /* Names in byte order; none when the node is not there. */

@@ -93,16 +93,31 @@ int configs_singular_len(const struct entity_kind *kind)
 
 /* ---- what the command line means ---- */
 
-static void entities_read(const struct options *o, struct entities *e)
+/* Does the default entity come before the first name on the command line? */
+static bool default_first(const struct invocation *inv)
 {
+    for (int i = 1; i < inv->argc; i++) {
+        const char *word = inv->argv[i] + strspn(inv->argv[i], "-");
+
+        if (inv->argv[i][0] == '-' && (strcmp(word, "entity-default") == 0 || strncmp(word, "entity-name", 11) == 0))
+            return word[7] == 'd';
+    }
+    return false;
+}
+
+static void entities_read(const struct invocation *inv, const struct options *o, struct entities *e)
+{
+    bool first = default_first(inv);
     const char *text;
 
     memset(e, 0, sizeof *e);
     for (size_t i = 0; e->types_n < ENTITIES_MAX && (text = options_nth(o, C_ENTITY_TYPE, i)) != NULL; i++)
         e->types[e->types_n++] = text;
+    if (first)
+        e->names[e->names_n++] = "";
     for (size_t i = 0; e->names_n < ENTITIES_MAX && (text = options_nth(o, C_ENTITY_NAME, i)) != NULL; i++)
         e->names[e->names_n++] = text;
-    if (options_has(o, C_ENTITY_DEFAULT) && e->names_n < ENTITIES_MAX)
+    if (options_has(o, C_ENTITY_DEFAULT) && !first && e->names_n < ENTITIES_MAX)
         e->names[e->names_n++] = "";
     for (size_t i = 0; i < SHORTS_N; i++) {
         if (!options_has(o, shorts[i].opt) || e->types_n == ENTITIES_MAX || e->names_n == ENTITIES_MAX)
@@ -334,7 +349,7 @@ static int configs_run(const struct invocation *inv, struct options *o)
     bool            plain = false;      /* the sentence alone, as Apache Kafka's command says what it finds itself */
     int             rc;
 
-    entities_read(o, &e);
+    entities_read(inv, o, &e);
     if (check(inv, o, &e) != 0)
         return 1;
     if (options_has(o, C_ZOOKEEPER)) {

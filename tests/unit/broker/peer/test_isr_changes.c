@@ -255,7 +255,7 @@ START_TEST(the_protocol_version_decides)
     submit_all(versions[_i].ids ? id_b : no_id);
     all_done_are(ISR_DONE);
     ck_assert(atomic_load(&last_version) == versions[_i].version || !versions[_i].ids);
-    if (!versions[_i].ids) {                            /* the last request has one of those without an id, or only such */
+    if (!versions[_i].ids) {                            /* one without an id goes by name */
         submit(1, "a", no_id);
         wait_done(CHANGES + 1);
         ck_assert_int_eq(atomic_load(&last_version), versions[_i].version);

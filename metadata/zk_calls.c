@@ -9,8 +9,8 @@
  *    again, from the head on.
  * 4. A write whose answer was lost is `doubtful`: it is sent again only when it is the head, and alone. If it is
  *    refused now, as it would be had it been done before, the nodes are read: when they are as it would have left them,
- *    it was done. What another has changed since counts as refused: the caller then looks for himself, as after any
- *    conflict. (A sequential create may be done twice.)
+ *    or as our later writes would that are in doubt as well, it was done. What another has changed since counts as
+ *    refused: the caller then looks for himself, as after any conflict. (A sequential create may be done twice.)
  */
 #include "metadata/zk_priv.h"
 
@@ -20,6 +20,7 @@
 
 #define BIG_BYTES   ((size_t)256 * 1024)    /* servers' jute.maxbuffer is 1 MB if not set */
 #define BIG_LOSSES  3
+#define DOUBTFUL_MAX 1000               /* calls behind a doubtful one that are looked at */
 
 void zk_answer(struct store_call *call, int rc)
 {
@@ -163,31 +164,57 @@ static void probe_begin(struct zk_call *zc, int refused, size_t at)
         zc->probing = true;
 }
 
-static bool path_comes_again(const struct store_call *call, size_t i)
+/* A node as our writes would have left it. */
+struct left {
+    bool         there;
+    int64_t      owner;
+    int32_t      version;                   /* -1: not known */
+    struct bytes data;
+};
+
+static bool left_equals(const struct left *l, const struct store_op *now)
 {
-    for (size_t k = i + 1; k < call->ops_n; k++)
-        if (call->ops[k].kind != STORE_CHECK && strcmp(call->ops[k].path, call->ops[i].path) == 0)
-            return true;
-    return false;
+    if (now->rc != OK)
+        return now->rc == ERR_NOENT && !l->there;
+    return l->there && (l->owner < 0 || now->stat.ephemeral_owner == l->owner) &&
+           (l->version < 0 || now->stat.version == l->version) && now->value.len == l->data.len &&
+           (l->data.len == 0 || memcmp(now->value.p, l->data.p, l->data.len) == 0);
 }
 
-static bool as_left_by(const struct zk_store *z, const struct store_op *op, const struct store_op *now, bool changed)
+static void left_by(const struct zk_store *z, const struct store_op *op, struct left *l)
 {
-    int64_t owner = op->flags & STORE_EPHEMERAL ? atomic_load(&z->session) : 0;
+    if (op->kind == STORE_CREATE)
+        *l = (struct left){ true, op->flags & STORE_EPHEMERAL ? atomic_load(&z->session) : 0, 0, op->data };
+    else if (op->kind == STORE_DELETE)
+        *l = (struct left){ .there = false };
+    else if (op->kind == STORE_SET)
+        *l = (struct left){ true, l->there ? l->owner : -1,
+                            op->version != STORE_ANY_VERSION ? op->version + 1 : l->there && l->version >= 0 ?
+                            l->version + 1 : -1, op->data };
+}
 
-    if (op->kind == STORE_CHECK || (op->kind == STORE_CREATE && (op->flags & STORE_SEQUENTIAL)))
-        return true;
-    if (op->kind == STORE_DELETE)
-        return changed || now->rc == ERR_NOENT;
-    if (now->rc != OK || (op->kind == STORE_CREATE && now->stat.ephemeral_owner != owner))
-        return false;
-    if (changed)
-        return true;
-    if (now->value.len != op->data.len || (op->data.len > 0 && memcmp(now->value.p, op->data.p, op->data.len) != 0))
-        return false;
-    if (op->kind == STORE_SET && op->version != STORE_ANY_VERSION)
-        return now->stat.version == op->version + 1;
-    return op->kind == STORE_SET || now->stat.version == 0;
+/* Is the node as the call left it, or as one of our later writes did that may have been done, too? */
+static bool as_left(const struct zk_call *zc, size_t at)
+{
+    const char *path = zc->call->ops[at].path;
+    struct left l = { .owner = -1, .version = -1 };
+    int n = 0;
+
+    for (const struct zk_call *later = zc; later != NULL && n < DOUBTFUL_MAX; later = later->next, n++) {
+        bool touched = false;
+
+        for (size_t i = 0; (later == zc || later->doubtful) && i < later->call->ops_n; i++) {
+            const struct store_op *op = &later->call->ops[i];
+
+            if (store_kind_writes(op->kind) && strcmp(op->path, path) == 0) {
+                left_by(zc->z, op, &l);
+                touched = true;
+            }
+        }
+        if (touched && left_equals(&l, &zc->probes[at]))
+            return true;
+    }
+    return false;
 }
 
 static bool was_done(const struct zk_call *zc)
@@ -196,9 +223,13 @@ static bool was_done(const struct zk_call *zc)
     bool writes = false;
 
     for (size_t i = 0; i < call->ops_n; i++) {
-        if (!as_left_by(zc->z, &call->ops[i], &zc->probes[i], path_comes_again(call, i)))
+        const struct store_op *op = &call->ops[i];
+
+        if (!store_kind_writes(op->kind) || (op->kind == STORE_CREATE && (op->flags & STORE_SEQUENTIAL)))
+            continue;
+        if (!as_left(zc, i))
             return false;
-        writes |= store_kind_writes(call->ops[i].kind);
+        writes = true;
     }
     return writes;
 }

@@ -241,7 +241,7 @@ static void on_lost(struct zk_store *z)
 {
     z->down_since_ns = mono_ns();
     if (!z->ending_old)
-        log_warn("the connection to ZooKeeper %s is lost; the broker goes on with what it knows, and connects again",
+        log_warn("the connection to ZooKeeper %s is lost; what is known goes on being used, and it connects again",
                  z->hosts.servers);
 }
 

@@ -365,7 +365,13 @@ class Cluster:
     def expire(self, number):
         """Ends the broker's session with ZooKeeper behind its back. Gives whether there was one."""
         session, password = self.net.sessions[number]
-        return expire_session(self.zk.servers[0].port, session, password)
+        node, was_stopped = self.nodes[number], self.nodes[number].stopped
+        node.sigstop()                  # or it might take the session back before it is closed
+        try:
+            return expire_session(self.zk.servers[0].port, session, password)
+        finally:
+            if not was_stopped:
+                node.sigcont()
 
     def move_leader(self, topic, to, partition=0):
         """Makes that replica lead, by a reassignment to the same replicas in another order."""

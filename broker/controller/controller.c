@@ -181,7 +181,7 @@ int controller_new(struct controller **out, struct controller_opts *opts)
     c->recheck.run = recheck;
     c->stop.run = stop;
     c->broker_epoch = opts->broker_epoch;
-    c->controller_id = -1;
+    c->controller_id = c->suspect = c->deposed = -1;
     c->changes_seen = -1;
     c->events_tail = &c->events;
     c->lane.idle = engine_idle;

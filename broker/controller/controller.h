@@ -70,8 +70,8 @@ bool controller_active(const struct controller *c);
 
 /* Any thread: a connection from this broker to `id` was reset or closed by the other side, and connecting again was
  * refused: its process has ended, as far as one can see from here. `epoch`: of the registration that the connection was
- * for; -1: not known. The active controller gives what the broker led to others (see unreachable.c); if `id` is the
- * controller, this one looks at /controller at once. May be called again and again. */
+ * for; -1: not known. The active controller gives what the broker led to others; if `id` is the controller, it is
+ * deposed, and another elected (see unreachable.c). May be called again and again. */
 void controller_link_down(struct controller *c, int32_t id, int64_t epoch);
 
 /* ---- what clients ask for: broker/api fills a topic_op and hands it over until done() ---- */

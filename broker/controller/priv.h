@@ -42,6 +42,10 @@ struct controller {
     bool                   stopping;
     int64_t                broker_epoch;
     int32_t                controller_id;       /* -1: none known */
+    int32_t                suspect;             /* a controller whose links broke; -1: none. See unreachable.c */
+    int64_t                suspect_epoch;       /* its broker epoch then */
+    int32_t                deposed;             /* whom this broker removed last, and when it may do so again */
+    int64_t                depose_again_ns;
     int32_t                epoch;               /* ours, while active */
     int32_t                epoch_version;       /* version of /controller_epoch */
     struct context         ctx;

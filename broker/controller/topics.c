@@ -625,6 +625,7 @@ static enum step_next failover_done(struct controller *c, struct frame *f)
              c->opts.broker->id, c->epoch, HASH_COUNT(c->ctx.topics), fo->in.fresh_n, c->ctx.brokers_n,
              (double)(mono_ns() - fo->started_ns) / 1e6);
     c->failed_over = true;
+    suspect_recall(c);
     if (c->opts.cfg->auto_leader_rebalance_enable)
         c->balance_at_ns = mono_ns() + FIRST_BALANCE_NS;
     if (c->sent_here == 0)

@@ -37,13 +37,25 @@
  * happened. And while the broker is out of the ISRs, min.insync.replicas may refuse acks=all that a wait would have
  * held up.
  *
- * A dead controller is different: /controller is its session's, and goes with the session. Whoever sees its links break
- * only looks at once, so that a node that has gone already (a clean stop, an ended session) is followed by an election
- * without waiting for the watch. The wait that remains is what is left of zookeeper.session.timeout.ms; a controller
- * that restarts before ends its old session itself.
+ * A dead controller: /controller is its session's, too. Whoever sees its links reset and refused removes it, as an
+ * administrator does who wants another election; whoever is elected then takes the old one for unreachable. Why that
+ * is safe, even if it is alive:
+ *
+ * C1  /controller is not what keeps two controllers apart. Every write of a controller checks the version of
+ *     /controller_epoch, which each election raises, and brokers refuse requests of a lower epoch: one that lives on
+ *     finds its writes refused, and resigns; as a rule its watch on /controller tells it before.
+ * C2  The removal checks the version of /controller_epoch that was read together with /controller: it meets the
+ *     controller that was refused, and never one that has been elected since.
+ * C3  A controller that KRaft has put there is left alone.
+ * C4  One that lives, and whose listener alone is closed, may win again; it is removed again after DEPOSE_AGAIN_NS at
+ *     the earliest, so that nothing spins.
+ *
+ * What remains of the wait is the session's where the removal is not allowed (zookeeper.set.acl with identities that
+ * differ) or nobody has a link to the controller: then /controller goes when zookeeper.session.timeout.ms has passed.
  */
 #include "broker/controller/brokers.h"
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "broker/controller/leaders.h"
 #include "broker/controller/priv.h"
@@ -189,6 +201,93 @@ static enum step_next check(struct controller *c, struct frame *f)
     return STEP_NEXT;
 }
 
+/* ---- the controller is out of reach: another one ---------------------------------------------------------- */
+
+#define DEPOSE_AGAIN_NS ((int64_t)10 * 1000000000)
+
+struct deposing {
+    struct frame f;
+    bool         remove;
+    int32_t      epoch_version;
+};
+
+static void holder_read(struct controller *c, struct store_call *call, void *subject)
+{
+    struct deposing *d = subject;
+    int32_t holder = -1, kraft = -1;
+    bool there = call->ops[0].rc == OK;
+
+    if (there && znode_controller_read(call->ops[0].value, &holder, &kraft) != OK)
+        return;                                     /* not ours to judge */
+    if (!there && event_post(c, EV_ELECT, NULL) != OK)
+        ctl_abort(c, ERR_NOMEM, "election");
+    if (!there || holder != c->event->broker || kraft >= 0 || call->ops[1].rc != OK)
+        return;
+    c->suspect = holder;
+    c->suspect_epoch = call->ops[2].rc == OK ? call->ops[2].stat.czxid : -1;
+    d->epoch_version = call->ops[1].stat.version;
+    d->remove = c->deposed != holder || mono_ns() >= c->depose_again_ns;
+}
+
+static enum step_next read_holder(struct controller *c, struct frame *f)
+{
+    struct store_call *call = ctl_call(c);
+
+    if (call == NULL)
+        return STEP_END;
+    store_get(call, ZK_CONTROLLER, 0);
+    store_get(call, ZK_CONTROLLER_EPOCH, 0);
+    store_exists(call, zpath_broker(c->event->broker).z, 0);
+    ctl_ask(c, call, holder_read, f);
+    return STEP_NEXT;
+}
+
+static void holder_removed(struct controller *c, struct store_call *call, void *subject)
+{
+    (void)subject;
+    if (call->rc == OK)
+        log_warn("controller: broker %d, the controller, has closed its connections and refuses new ones; another is "
+                 "elected", c->event->broker);
+    else if (call->rc != ERR_VERSION && call->rc != ERR_NOENT)
+        log_warn("controller: broker %d, the controller, is out of reach, but " ZK_CONTROLLER " cannot be removed: %s; "
+                 "there is another when its session ends", c->event->broker, err_text(call->rc));
+    if (call->rc == OK && event_post(c, EV_ELECT, NULL) != OK)
+        ctl_abort(c, ERR_NOMEM, "election");
+}
+
+static enum step_next remove_holder(struct controller *c, struct frame *f)
+{
+    const struct deposing *d = (struct deposing *)f;
+    struct store_call *call = d->remove ? ctl_call(c) : NULL;
+
+    if (call == NULL)
+        return STEP_END;
+    c->deposed = c->event->broker;
+    c->depose_again_ns = mono_ns() + DEPOSE_AGAIN_NS;
+    store_delete(call, ZK_CONTROLLER, STORE_ANY_VERSION);
+    store_check(call, ZK_CONTROLLER_EPOCH, d->epoch_version);
+    ctl_ask(c, call, holder_removed, NULL);
+    return STEP_NEXT;
+}
+
+static void depose(struct controller *c)
+{
+    static const struct step steps[] = {
+        { "who is the controller?", read_holder }, { "remove it", remove_holder }, { NULL, NULL },
+    };
+
+    (void)frame_push(c, sizeof(struct deposing), steps);
+}
+
+void suspect_recall(struct controller *c)
+{
+    int32_t id = c->suspect;
+
+    c->suspect = -1;
+    if (id >= 0 && id != c->opts.broker->id && event_link(c, id, c->suspect_epoch) != OK)
+        ctl_abort(c, ERR_NOMEM, "a broker out of reach");
+}
+
 void link_down(struct controller *c)
 {
     static const struct step steps[] = { { "is the broker still registered?", check }, { NULL, NULL } };
@@ -196,7 +295,7 @@ void link_down(struct controller *c)
 
     if (!atomic_load(&c->active)) {
         if (c->event->broker == c->controller_id)
-            controller_changed(c);
+            depose(c);
         return;
     }
     if (b == NULL || !b->live || b->unreachable || b->id == c->opts.broker->id ||

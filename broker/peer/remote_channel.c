@@ -21,6 +21,7 @@
 
 #define RETRY_MS         100
 #define PATIENCE         10             /* attempts; a broker that stops is gone before it is said */
+#define STARTING         6              /* attempts: half a second to begin to listen */
 #define ANSWER_BYTES_MAX ((size_t)256 << 20)
 
 struct remote_channel {
@@ -33,6 +34,7 @@ struct remote_channel {
     pthread_t                    thread;
     /* the thread's */
     bool                         reached;       /* since the last time that down() was told */
+    bool                         ever;          /* reached at all */
     int                          failures;      /* in a row */
     /* under lock */
     struct lock                  lock;
@@ -59,17 +61,19 @@ static void note_reached(struct remote_channel *ch)
 {
     if (ch->failures >= PATIENCE)
         log_info("controller: %s can be reached again", peer_text(ch->peer));
-    ch->reached = true;
+    ch->reached = ch->ever = true;
     ch->failures = 0;
 }
 
 static void note_failed(struct remote_channel *ch, int rc)
 {
-    bool down = ch->reached && peer_refused(ch->peer);
+    bool down;
 
     if (rc == ERR_CLOSED)
         return;
-    if (++ch->failures == PATIENCE)
+    ch->failures++;
+    down = peer_refused(ch->peer) && (ch->reached || (!ch->ever && ch->failures == STARTING));
+    if (ch->failures == PATIENCE)
         log_warn("controller: %s cannot be reached: %s; tried again every %d ms for as long as it is registered",
                  peer_text(ch->peer), peer_fault(ch->peer), RETRY_MS);
     if (!down)

@@ -8,7 +8,7 @@
  * DOWN    The broker could be reached through this channel, then its connection went, and connecting again is refused:
  *         the machine answers, and nobody listens on the port. down() is told once, until the broker has been reached
  *         again. A broker that has never been reached may still be starting (Apache Kafka registers before it
- *         listens), and one that does not answer at all may be well: both are left to the session.
+ *         listens): it has half a second. One that does not answer at all may be well, and is left to the session.
  *
  *         It may be alive all the same: why moving its leaderships is safe stands in controller/unreachable.c.
  *

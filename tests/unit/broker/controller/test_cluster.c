@@ -791,6 +791,35 @@ START_TEST(another_controller_has_taken_over)
 }
 END_TEST
 
+/* Another broker is the controller, and its links break. */
+START_TEST(a_controller_out_of_reach)
+{
+    one_partition();
+    ck_assert_int_eq(cluster_write(&cl, STORE_SET, ZK_CONTROLLER_EPOCH, "7"), OK);
+    ck_assert_int_eq(cluster_write(&cl, STORE_SET, ZK_CONTROLLER, "{\"version\":2,\"brokerid\":6,\"timestamp\":\"1\","
+                                   "\"kraftControllerEpoch\":4}"), OK);
+    cluster_settle(&cl);
+    ck_assert(!controller_active(cl.k.ctl));
+    lock_take(&cl.lock);
+    cl.seen[0].holds = true;
+    lock_drop(&cl.lock);
+    controller_link_down(cl.k.ctl, 6, -1);      /* one of KRaft's is not ours to depose */
+    controller_link_down(cl.k.ctl, 7, -1);
+    cluster_settle(&cl);
+    ck_assert(!controller_active(cl.k.ctl));
+    ck_assert_int_eq(cluster_write(&cl, STORE_SET, ZK_CONTROLLER, "{\"version\":2,\"brokerid\":6,\"timestamp\":\"1\","
+                                   "\"kraftControllerEpoch\":-1}"), OK);
+    cluster_settle(&cl);
+    controller_link_down(cl.k.ctl, 6, -1);
+    while (!controller_active(cl.k.ctl))
+        cluster_settle(&cl);
+    cluster_settle(&cl);
+    kit_check_node(&cl.k, ZK_CONTROLLER_EPOCH, "8");
+    STANDS(7, 1, 7, 8);                         /* what it led has been moved as well */
+    peer_release(&cl, 6);
+}
+END_TEST
+
 static int64_t allocate(int32_t broker, int64_t epoch, int16_t *error)
 {
     struct allocate_producer_ids_request req;
@@ -900,6 +929,7 @@ int main(void)
     tcase_add_test(one, a_broker_out_of_reach);
     tcase_add_test(one, no_other_in_sync_means_no_election);
     tcase_add_test(one, another_controller_has_taken_over);
+    tcase_add_test(one, a_controller_out_of_reach);
     tcase_add_test(one, blocks_of_producer_ids);
     tcase_add_test(one, ten_thousand_partitions);
     suite_add_tcase(s, one);

@@ -42,6 +42,8 @@ enum { OPT_HELP, OPT_VERSION, OPT_FIRST };
 
 /* Every command is declared here and listed in tools/klamm.c. */
 extern const struct command command_topics;
+extern const struct command command_cluster;
+extern const struct command command_replica_verification;
 extern const struct command command_configs;
 extern const struct command command_console_producer;
 extern const struct command command_console_consumer;

@@ -23,6 +23,8 @@ static const struct command *const commands[] = {
     &command_delete_records,
     &command_broker_api_versions,
     &command_log_dirs,
+    &command_cluster,
+    &command_replica_verification,
     &command_dump_log,
     &command_retention,
     &command_server_start,

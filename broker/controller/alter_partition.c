@@ -11,7 +11,6 @@
 #include "base/log.h"
 #include "broker/controller/priv.h"
 #include "broker/controller/reassign.h"
-#include "broker/controller/reassign.h"
 #include "broker/controller/rewrite.h"
 #include "proto/gen/alter_partition_request.h"
 #include "proto/gen/alter_partition_response.h"

@@ -120,6 +120,7 @@ static void take_answer(struct partition *p, const struct isr_change *ch, bool *
         log_info("%s: the controller refuses the change of the ISR (%s): it stays as it is", p->name,
                  kerr_name(ch->kerr));
         settle(ld);
+        *moved = partition_advance_hw(p, plog_offsets(p->log).leo, NULL);       /* who was to join held it back */
         return;
     case ISR_RETRY:
         log_warn("%s: the change of the ISR failed with %s; asking again", p->name, kerr_name(ch->kerr));

@@ -259,6 +259,7 @@ void partition_shrink_isr(struct partition *p, int64_t now_ms)
 {
     int64_t lag_max_ms = replicas_options(p->home)->cfg->replica_lag_time_max_ms;
     struct isr_ask *ask = NULL;
+    bool moved = false;
     struct leading *ld;
 
     if (atomic_load_explicit(&p->replicas_n, memory_order_relaxed) < 2)
@@ -280,7 +281,10 @@ void partition_shrink_isr(struct partition *p, int64_t now_ms)
         if (any)
             ask = isr_prepare(p, leaving, NULL);
         free(leaving);
+        moved = partition_advance_hw(p, now.leo, NULL);         /* somebody it waited for may be too late by now */
     }
     lock_drop(&p->lock);
     isr_send(ask);
+    if (moved)
+        partition_wake_committed(p);
 }

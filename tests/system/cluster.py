@@ -20,7 +20,7 @@ import signal
 import harness
 from cluster_zk import expire_session
 from harness import SLOW, TOP, free_ports, wait_for
-from proxy import Net
+from proxy import ZK, Net
 from wire import Wire
 
 KIND = os.environ.get("CLUSTER_BROKERS", "klamm")
@@ -29,6 +29,7 @@ PEER = os.path.join(os.environ.get("KLAMM_SHARED", os.path.join(TOP, "..", "shar
 PATIENCE = 60               # seconds until a state is there; times SLOW
 SESSION_MS = 3000 * SLOW
 OK, ALREADY_EXISTS, NONE = 0, 36, -1
+OFFSET_NOT_AVAILABLE = 78       # a leader whose high watermark has not come to its epoch yet
 # Times are short where waiting for them is all that happens, and long where a slow machine could miss them.
 PROPERTIES = {
     "zookeeper.session.timeout.ms": str(SESSION_MS), "zookeeper.connection.timeout.ms": "30000",
@@ -99,6 +100,20 @@ class Node(harness.Broker):
                 return wire.call("ApiVersions", 0)["ErrorCode"] == OK and self.cluster.is_registered(self.number)
         except OSError:
             return False
+
+    def spawn(self):
+        self.cluster.net.up(self.advertised)
+        return super().spawn()
+
+    def stop(self, sig=signal.SIGTERM, within=PATIENCE):
+        try:
+            return super().stop(sig, within)
+        finally:
+            self.cluster.net.down(self.advertised)
+
+    def kill9(self):
+        super().kill9()
+        self.cluster.net.down(self.advertised)
 
     def sigstop(self):
         self.process.send_signal(signal.SIGSTOP)
@@ -264,13 +279,13 @@ class Cluster:
             return False
         try:
             with node.connect(5) as wire:
-                return self.ask_end(wire, topic, partition)["ErrorCode"] == OK
+                return self.ask_end(wire, topic, partition)["ErrorCode"] in (OK, OFFSET_NOT_AVAILABLE)
         except OSError:
             return False
 
     @staticmethod
     def ask_end(wire, topic, partition, timestamp=-1, epoch=-1):
-        return wire.call("ListOffsets", 4, ReplicaId=-1, IsolationLevel=0, Topics=[{"Name": topic, "Partitions": [
+        return wire.call("ListOffsets", 5, ReplicaId=-1, IsolationLevel=0, Topics=[{"Name": topic, "Partitions": [
             {"PartitionIndex": partition, "CurrentLeaderEpoch": epoch, "Timestamp": timestamp}]}])["Topics"][0]["Partitions"][0]
 
     def wait_isr(self, topic, isr, partition=0):
@@ -363,15 +378,15 @@ class Cluster:
             self.wait_registered(n)
 
     def expire(self, number):
-        """Ends the broker's session with ZooKeeper behind its back. Gives whether there was one."""
-        session, password = self.net.sessions[number]
-        node, was_stopped = self.nodes[number], self.nodes[number].stopped
-        node.sigstop()                  # or it might take the session back before it is closed
-        try:
-            return expire_session(self.zk.servers[0].port, session, password)
-        finally:
-            if not was_stopped:
-                node.sigcont()
+        """Ends the broker's session with ZooKeeper behind its back; True if it had one. Its connection is cut meanwhile: it
+        would take the session back."""
+        _, stat = self.znode("/brokers/ids/%d" % number)
+        if stat is None:
+            return False
+        with self.net.cut_for_now(number, ZK):
+            while expire_session(self.zk.servers[0].port, stat.ephemeralOwner, self.net.passwords[stat.ephemeralOwner]):
+                pass
+        return True
 
     def move_leader(self, topic, to, partition=0):
         """Makes that replica lead, by a reassignment to the same replicas in another order."""

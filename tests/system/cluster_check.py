@@ -8,13 +8,14 @@ I1 to I6 for many brokers, and
 
 More events than checker.py has:
 
-  read  ... broker epoch              of which leader, in which epoch (-1: not known)
+  read  ... broker epoch [life]       of which leader, in which epoch; which of its starts
   lost_position  tp reader at         a reader was told that the offset it had come to is not there
   state  tp leader epoch isr replicas version controller   a version of the partition's state node
   leads  tp broker epoch              a broker acted as the leader of an epoch
   replica  tp broker hw batches       [base offset, last offset, digest] of all batches of a replica's log
 
-HW may fall from one leader to the next; it does not fall within an epoch (I6), and what was below it is never lost (I1).
+HW may fall from one leader to the next, and when a leader is killed and comes back before a controller has noticed; else it
+does not fall within an epoch (I6). What was below it is never lost (I1).
 """
 import hashlib
 import os
@@ -33,9 +34,9 @@ class ClusterChecker(Checker):
         self.logs = {}                  # tp -> (broker, hw, {base: (last, digest)})
 
     def on_read(self, e):
-        """The high watermark is one's of a leader and an epoch."""
+        """The high watermark is one's of a leader, its life and an epoch."""
         if "epoch" in e:
-            e = dict(e, reader="%s at broker %s, epoch %s" % (e["reader"], e["broker"], e["epoch"]))
+            e = dict(e, reader="%s at broker %s, start %s, epoch %s" % (e["reader"], e["broker"], e.get("life", 0), e["epoch"]))
         super().on_read(e)
 
     def on_lost_position(self, e):

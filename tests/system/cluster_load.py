@@ -187,7 +187,7 @@ class Reading(threading.Thread):
         number, epoch = self.view.leader(tp)
         if number < 0:
             return False
-        began = len(self.history.events)
+        began, life = len(self.history.events), self.view.cluster.nodes[number].starts
         try:
             out = self.view.wire(number).fetch(11, tp[0], tp[1], self.at[tp], wait_ms=20, CurrentLeaderEpoch=epoch)
         except OSError:
@@ -202,7 +202,7 @@ class Reading(threading.Thread):
             return False
         data = part["Records"] or b""
         records = [[o, *id_of(v)] for o, v in values_of(data) if o >= self.at[tp]]
-        self.history.add("read", **{"from": self.at[tp]}, tp="%s-%d" % tp, reader=self.name_, broker=number, epoch=epoch,
+        self.history.add("read", **{"from": self.at[tp]}, tp="%s-%d" % tp, reader=self.name_, broker=number, epoch=epoch, life=life,
                          start=max(part["LogStartOffset"], 0), lso=part["LastStableOffset"], hw=part["HighWatermark"],
                          records=records, began=began)
         if records:

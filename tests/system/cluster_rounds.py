@@ -7,9 +7,8 @@ import os
 import random
 import threading
 
-from cluster import OK
 from cluster_check import batch_rows, judge
-from cluster_load import Traffic, read_whole
+from cluster_load import DUPLICATE, OK, ClusterWriter, Traffic, read_whole
 from harness import wait_for
 
 ROUNDS = int(os.environ.get("CLUSTER_ROUNDS", "5"))
@@ -83,6 +82,7 @@ class Round:
         self.history = self.traffic.history
         self.observer = Observer(cluster, self.topics, self.history)
         self.counts = {}
+        self.junks = 0
 
     def __enter__(self):
         self.observer.start()
@@ -104,7 +104,8 @@ class Round:
 
     def check(self):
         cluster = self.cluster
-        self.traffic.until(5, what="acknowledgements go on after all")
+        if self.traffic.writings:
+            self.traffic.until(5, what="acknowledgements go on after all")
         self.traffic.end()
         cluster.wait_full(self.topic)
         for p in range(self.topics[self.topic]):
@@ -112,7 +113,41 @@ class Round:
             for number in cluster.replicas(self.topic, p):
                 self.replica(number, p, hw)
         self.observer.end()
-        self.counts = judge(self.history)
+        try:
+            self.counts = judge(self.history)
+        except AssertionError:
+            self.history.save(os.path.join(cluster.folder, "history-%d" % self.seed))
+            raise
+
+    # ---- rounds that write by themselves ----
+
+    def put(self, writer, batches=1, partition=0):
+        """So many batches with acks=all, each until it is acknowledged."""
+        for _ in range(batches):
+            self.cluster.wait(lambda: sent(writer, (self.topic, partition)), "a batch is acknowledged")
+
+    def writer(self, name="w"):
+        return ClusterWriter(self.cluster, self.history, name, self.topics, self.seed)
+
+    def junk(self, number, batches=1, partition=0):
+        """So many batches with acks=1 to that broker, which must take them; they may be lost. A producer of its own each
+        time."""
+        self.junks += 1
+        writer = ClusterWriter(self.cluster, self.history, "junk%d" % self.junks, self.topics, self.seed + self.junks, acks=1)
+        writer.target.dark = True               # no answer counts
+        writer.view.leaders[self.topic, partition] = (number, -1)
+        for _ in range(batches):
+            def taken():
+                writer.view.leaders[self.topic, partition] = (number, -1)
+                return sent(writer, (self.topic, partition))
+            self.cluster.wait(taken, "broker %d takes a batch" % number)
+            writer.pending.clear()
+        writer.drop()
+
+    def end_at(self, number, partition=0):
+        """The end of a replica's log, by its file."""
+        rows = batch_rows(self.cluster.batches(number, self.topic, partition))
+        return rows[-1][1] + 1 if rows else 0
 
     def replica(self, number, partition, hw):
         """A segment may be rolled or deleted while it is read: once more then."""
@@ -123,6 +158,13 @@ class Round:
                 return None
         got = wait_for(lambda: [rows()], 30)[0] or []
         self.history.add("replica", tp="%s-%d" % (self.topic, partition), broker=number, hw=hw, batches=got)
+
+
+def sent(writer, tp):
+    try:
+        return writer.send(tp) in (OK, DUPLICATE)
+    except OSError:
+        return False
 
 
 def rounds(play, cluster, n=None, name=""):

@@ -13,6 +13,7 @@ brokers' ids and "zk". A connection is one pipe each way; in a pipe frames keep 
 waits, too. One thread moves everything; rules are made and ended from any thread.
 """
 import collections
+import contextlib
 import re
 import selectors
 import socket
@@ -21,7 +22,7 @@ import threading
 import time
 
 import wire
-from harness import SLOW, wait_for
+from harness import SLOW, free_ports, wait_for
 
 SOURCE = re.compile(r"^(?:[a-z-]*?-)?(\d+)(?:-|$)")         # "3", "broker-3-fetcher-0", "broker-3-txn-marker-sender"
 NAMES = {api.key: name for name, api in wire.APIS.items()}
@@ -76,7 +77,6 @@ class Conn:
         self.order = collections.deque()        # ZooKeeper: operations without their answers
         self.swallow = set()                    # correlations whose answers go nowhere
         self.first = {False: True, True: True}  # by pipe: nothing has passed yet
-        self.session = None
         self.pipes = [Pipe(self, client, server, False), Pipe(self, server, client, True)]
         self.closed = False
 
@@ -133,8 +133,8 @@ class Net:
         self.select = selectors.DefaultSelector()
         self.conns, self.rules = set(), []
         self.cuts, self.delays = set(), {}
-        self.sessions = {}                      # broker -> (session id, password), as ZooKeeper gave them
-        self.listeners = []
+        self.passwords = {}                     # session id -> password, as ZooKeeper gave them
+        self.listeners, self.targets, self.up_ports = {}, {}, set()
         self.running = True
         self.wake_r, self.wake_w = socket.socketpair()
         self.wake_r.setblocking(False)
@@ -171,9 +171,41 @@ class Net:
             self.delays.clear()
         self.wake()
 
+    @contextlib.contextmanager
+    def cut_for_now(self, one, other):
+        """Both ways, as long as the block lasts; then what was sent comes."""
+        mine = {(one, other), (other, one)} - self.cuts
+        with self.lock:
+            self.cuts |= mine
+        try:
+            yield
+        finally:
+            with self.lock:
+                self.cuts -= mine
+            self.wake()
+
     def delay(self, src, dst, seconds):
         with self.lock:
             self.delays[(src, dst)] = seconds
+
+    def down(self, port):
+        """Who connects to that port of ours is refused, as by a process that is not there."""
+        with self.lock:
+            sock = self.listeners[port]
+            if sock in self.up_ports:
+                self.up_ports.discard(sock)
+                self.select.unregister(sock)
+                sock.shutdown(socket.SHUT_RDWR)     # listens no more, but keeps its port
+        self.wake()
+
+    def up(self, port):
+        with self.lock:
+            sock = self.listeners[port]
+            if sock not in self.up_ports:
+                self.up_ports.add(sock)
+                sock.listen(64)
+                self.select.register(sock, selectors.EVENT_READ, self.targets[port])
+        self.wake()
 
     def reset(self, src, dst):
         """Ends the connections that src has made to dst."""
@@ -223,14 +255,17 @@ class Net:
     def listen(self, src, dst, target_port):
         sock = socket.socket()
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind(("127.0.0.1", 0))
-        sock.listen(64)
         sock.setblocking(False)
-        with self.lock:
-            self.listeners.append(sock)
-            self.select.register(sock, selectors.EVENT_READ, (src, dst, target_port))
-        self.wake()
-        return sock.getsockname()[1]
+        while True:                             # a port that is asked for by its number stays ours when nobody listens
+            port = free_ports(1)[0]
+            try:
+                sock.bind(("127.0.0.1", port))
+                break
+            except OSError:
+                continue
+        self.listeners[port], self.targets[port] = sock, (src, dst, target_port)
+        self.up(port)
+        return port
 
     def wake(self):
         try:
@@ -253,7 +288,7 @@ class Net:
                     self.move(conn)
         for conn in list(self.conns):
             self.close(conn)
-        for sock in self.listeners + [self.wake_r, self.wake_w]:
+        for sock in list(self.listeners.values()) + [self.wake_r, self.wake_w]:
             sock.close()
         self.select.close()
 
@@ -344,9 +379,8 @@ class Net:
             if frame.answer:
                 session, = struct.unpack_from(">q", frame.data, 12)
                 n, = struct.unpack_from(">i", frame.data, 20)
-                conn.session = (session, frame.data[24:24 + n])
                 if session:
-                    self.sessions[conn.src] = conn.session
+                    self.passwords[session] = frame.data[24:24 + n]
             return
         xid, = struct.unpack_from(">i", frame.data, 4)
         if not frame.answer:

@@ -60,6 +60,7 @@ extern const struct command command_dump_log;
 extern const struct command command_retention;
 extern const struct command command_server_start;
 extern const struct command command_server_stop;
+extern const struct command command_zookeeper_shell;
 
 /* Prints the message and the help text to standard error, in the order that Kafka's parser has; the exit status 1. */
 int command_usage(const struct invocation *inv, const char *message);

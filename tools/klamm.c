@@ -29,21 +29,24 @@ static const struct command *const commands[] = {
     &command_retention,
     &command_server_start,
     &command_server_stop,
+    &command_zookeeper_shell,
 };
 #define COMMANDS_N (sizeof commands / sizeof commands[0])
 
-/* "topics", "kafka-topics" and "kafka-topics.sh" all name the command "topics". */
+/* "topics", "kafka-topics" and "kafka-topics.sh" all name the command "topics"; "zookeeper-shell.sh" has no prefix. */
 static const struct command *command_find(const char *name, bool *as_kafka)
 {
     size_t len = strlen(name);
 
-    *as_kafka = strncmp(name, "kafka-", 6) == 0;
-    if (*as_kafka) {
+    bool script = len > 3 && strcmp(name + len - 3, ".sh") == 0, prefix = strncmp(name, "kafka-", 6) == 0;
+
+    *as_kafka = prefix || script;
+    if (prefix) {
         name += 6;
         len -= 6;
-        if (len > 3 && strcmp(name + len - 3, ".sh") == 0)
-            len -= 3;
     }
+    if (script)
+        len -= 3;
     for (size_t i = 0; i < COMMANDS_N; i++) {
         if (strlen(commands[i]->name) == len && strncmp(commands[i]->name, name, len) == 0)
             return commands[i];

@@ -5,6 +5,8 @@
  *     The state changes first, then the shards are swept: so no group of a partition that was given up stays behind.
  *  2. A DEAD group leaves the map soon after; whoever finds it there takes it out and looks again.
  *  3. No session begins with a DEAD group.
+ *  4. That a group is not there is said only of a partition that was ACTIVE all the while: the sweep may have come
+ *     between the look at the state and the look into the map.
  */
 #define HASH_NONFATAL_OOM 1
 #include "broker/group/groups_priv.h"
@@ -258,6 +260,7 @@ int16_t groups_enter(struct groups *gs, struct str group_id, enum groups_how how
 
     *s = (struct group_session){ .gs = gs };
     while (true) {
+        unsigned changes = atomic_load_explicit(&part->changes, memory_order_acquire);
         int16_t kerr = part_answer(gs, part);
         int rc;
 
@@ -268,8 +271,10 @@ int16_t groups_enter(struct groups *gs, struct str group_id, enum groups_how how
             continue;                   /* somebody else was faster, or the partition is ours no more */
         if (rc != OK)
             return kerr_of(rc);
+        if (g == NULL && changes != atomic_load_explicit(&part->changes, memory_order_acquire))
+            continue;
         if (g == NULL)
-            return KERR_NONE;
+            return part_answer(gs, part);       /* no longer NONE while all is being stopped */
         session_begin(gs, g, s);
         if (g->state != GROUP_DEAD)
             return KERR_NONE;

@@ -22,6 +22,7 @@ struct group_partition {
     struct groups    *gs;
     /* any thread; written under `desk` */
     _Atomic int       state;            /* enum part_state */
+    _Atomic unsigned  changes;          /* of `state`, each counted after it */
     /* under `desk` */
     bool              to_drop, to_load; /* in this order, by the coordinator's thread */
     bool              busy;             /* being loaded, in a thread of the scheduler, or dropped */

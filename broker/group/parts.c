@@ -31,6 +31,7 @@ static void set_state(struct group_partition *part, enum part_state st)
 {
     lock_assert(&part->gs->desk);
     atomic_store_explicit(&part->state, (int)st, memory_order_release);
+    atomic_fetch_add_explicit(&part->changes, 1, memory_order_release);
 }
 
 static enum part_state state_of(const struct group_partition *part)

@@ -418,6 +418,58 @@ END_TEST
 
 /* ---- all at once ---- */
 
+struct readers {
+    atomic_bool stop;
+    atomic_int  seen, missed;
+};
+
+static void *reader_main(void *arg)
+{
+    struct readers *r = arg;
+
+    while (!atomic_load(&r->stop)) {
+        struct group_session s;
+
+        if (groups_enter(w.gs, STR_LIT("g"), GROUPS_EXISTING, &s) != KERR_NONE)
+            continue;
+        atomic_fetch_add(s.g != NULL ? &r->seen : &r->missed, 1);
+        groups_leave(&s);
+    }
+    return NULL;
+}
+
+/* Who is told that there is no such group takes its offsets for lost. */
+START_TEST(a_group_goes_with_its_partition_and_never_before)
+{
+    for (int32_t round = 0; round < 20; round++) {
+        struct readers r = { .stop = false };
+        pthread_t t[3];
+        int32_t p;
+
+        world_new();
+        p = lead_for("g", 0);
+        append(p, -1, (struct group_record[]){ a_commit("g", "t", 0, 9) }, 1);
+        tell(p, OTHER, 1, false);
+        lead_for("g", 2);
+        for (int i = 0; i < 3; i++)
+            ck_assert_int_eq(pthread_create(&t[i], NULL, reader_main, &r), 0);
+        for (int32_t e = 3; e < 43; e++) {
+            tell(p, e % 2 == 1 ? OTHER : SELF, e, false);
+            if (e % 2 == 0)
+                wait_for("g", KERR_NONE);
+            arena_reset(&w.arena);
+        }
+        groups_stop(w.gs);
+        atomic_store(&r.stop, true);
+        for (int i = 0; i < 3; i++)
+            pthread_join(t[i], NULL);
+        ck_assert_int_gt(atomic_load(&r.seen), 0);
+        ck_assert_int_eq(atomic_load(&r.missed), 0);
+        world_end();
+    }
+}
+END_TEST
+
 struct storm {
     atomic_bool stop;
     atomic_int  commits;
@@ -490,7 +542,8 @@ int main(void)
         while_it_loads_clients_are_told_to_wait, an_append_that_is_committed_is_done_at_once,
         an_append_that_others_must_have_waits, the_end_answers_who_waits, too_large_a_batch_is_refused,
         every_codec_and_format_comes_back, a_directory_that_fails_takes_its_groups_along,
-        what_is_removed_stays_away, groups_partitions_and_loads_in_a_storm,
+        what_is_removed_stays_away, a_group_goes_with_its_partition_and_never_before,
+        groups_partitions_and_loads_in_a_storm,
     };
 
     return kit_run("group coordinator", tests, sizeof tests / sizeof tests[0]);

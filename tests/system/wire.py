@@ -12,6 +12,8 @@ import os
 import socket
 import struct
 
+from harness import SLOW
+
 SCHEMA = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "proto", "schema")
 NUMBERS = {"int8": "b", "int16": "h", "uint16": "H", "int32": "i", "int64": "q", "float64": "d", "bool": "?"}
 
@@ -262,7 +264,7 @@ def encode_response(name, version, correlation, fields):
 class Wire:
     """One connection."""
 
-    def __init__(self, port, host="127.0.0.1", client_id="wire", timeout=30):
+    def __init__(self, port, host="127.0.0.1", client_id="wire", timeout=60 * SLOW):
         self.sock = socket.create_connection((host, port), timeout)
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.client_id = client_id
@@ -304,7 +306,7 @@ class Wire:
 
     def create(self, topic, partitions=1, configs=None):
         configs = [{"Name": k, "Value": v} for k, v in (configs or {}).items()]
-        out = self.call("CreateTopics", 5, TimeoutMs=15000, Topics=[
+        out = self.call("CreateTopics", 5, TimeoutMs=30000 * SLOW, Topics=[
             {"Name": topic, "NumPartitions": partitions, "ReplicationFactor": 1, "Configs": configs}])
         code = out["Topics"][0]["ErrorCode"]
         if code != 0:

@@ -516,15 +516,41 @@ void move_take_rest(struct mdir *rest, struct plog *l)
 
 /* ---- one turn of the mover ------------------------------------------------------------------------------------ */
 
+/* A copy of which a truncation failed half way is of no use: another one is begun. What else failed is passed on. */
+static int replace_broken(struct log_move *mv, int rc)
+{
+    struct plog *copy = mv->log;
+
+    lock_take(&mv->m->lock);
+    lock_take(&copy->lock);
+    if (mv->e != NULL && copy->broken && rc != ERR_OFFLINE) {
+        copy->deleted = true;
+        rc = mdir_put_away(mv->to, copy->dir_name, mv->e->name, mv->e->topic_len, 0);
+        mv->log = rc == OK ? NULL : copy;
+    }
+    lock_drop(&copy->lock);
+    if (mv->log == NULL) {
+        mv->agreed = false;
+        log_let_go(&mv->to->d, copy);
+        plog_unref(&copy);
+        rc = move_make_dir(mv);
+    }
+    lock_drop(&mv->m->lock);
+    return rc;
+}
+
 int move_work(struct log_move *mv)
 {
     bool caught_up = false;
+    int rc;
 
     if (mv->log == NULL && mv->dir_name != NULL && !mv->empty)
         TRY(reopen_copy(mv));
     if (mv->log == NULL)
         return mv->dir_name == NULL || mv->empty ? make_copy(mv) : OK;
-    TRY(copy_some(mv, &caught_up));
+    rc = copy_some(mv, &caught_up);
+    if (rc != OK)
+        return replace_broken(mv, rc);
     follow_offsets(mv);
     return caught_up ? try_swap(mv) : OK;
 }

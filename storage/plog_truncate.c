@@ -244,8 +244,12 @@ static int broken(struct plog *l, int rc)
     rc = plog_check(l, rc, "truncation");
     if (rc == OK || rc == ERR_OFFLINE)
         return rc;
-    log_error("%s/%s: truncation failed half way: %s; the partition is out of use until the broker is started again",
-              l->dir->path, l->name, fio_text(rc));
+    if (atomic_load(&l->future))
+        log_warn("%s/%s: truncation failed half way: %s; another copy is made", l->dir->path, l->place.dir,
+                 fio_text(rc));
+    else
+        log_error("%s/%s: truncation failed half way: %s; the partition is out of use until the broker is started "
+                  "again", l->dir->path, l->name, fio_text(rc));
     atomic_store_explicit(&l->closed, true, memory_order_release);
     l->broken = true;
     return rc;

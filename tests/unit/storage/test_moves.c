@@ -576,6 +576,48 @@ START_TEST(a_copy_that_went_astray_is_cut)
 }
 END_TEST
 
+#ifdef KLAMM_KILL_POINTS
+/* No descriptors are left in the midst of that: what is left of the copy is of no use, but the move goes on. */
+START_TEST(a_copy_that_cannot_be_cut_is_made_anew)
+{
+    int64_t copied = 0;
+    char name[300];
+    struct plog *l;
+
+    begin();
+    copy_without_swap();
+    snprintf(name, sizeof name, "%s", find(1, "-future"));
+    l = logmgr_get(b.m, STR_LIT("t"), 0);
+    put_some(l, 5, 2);
+    while (copied < 410) {
+        lock_take(&b.m->lock);
+        copied = leo(b.m->moves->log);
+        lock_drop(&b.m->lock);
+        sched_yield();
+    }
+    lock_take(&b.m->lock);              /* the mover waits for it at the end of its turn */
+    ok(plog_truncate(l, 390));
+    seq = 390;
+    put_some(l, 20, 3);
+    fio_fail(FIO_TRUNCATE, EMFILE, 1);
+    lock_drop(&b.m->lock);
+    commit(l);
+    while (kit_exists(in(1, name)))
+        sched_yield();
+    fio_fail(FIO_TRUNCATE, 0, 0);
+    logmgr_on_swap(b.m, NULL, NULL);
+    plog_unref(&l);
+    wait_moved(1);
+    l = log_in(1);
+    ck_assert_int_eq(leo(l), 430);
+    kit_check_whole(l);
+    plog_unref(&l);
+    box_stop(&b);
+    box_fini(&b);
+}
+END_TEST
+#endif
+
 /* The log of a follower whose leader changed twice: the new one's older epoch reaches further than the whole copy. */
 START_TEST(a_copy_with_an_epoch_that_the_log_never_had_is_cut)
 {
@@ -920,6 +962,9 @@ int main(void)
         { a_copy_with_an_epoch_that_the_log_never_had_is_cut, 0 },
         { a_log_moves_without_the_records_at_its_end, 0 },
         { a_copy_that_went_astray_is_cut, 60 },
+#ifdef KLAMM_KILL_POINTS
+        { a_copy_that_cannot_be_cut_is_made_anew, 60 },
+#endif
         { dead_between_the_swap_and_its_end, 60 },
 #ifdef KLAMM_KILL_POINTS
         { a_rest_that_cannot_be_removed_at_the_start_goes_later, 60 },

@@ -371,7 +371,7 @@ static void queue_pop(struct zk_store *z, struct zk_call *next)
 }
 
 /* The answered call is not ours any more, and what we kept of it neither. */
-static void answer_heads(struct zk_store *z)
+void zk_answer_heads(struct zk_store *z)
 {
     while (z->queue != NULL && z->queue->unanswered == 0) {
         struct zk_call *zc = z->queue, *next = zc->next;
@@ -459,7 +459,7 @@ static bool send_call(struct zk_store *z, struct zk_call *zc)
 void zk_pump(struct zk_store *z)
 {
     for (;;) {
-        answer_heads(z);
+        zk_answer_heads(z);
         if (z->recovering && z->in_flight == 0) {
             recover(z);
             continue;

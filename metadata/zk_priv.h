@@ -106,7 +106,8 @@ struct zk_store {
 void zk_post(struct zk_store *z, struct zk_item *item);
 void zk_call_take(struct zk_store *z, struct store_call *call);     /* queues it */
 void zk_call_answered(struct zk_store *z, struct zk_req *r);
-void zk_pump(struct zk_store *z);                                   /* answers and sends what can be */
+void zk_answer_heads(struct zk_store *z);                           /* answers what can be */
+void zk_pump(struct zk_store *z);                                   /* the same, and sends what can be */
 void zk_calls_lost(struct zk_store *z);                             /* the handle is gone: nothing is under way */
 void zk_calls_end(struct zk_store *z, int rc);                      /* answers all that is queued */
 void zk_answer(struct store_call *call, int rc);

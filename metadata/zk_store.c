@@ -19,8 +19,9 @@
 
 #define REOPEN_MS   1000                /* between handles */
 #define END_MS      3000                /* at the end, for calls that still wait */
-#define LEAVE_MS    500                 /* the same without a connection */
+#define LEAVE_MS    1500                /* the same without a connection; to connect again takes a third of a second */
 #define POLL_MS     100                 /* how often these are looked at */
+#define SAY_MS      1000                /* somebody may be watching the start */
 #define NS_PER_MS   1000000LL
 
 struct state_item {
@@ -271,8 +272,8 @@ static void on_state(struct zk_store *z, int state)
 }
 
 /* The handle's session is over: another one, at once unless that has just been tried. What was under way is answered
- * only now, when no answer can come any more. */
-static void handle_renew(struct zk_store *z)
+ * only now, when no answer can come any more. over: no other, since it was given up in a stop. */
+static void handle_renew(struct zk_store *z, bool over)
 {
     int64_t now = mono_ns(), soonest = z->opened_at_ns + REOPEN_MS * NS_PER_MS;
 
@@ -280,7 +281,7 @@ static void handle_renew(struct zk_store *z)
     zk_calls_end(z, ERR_CLOSED);
     atomic_store(&z->session, 0);
     z->stale = false;
-    z->reopen_at_ns = z->ending_old || soonest < now ? now : soonest;
+    z->reopen_at_ns = over ? INT64_MAX : z->ending_old || soonest < now ? now : soonest;
     z->ending_old = false;
 }
 
@@ -294,7 +295,7 @@ static void inbox_do(struct zk_store *z, struct zk_item *it)
         if (it->kind == ZK_ITEM_ANSWER) {
             if (((struct zk_req *)it)->state == ZK_SENT)
                 zk_call_answered(z, (struct zk_req *)it);
-            zk_pump(z);                 /* before the event that follows it */
+            zk_answer_heads(z);         /* before the event that follows it; what is sent next goes together */
         } else if (it->kind == ZK_ITEM_NODE) {
             event_out(z, ((struct node_item *)it)->ev);
             free(it);
@@ -390,7 +391,7 @@ static void *zk_main(void *arg)
         if (t.stopping && z->queue == NULL && t.calls == NULL)
             break;
         if (z->stale)
-            handle_renew(z);
+            handle_renew(z, z->give_up_at_ns != INT64_MAX);
         if (mono_ns() >= z->reopen_at_ns)
             handle_open(z, z->ending_old ? &z->old : NULL);
     }
@@ -534,9 +535,8 @@ static void first_handle(struct zk_store *z)
     z->reopen_at_ns = 0;
 }
 
-static bool wait_first(struct zk_store *z, int32_t timeout_ms)
+static bool wait_until(struct zk_store *z, int64_t until)
 {
-    int64_t until = mono_ns() + timeout_ms * NS_PER_MS;
     bool first;
 
     lock_take(&z->lock);
@@ -545,6 +545,17 @@ static bool wait_first(struct zk_store *z, int32_t timeout_ms)
     first = z->first;
     lock_drop(&z->lock);
     return first;
+}
+
+static bool wait_first(struct zk_store *z, int32_t timeout_ms)
+{
+    int64_t now = mono_ns(), until = now + timeout_ms * NS_PER_MS;
+
+    if (timeout_ms > SAY_MS && wait_until(z, now + SAY_MS * NS_PER_MS))
+        return true;
+    if (timeout_ms > SAY_MS)
+        log_info("waiting for ZooKeeper %s, for up to %d ms", z->hosts.servers, timeout_ms);
+    return wait_until(z, until);
 }
 
 /* Each node of the chroot; the store's paths are whole paths for so long. */

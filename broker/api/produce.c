@@ -143,7 +143,7 @@ static bool error_tells_start(int16_t kerr)
 }
 
 static int16_t append(struct produce *pr, struct partition *p, const struct validate_result *v, int64_t base_offset,
-                      struct part_out *out)
+                      struct part_out *out, bool *wake)
 {
     struct plog_append in = { .p = v->p, .len = v->len, .fixed_base = v->fixed_base, .base_offset = base_offset };
     struct plog_appended done;
@@ -154,7 +154,8 @@ static int16_t append(struct produce *pr, struct partition *p, const struct vali
         if (pr->pending == NULL)
             return KERR_UNKNOWN_SERVER_ERROR;
     }
-    kerr = partition_append(p, &in, pr->in.acks, &done);
+    kerr = wake != NULL ? partition_append_quiet(p, &in, pr->in.acks, &done, wake)
+                        : partition_append(p, &in, pr->in.acks, &done);
     if (kerr != KERR_NONE)
         return kerr;
     out->base_offset = done.base_offset;
@@ -174,6 +175,7 @@ static int validate_and_append(struct produce *pr, struct partition *p, const st
 {
     struct validate_result v;
     struct validate_opts opts;
+    bool wake = false;                  /* with `oldformat` held, nobody may be woken */
     int rc;
 
     validate_opts_of(p, conf, pr->now_ms, &opts);
@@ -183,7 +185,7 @@ static int validate_and_append(struct produce *pr, struct partition *p, const st
         opts.base_offset = conf->magic == 0 ? partition_offsets(p).leo : 0;
         rc = records_validate(&opts, records, &pr->r->arena, &v);
         if (rc == OK && v.error == KERR_NONE && v.p != NULL)
-            *kerr = append(pr, p, &v, opts.base_offset, out);
+            *kerr = append(pr, p, &v, opts.base_offset, out, conf->magic == 0 ? &wake : NULL);
         if (*kerr != PARTITION_RACED)
             break;
         *kerr = races < RACES_MAX ? KERR_NONE : KERR_REQUEST_TIMED_OUT;
@@ -192,6 +194,8 @@ static int validate_and_append(struct produce *pr, struct partition *p, const st
     }
     if (conf->magic == 0)
         lock_drop(&p->oldformat);
+    if (wake)
+        partition_wake(p);
     return rc == OK && v.error != KERR_NONE ? explain(pr, &v, out) : rc;
 }
 

@@ -16,6 +16,7 @@
 #include "metadata/topic_name.h"
 #include "proto/gen/update_metadata_request.h"
 
+#include <assert.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 
@@ -49,8 +50,10 @@ struct metadata {
 };
 
 struct metadata_cache {
-    void           (*on_update)(void *arg);
-    void            *on_update_arg;
+    struct {
+        void *arg;
+        void (*_Atomic fn)(void *arg);  /* NULL: free; set after arg */
+    }                listener[METADATA_LISTENERS_MAX];
     /* under lock */
     struct lock      lock;
     struct metadata *current;           /* one reference */
@@ -472,8 +475,12 @@ int metadata_cache_update(struct metadata_cache *c, const struct update_metadata
     }
     metadata_put(&md);
     metadata_put(&old);
-    if (rc == OK && c->on_update != NULL)
-        c->on_update(c->on_update_arg);
+    for (int i = 0; i < METADATA_LISTENERS_MAX && rc == OK; i++) {
+        void (*fn)(void *arg) = atomic_load(&c->listener[i].fn);
+
+        if (fn != NULL)
+            fn(c->listener[i].arg);
+    }
     return rc;
 }
 
@@ -518,8 +525,20 @@ void metadata_cache_free(struct metadata_cache **c)
     free(x);
 }
 
-void metadata_cache_on_update(struct metadata_cache *c, void (*fn)(void *arg), void *arg)
+void metadata_cache_listen(struct metadata_cache *c, void (*fn)(void *arg), void *arg)
 {
-    c->on_update = fn;
-    c->on_update_arg = arg;
+    int i = 0;
+
+    while (i < METADATA_LISTENERS_MAX && atomic_load(&c->listener[i].fn) != NULL)
+        i++;
+    assert(i < METADATA_LISTENERS_MAX);
+    c->listener[i].arg = arg;
+    atomic_store(&c->listener[i].fn, fn);
+}
+
+void metadata_cache_unlisten(struct metadata_cache *c, const void *arg)
+{
+    for (int i = 0; i < METADATA_LISTENERS_MAX; i++)
+        if (c->listener[i].arg == arg)
+            atomic_store(&c->listener[i].fn, NULL);
 }

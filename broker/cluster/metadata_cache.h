@@ -65,9 +65,11 @@ int  metadata_cache_update(struct metadata_cache *c, const struct update_metadat
 /* Is the broker among those alive? For who holds locks: no snapshot is taken. */
 bool metadata_cache_alive(struct metadata_cache *c, int32_t id);
 
-/* Called after every update, on the updating thread, with nothing locked. One listener; set before the first
- * update. */
-void metadata_cache_on_update(struct metadata_cache *c, void (*fn)(void *arg), void *arg);
+/* fn(arg) is called after every update, on the updating thread, with nothing locked. Listeners are told apart by `arg`;
+ * one is taken away when no update can come any more. METADATA_LISTENERS_MAX of them; they are added by one thread. */
+#define METADATA_LISTENERS_MAX 4
+void metadata_cache_listen(struct metadata_cache *c, void (*fn)(void *arg), void *arg);
+void metadata_cache_unlisten(struct metadata_cache *c, const void *arg);
 
 /* Look-ups in a snapshot; NULL = not there. */
 const struct metadata_topic     *metadata_topic(const struct metadata *md, struct str name);

@@ -193,7 +193,7 @@ int controller_new(struct controller **out, struct controller_opts *opts)
 int controller_start(struct controller *c)
 {
     store_set_watcher(c->opts.store, on_store_event, c);
-    metadata_cache_on_update(c->opts.metacache, on_metadata, c);
+    metadata_cache_listen(c->opts.metacache, on_metadata, c);
     TRY(event_post(c, EV_ELECT, NULL));
     TRY(event_post(c, EV_CONFIGS, NULL));
     if (pthread_create(&c->thread, NULL, controller_main, c) != 0)
@@ -238,7 +238,7 @@ void controller_free(struct controller **c)
         return;
     *c = NULL;
     controller_stop(x);
-    metadata_cache_on_update(x->opts.metacache, NULL, NULL);
+    metadata_cache_unlisten(x->opts.metacache, x);
     if (x->opts.local != NULL)
         x->opts.local->close(x->opts.local);
     x->stopping = true;

@@ -76,6 +76,14 @@ static void settle(struct leading *ld)
         ld->followers[i].joining = false;
 }
 
+/* Who may not join, for it shuts down or has registered anew, is not waited for either until it fetches again. */
+static void refuse_joining(struct leading *ld)
+{
+    for (int32_t i = 0; i < ld->followers_n; i++)
+        if (ld->followers[i].joining)
+            ld->followers[i].caught_up_ms = FOLLOWER_NEVER;
+}
+
 /* The ISR that is committed now. */
 static void take_isr(struct partition *p, const struct isr_change *ch)
 {
@@ -119,6 +127,7 @@ static void take_answer(struct partition *p, const struct isr_change *ch, bool *
     case ISR_REVERT:
         log_info("%s: the controller refuses the change of the ISR (%s): it stays as it is", p->name,
                  kerr_name(ch->kerr));
+        refuse_joining(ld);
         settle(ld);
         *moved = partition_advance_hw(p, plog_offsets(p->log).leo, NULL);       /* who was to join held it back */
         return;

@@ -4,8 +4,7 @@
  *  1. `standing` changes only under `lock`; an append holds `lock`, so every append is done in the leader epoch that it
  *     writes into its batches.
  *  2. The high watermark of a leader is moved only in commit.c, under `lock`: by an append, by a follower's progress,
- *     or when the ISR changes. It is moved before anybody is woken, and nobody is woken with a lock held (but
- *     `oldformat`).
+ *     or when the ISR changes. It is moved before anybody is woken, and nobody is woken with a lock held.
  */
 #include "broker/replica/partition.h"
 

@@ -94,11 +94,13 @@ void replicas_tell_role(struct replicas *rs, struct partition *p)
 #define ISR_LOOK_MS_MAX 1000
 #define ISR_LOOK_MS_MIN 10
 
-static void shrink_isrs(void *arg)
+static void look(struct partition *p)
 {
-    struct replicas *rs = arg;
-    int64_t now = mono_ms();
+    partition_shrink_isr(p, mono_ms());
+}
 
+static void each_led(struct replicas *rs, void (*fn)(struct partition *))
+{
     for (int i = 0; i < MAP_SHARDS; i++) {
         struct map_shard *s = &rs->shard[i];
         struct partition **v;
@@ -107,15 +109,20 @@ static void shrink_isrs(void *arg)
         lock_take(&s->lock);
         v = calloc(HASH_COUNT(s->map) + 1, sizeof *v);
         for (struct partition *p = s->map; v != NULL && p != NULL; p = p->hh.next)
-            if (partition_standing(p).role == ROLE_LEADER)
+            if (partition_standing(p).role == ROLE_LEADER && atomic_load(&p->replicas_n) > 1)
                 v[n++] = partition_ref(p);
         lock_drop(&s->lock);
         for (size_t k = 0; k < n; k++) {
-            partition_shrink_isr(v[k], now);
+            fn(v[k]);
             partition_unref(&v[k]);
         }
         free(v);
     }
+}
+
+static void shrink_isrs(void *arg)
+{
+    each_led(arg, look);
 }
 
 static int look_for_lags(struct replicas *rs)
@@ -131,11 +138,28 @@ static int look_for_lags(struct replicas *rs)
     return scheduler_add(rs->opts.sched, "isr-expiration", period, period, shrink_isrs, rs, &rs->lags);
 }
 
+/* By a number that tells sets of broker ids apart. On the thread that updates the metadata. */
+static bool others_live(struct replicas *rs)
+{
+    struct metadata *md = metadata_get(rs->opts.metacache);
+    uint64_t sum = 0;
+    size_t n;
+    const struct metadata_broker *b = metadata_brokers(md, &n);
+
+    for (size_t i = 0; i < n; i++)
+        sum = (sum ^ (uint32_t)b[i].id) * UINT64_C(0x100000001B3) + 1;
+    metadata_put(&md);
+    return atomic_exchange(&rs->live_sum, sum) != sum;
+}
+
+/* Who is gone holds no high watermark back, and asks for none again: see leader.h, invariant 3. */
 static void brokers_changed(void *arg)
 {
     struct replicas *rs = arg;
 
     fetchers_brokers_changed(rs->fetchers);
+    if (others_live(rs))
+        each_led(rs, partition_recheck);
 }
 
 static int begin_fetchers(struct replicas *rs)
@@ -144,7 +168,7 @@ static int begin_fetchers(struct replicas *rs)
                                .metacache = rs->opts.metacache, .quota = rs->follower_quota };
 
     TRY(fetchers_new(&rs->fetchers, &o));
-    metadata_cache_on_update(o.metacache, brokers_changed, rs);
+    metadata_cache_listen(o.metacache, brokers_changed, rs);
     return OK;
 }
 
@@ -216,7 +240,7 @@ void replicas_free(struct replicas **rsp)
 
     if (rs == NULL)
         return;
-    metadata_cache_on_update(rs->opts.metacache, NULL, NULL);
+    metadata_cache_unlisten(rs->opts.metacache, rs);
     logmgr_on_flushed(rs->opts.logs, NULL, NULL);
     fetchers_free(&rs->fetchers);
     for (int i = 0; i < MAP_SHARDS; i++) {

@@ -42,6 +42,7 @@ struct replicas {
     /* any thread */
     atomic_bool            stopped;
     atomic_size_t          partitions;
+    _Atomic uint64_t       live_sum;    /* of the brokers that were alive by the latest metadata */
     struct map_shard       shard[MAP_SHARDS];
     struct absents         absents;
     /* under `becoming` */

@@ -72,6 +72,38 @@ static int by_partition(const void *a, const void *b)
     return d != 0 ? d : (x->index > y->index) - (x->index < y->index);
 }
 
+static int by_age(const void *a, const void *b)
+{
+    const struct isr_change *x = *(struct isr_change *const *)a, *y = *(struct isr_change *const *)b;
+    int d = by_partition(a, b);
+
+    if (d == 0)
+        d = (x->leader_epoch > y->leader_epoch) - (x->leader_epoch < y->leader_epoch);
+    return d != 0 ? d : (x->partition_epoch > y->partition_epoch) - (x->partition_epoch < y->partition_epoch);
+}
+
+/* While a request is tried again a LeaderAndIsr may come, and the leader asks for another change: the one before is not
+ * waited for any more. Two of one partition in a request, and the answers could not be told apart. */
+static void drop_superseded(struct isr_changes *c, struct sending *s)
+{
+    struct isr_change **left = &c->doing;
+    size_t n = 0;
+
+    for (size_t i = 0; i < s->n; i++) {
+        if (i + 1 < s->n && by_partition(&s->v[i], &s->v[i + 1]) == 0) {
+            s->v[i]->next = NULL;
+            s->v[i]->outcome = ISR_DROPPED;
+            s->v[i]->done(s->v[i]);
+            continue;
+        }
+        s->v[n++] = s->v[i];
+        *left = s->v[n - 1];
+        left = &s->v[n - 1]->next;
+    }
+    *left = NULL;
+    s->n = n;
+}
+
 static int sort_changes(struct isr_changes *c, struct sending *s)
 {
     size_t at = 0;
@@ -84,7 +116,8 @@ static int sort_changes(struct isr_changes *c, struct sending *s)
         return ERR_NOMEM;
     for (struct isr_change *ch = c->doing; ch != NULL; ch = ch->next)
         s->v[at++] = ch;
-    qsort(s->v, s->n, sizeof(struct isr_change *), by_partition);
+    qsort(s->v, s->n, sizeof(struct isr_change *), by_age);
+    drop_superseded(c, s);
     s->version = ibp_version(&c->o.ibp, API_ALTER_PARTITION);
     for (size_t i = 0; i < s->n && s->version > VERSION_NAMES; i++)
         if (uuid_is_zero(s->v[i]->topic_id))

@@ -2,6 +2,7 @@
 #include "config/jtext.h"
 #include "config/load.h"
 #include "config/version.h"
+#include "config/zk_hosts.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -224,6 +225,8 @@ static void check_times(struct loader *l)
 static void check_limits(struct loader *l)
 {
     const struct config *c = l->cfg;
+    struct zk_hosts hosts = { NULL, NULL };
+    const char *why = NULL;
 
     if (c->queued_max_request_bytes > 0 && c->queued_max_request_bytes < c->socket_request_max_bytes &&
         !loader_is_bad(l, "queued.max.request.bytes"))
@@ -245,9 +248,10 @@ static void check_limits(struct loader *l)
     if (c->offsets_topic_compression_codec < 0 || c->offsets_topic_compression_codec > 4)
         loader_refuse(l, "offsets.topic.compression.codec",
                       "must be the number of a codec: 0 none, 1 gzip, 2 snappy, 3 lz4, 4 zstd");
-    if (c->zookeeper_connect != NULL && *c->zookeeper_connect == '\0')
-        loader_refuse(l, "zookeeper.connect", "names no server; to run one broker that keeps its metadata in an "
-                      "embedded store under the first log dir, take this line out");
+    if (c->zookeeper_connect != NULL && zk_hosts_parse(&hosts, c->zookeeper_connect, &why) != OK)
+        loader_refuse(l, "zookeeper.connect", "%s; to run one broker that keeps its metadata in an embedded store "
+                      "under the first log dir, take this line out", why);
+    zk_hosts_fini(&hosts);
     if (c->controller_listener_names != NULL && *c->controller_listener_names != '\0')
         loader_refuse(l, "controller.listener.names", "must be empty: there is no KRaft controller");
 }

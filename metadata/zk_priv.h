@@ -13,7 +13,7 @@
 
 #include "base/lock.h"
 #include "metadata/store.h"
-#include "metadata/zk_hosts.h"
+#include "config/zk_hosts.h"
 #include "metadata/zk_session.h"
 
 #include <zookeeper/zookeeper.h>

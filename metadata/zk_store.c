@@ -10,6 +10,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "metadata/zk_diagnose.h"
 #include "metadata/zk_priv.h"
 
 #include <errno.h>
@@ -471,16 +472,6 @@ int64_t zk_store_old_session(struct store *s)
 }
 
 /* ---- opening -------------------------------------------------------------------------------------------- */
-
-int zk_connect_check(const char *connect, const char **why)
-{
-    struct zk_hosts h;
-    int rc = zk_hosts_parse(&h, connect, why);
-
-    if (rc == OK)
-        zk_hosts_fini(&h);
-    return rc;
-}
 
 static int zk_new(struct zk_store **out, const struct zk_store_opts *o)
 {

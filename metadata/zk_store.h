@@ -27,9 +27,6 @@ struct zk_store_opts {
     const char *session_file;               /* NULL: none */
 };
 
-/* Checks a connect string without connecting. *why points at a constant text. ERR_INVALID. */
-int zk_connect_check(const char *connect, const char **why) must_use;
-
 /* Waits for the first session. ERR_TIMEOUT: none within connection_timeout_ms; ERR_INVALID: connect; each logged, with
  * the servers that were tried and why each was of no use. */
 int zk_store_open(struct store **out, const struct zk_store_opts *o) must_use;

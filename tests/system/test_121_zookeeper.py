@@ -9,10 +9,11 @@ import subprocess
 import threading
 
 import pytest
+from confluent_kafka import Consumer, Producer, TopicPartition
 
 import harness
 from cluster import APACHE, PATIENCE
-from harness import BUILD, SLOW, free_ports, wait_for
+from harness import BUILD, NO_GROUP, SLOW, free_ports, wait_for
 from proxy import ZK, Net
 
 pytestmark = pytest.mark.skipif(APACHE, reason="of our broker's own ways")
@@ -321,3 +322,39 @@ def test_what_asks_for_security_stops_the_start(clusters):
         c = clusters(brokers=1)
         c[1].overrides[key] = "true"
         refused(c[1], key, "neither TLS nor SASL")
+
+
+def test_three_brokers_go_on_without_zookeeper_until_their_sessions_are_over_and_after(clusters):
+    """Nothing is lost, and nobody has to do anything when it returns."""
+    c = clusters()
+    c.start()
+    c.create("t", partitions=3)
+    before = {n: c.is_registered(n) for n in (1, 2, 3)}
+    producer = Producer({"bootstrap.servers": ",".join("127.0.0.1:%d" % c[n].port for n in (1, 2, 3)), "acks": "all",
+                         "linger.ms": 0, "message.timeout.ms": 120000})
+    acked = []
+
+    def produce(name, n=300):
+        for i in range(n):
+            producer.produce("t", b"%s-%d" % (name, i), on_delivery=lambda err, m: acked.append(m.value()) if not err else None)
+            producer.poll(0)
+        assert producer.flush(60 * SLOW) == 0
+    produce(b"with")
+    for n in (1, 2, 3):
+        c.net.cut(n, ZK, both=True)
+    produce(b"without")
+    for n in (1, 2, 3):
+        c.wait_gone(n)
+    produce(b"without a session")
+    c.net.heal()
+    for n in (1, 2, 3):
+        c.wait_registered(n, besides=before[n])
+    c.wait_full("t")
+    produce(b"with another")
+    assert len(acked) == 1200
+    consumer = Consumer(dict(NO_GROUP, **{"bootstrap.servers": "127.0.0.1:%d" % c[1].port}))
+    consumer.assign([TopicPartition("t", p, 0) for p in range(3)])
+    got = set()
+    wait_for(lambda: got.update(m.value() for m in consumer.consume(500, 1)) or len(got) >= 1200, PATIENCE, "all is there")
+    consumer.close()
+    assert got == set(acked)

@@ -6,6 +6,7 @@
 #include "tools/zookeeper_shell/shell.h"
 
 #include "base/clock.h"
+#include "metadata/zk_diagnose.h"
 #include "tools/command.h"
 
 #include <ctype.h>

@@ -8,7 +8,7 @@
 #define TOOLS_ZOOKEEPER_SHELL_SHELL_H
 
 #include "base/lock.h"
-#include "metadata/zk_hosts.h"
+#include "config/zk_hosts.h"
 
 #include <stdint.h>
 #define THREADED                        /* the library's calls that wait */

@@ -274,7 +274,8 @@ END_TEST
 START_TEST(promises_that_are_not_kept_yet)
 {
     static const char *const refused[][2] = {
-        { "zookeeper.connect", "" }, { "zookeeper.ssl.client.enable", "true" }, { "process.roles", "broker" },
+        { "zookeeper.connect", "" }, { "zookeeper.connect", "a:b" }, { "process.roles", "broker" },
+        { "zookeeper.ssl.client.enable", "true" },
         { "authorizer.class.name", "kafka.security.authorizer.AclAuthorizer" }, { "zookeeper.set.acl", "true" },
         { "ssl.client.auth", "required" }, { "delegation.token.secret.key", "x" },
         { "principal.builder.class", "a.B" }, { "create.topic.policy.class.name", "a.B" },

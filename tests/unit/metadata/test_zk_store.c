@@ -1,6 +1,7 @@
 /* tests/unit/metadata/test_zk_store.c - the store on ZooKeeper: connect strings, the file of the session, no server
  * there; and, where KLAMM_TEST_ZOOKEEPER names a server (test_121_zookeeper.py does), the scenes of every backend. */
-#include "metadata/zk_hosts.h"
+#include "config/zk_hosts.h"
+#include "metadata/zk_diagnose.h"
 #include "metadata/zk_session.h"
 #include "metadata/zk_store.h"
 
@@ -64,7 +65,7 @@ START_TEST(connect_strings)
     }
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         why = NULL;
-        ck_assert_msg(zk_connect_check(bad[i], &why) == ERR_INVALID, "'%s' was accepted", bad[i]);
+        ck_assert_msg(zk_hosts_parse(&h, bad[i], &why) == ERR_INVALID, "'%s' was accepted", bad[i]);
         ck_assert_ptr_nonnull(why);
     }
 }

@@ -169,7 +169,7 @@ static int round_of(struct fetcher *fe)
     TRY(find_peer(fe));
     lock_take(&f->lock);
     hear_bell(fe);
-    until = wake_waiting(fe);
+    (void)wake_waiting(fe);
     asking = fe->asking > 0;
     lock_drop(&f->lock);
     if (asking) {
@@ -177,6 +177,7 @@ static int round_of(struct fetcher *fe)
         TRY(fetcher_find_range(fe));
     }
     lock_take(&f->lock);
+    until = wake_waiting(fe);           /* who has been refused waits by now */
     fetching = fe->fetching > 0;
     asking = fe->asking > 0;
     lock_drop(&f->lock);

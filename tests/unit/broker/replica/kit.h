@@ -44,6 +44,7 @@ static struct topic_configs  *configs;
 static struct replicas       *rs;
 static struct uuid            topic_id;
 static struct isr_changer    *changer;          /* set before setup(); NULL: none */
+static void                 (*adjust)(struct config *);         /* before setup(): what the configuration has else */
 static int32_t                partition_epoch;  /* of what tell() says */
 
 static inline void log_opts_of(void *arg, struct str topic, struct log_opts *out)
@@ -66,6 +67,8 @@ static inline void setup(void)
     arena_init(&arena, 64 << 20);
     ck_assert_int_eq(config_load(&cfg, &in, &problems), OK);
     config_problems_fini(&problems);
+    if (adjust != NULL)
+        adjust(cfg);
     ck_assert_int_eq(timer_new(&timer), OK);
     ck_assert_int_eq(scheduler_new(&sched, 1), OK);
     logmgr_opts_init(&lo);

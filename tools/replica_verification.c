@@ -248,7 +248,7 @@ static bool next_batch(const struct replica *r, struct batch_head *h)
 /* One batch of every replica. *same: they have one offset; *more: all had one. */
 static void compare_batch(struct watched *w, bool *more, bool *same)
 {
-    struct batch_head first, h;
+    struct batch_head first = { 0 }, h;
 
     *more = w->replicas_n > 0;
     *same = true;

@@ -111,7 +111,6 @@ def test_describe_filters(broker):
     (["--bootstrap-server", "h:1", "--create", "--topic", "t", "--partitions", "1", "--replica-assignment", "1"],
      'Option "[replica-assignment]" can\'t be used with option "[partitions]"'),
     (["--bootstrap-server", "h:1", "--list", "--topic", "a", "--topic", "b"], "Found multiple arguments for option topic"),
-    (["--zookeeper", "h:2181", "--list"], "--zookeeper is not available yet"),
     (["--bootstrap-server", "nonsense", "--list"], "Invalid url in bootstrap.servers: nonsense"),
 ])
 def test_mistakes_on_the_command_line(args, text):

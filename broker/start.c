@@ -619,8 +619,10 @@ static void leave_down(struct daemon *d)
     struct leaving_opts o = { .cfg = d->b.cfg, .ibp = d->b.ibp, .broker_id = d->b.id, .standing = &d->standing,
                               .metacache = d->b.metacache };
 
-    if (d->b.cfg->zookeeper_connect != NULL && d->ready)
-        leave_cluster(&o);
+    if (d->b.cfg->zookeeper_connect == NULL || !d->ready)
+        return;
+    replicas_leave(d->b.replicas);
+    leave_cluster(&o);
 }
 
 /* ---- all of it ---- */

@@ -15,6 +15,10 @@
 
 #define BODY_MAX   64
 #define LOOK_MS    100
+
+#define LOOK_SOON_MS    5
+#define SEE_OFF_MS      120
+#define SEE_OFF_MAX_MS  1000
 #define MEMORY_MAX ((size_t)64 << 20)
 
 static bool alone(const struct leaving_opts *o)
@@ -25,6 +29,20 @@ static bool alone(const struct leaving_opts *o)
     (void)metadata_brokers(md, &n);
     metadata_put(&md);
     return n <= 1;
+}
+
+static bool leads_any(const struct leaving_opts *o)
+{
+    struct metadata *md = metadata_get(o->metacache);
+    const struct metadata_topic *t;
+    bool leads = false;
+    size_t pos = 0;
+
+    while (!leads && (t = metadata_next_topic(md, &pos)) != NULL)
+        for (int32_t i = 0; i < t->partitions_n && !leads; i++)
+            leads = t->partitions[i].leader == o->broker_id;
+    metadata_put(&md);
+    return leads;
 }
 
 /* Until the time has passed, or things are other than they were. */
@@ -40,6 +58,18 @@ static void pause_for(const struct leaving_opts *o, struct controller_link *link
         if (controller_link_wait(link, -1, left < LOOK_MS ? left : LOOK_MS) != ERR_TIMEOUT || other)
             break;
     }
+}
+
+/* Clients whose requests are refused now ask who leads, here as well: a connection that ends before that has been said
+ * makes them wait for their next look, half a second later. So they get a moment, from when we know it ourselves. */
+static void see_off(const struct leaving_opts *o, struct controller_link *link)
+{
+    int64_t end_ms = mono_ms() + SEE_OFF_MAX_MS;
+
+    while (leads_any(o) && mono_ms() < end_ms)
+        if (controller_link_wait(link, -1, LOOK_SOON_MS) != ERR_TIMEOUT)
+            return;
+    pause_for(o, link, SEE_OFF_MS);
 }
 
 static int encode(const struct leaving_opts *o, struct arena *a, int16_t version, uint8_t body[BODY_MAX], size_t *len)
@@ -104,6 +134,7 @@ void leave_cluster(const struct leaving_opts *o)
         arena_reset(&a);
         if (answer == OK) {
             log_info("leaderships moved to other brokers in %lld ms", (long long)(mono_ms() - began_ms));
+            see_off(o, link);
             break;
         }
         if (left == 1)

@@ -223,6 +223,11 @@ int replicas_new(struct replicas **out, const struct replicas_opts *opts)
     return rc;
 }
 
+void replicas_leave(struct replicas *rs)
+{
+    atomic_store(&rs->leaving, true);
+}
+
 void replicas_stop(struct replicas *rs)
 {
     lock_take(&rs->becoming);

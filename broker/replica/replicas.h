@@ -57,6 +57,8 @@ struct replicas_opts {
 
 /* ERR_INVALID: replica.selector.class names what we do not have. */
 int  replicas_new(struct replicas **out, const struct replicas_opts *opts) must_use;
+/* The broker is about to stop: what it is told to follow from now on, it does not fetch. */
+void replicas_leave(struct replicas *rs);
 /* Ends what is parked: its requests are answered or closed. Call while the network still stands and the IO threads
  * still run; afterwards appends and fetches answer NOT_LEADER_OR_FOLLOWER. */
 void replicas_stop(struct replicas *rs);

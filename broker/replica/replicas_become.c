@@ -67,6 +67,13 @@ static int follow_leader(struct replicas *rs, struct partition *p)
     return fetchers_follow(rs->fetchers, p, p->leader_id, st.leader_epoch);
 }
 
+/* A broker that stops begins to follow nobody anew, unless it counts as in sync: the new leader would hold its high
+ * watermark back for a replica that has just caught up, and is gone a moment later. */
+static bool follows_still(const struct replicas *rs, const struct lai_state *st)
+{
+    return !atomic_load(&rs->leaving) || is_among(st->isr, st->isr_n, rs->opts.broker_id);
+}
+
 static int16_t settle_same_epoch(struct replicas *rs, struct partition *p, const struct lai_topic *t,
                                  const struct lai_state *st)
 {
@@ -202,7 +209,7 @@ void replicas_become(struct replicas *rs, int32_t controller_epoch, struct becom
         rc = replicas_put(rs, b->p);
     if (kerr == KERR_NONE && rc == OK && b->create != NULL)
         replicas_configure_one(rs, b->p);           /* again: its settings may have changed a moment ago */
-    if (kerr == KERR_NONE && rc == OK)
+    if (kerr == KERR_NONE && rc == OK && follows_still(rs, b->state))
         rc = follow_leader(rs, b->p);
     if (kerr == KERR_NONE && rc == OK)
         replicas_tell_role(rs, b->p);

@@ -40,7 +40,7 @@ struct replicas {
     struct fetchers       *fetchers;
     struct job            *lags;        /* looks for followers that lag; until replicas_stop() */
     /* any thread */
-    atomic_bool            stopped;
+    atomic_bool            stopped, leaving;
     atomic_size_t          partitions;
     _Atomic uint64_t       live_sum;    /* of the brokers that were alive by the latest metadata */
     struct map_shard       shard[MAP_SHARDS];

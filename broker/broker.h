@@ -14,6 +14,7 @@
 
 struct broker_configs;
 struct config;
+struct doubts;
 struct controller;
 struct groups;
 struct logmgr;
@@ -39,6 +40,7 @@ struct broker {
     struct store          *store;           /* metadata/ */
     struct logmgr         *logs;            /* storage/ */
     struct metadata_cache *metacache;
+    struct doubts         *doubts;          /* broker/cluster: brokers that may have died just now */
     struct broker_configs *broker_configs;  /* what holds of this broker's settings now */
     const struct config   *latest;          /* reconfigure()'s: what held when it was last called */
     struct topic_configs  *topic_configs;

@@ -14,6 +14,7 @@
 #include "broker/broker.h"
 #include "broker/cluster/adopt.h"
 #include "broker/cluster/broker_configs.h"
+#include "broker/cluster/doubts.h"
 #include "broker/cluster/metadata_cache.h"
 #include "broker/cluster/registration.h"
 #include "broker/cluster/standing.h"
@@ -229,6 +230,7 @@ static int caches_up(struct daemon *d)
     struct config *old = (struct config *)(uintptr_t)d->b.cfg;
 
     TRY(metadata_cache_new(&d->b.metacache));
+    TRY(doubts_new(&d->b.doubts, d->b.timer));
     TRY(broker_configs_new(&d->b.broker_configs, d->b.store, d->b.cfg, d->b.id));
     d->b.cfg = broker_configs_get(d->b.broker_configs);     /* the parts that follow start with what holds now */
     config_unref(&old);
@@ -245,6 +247,7 @@ static void caches_down(struct daemon *d)
     config_unref(&latest);
     topic_configs_free(&d->b.topic_configs);
     broker_configs_free(&d->b.broker_configs);
+    doubts_free(&d->b.doubts);
     metadata_cache_free(&d->b.metacache);
 }
 
@@ -255,6 +258,7 @@ static void on_down(void *arg, int32_t id, int64_t epoch)
 {
     struct daemon *d = arg;
 
+    doubts_note(d->b.doubts, id);
     controller_link_down(d->b.controller, id, epoch);
 }
 
@@ -369,7 +373,7 @@ static int replicas_up(struct daemon *d)
                                .timer = d->b.timer, .metacache = d->b.metacache,
                                .topic_configs = d->b.topic_configs,
                                .isr = d->isr != NULL ? isr_changes_changer(d->isr) : NULL,
-                               .standing = &d->standing, .on_lost = note_lost, .lost_arg = d };
+                               .standing = &d->standing, .doubts = d->b.doubts, .on_lost = note_lost, .lost_arg = d };
 
     return replicas_new(&d->b.replicas, &o);
 }
@@ -549,6 +553,7 @@ static int register_up(struct daemon *d)
 static void register_down(struct daemon *d)
 {
     free(d->endpoints);
+    doubts_stop(d->b.doubts);
     replicas_stop(d->b.replicas);       /* what is parked there ends, while the network can still answer */
     groups_stop(d->b.groups);
 }
@@ -570,7 +575,8 @@ static void on_reconfigured(void *arg)
 static int controller_up(struct daemon *d)
 {
     struct orders_opts oo = { .replicas = d->b.replicas, .metacache = d->b.metacache,
-                              .topic_configs = d->b.topic_configs, .groups = d->b.groups, .standing = &d->standing };
+                              .topic_configs = d->b.topic_configs, .groups = d->b.groups, .standing = &d->standing,
+                              .doubts = d->b.doubts };
     struct controller_opts o = { .cfg = d->b.cfg, .broker = &d->info, .broker_epoch = d->epoch, .store = d->b.store,
                                  .standing = &d->standing,
                                  .metacache = d->b.metacache, .topic_configs = d->b.topic_configs,

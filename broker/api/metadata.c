@@ -9,6 +9,7 @@
 #include "broker/api/handlers.h"
 #include "broker/api/reply.h"
 #include "broker/broker.h"
+#include "broker/cluster/doubts.h"
 #include "broker/cluster/metadata_cache.h"
 #include "metadata/topic_name.h"
 #include "broker/controller/controller.h"
@@ -32,6 +33,10 @@ struct asked {                          /* in the request's arena; r->state whil
     struct metadata         *md;
     bool                     refused;   /* as a whole: nothing is said about brokers */
     struct topic_op          op;
+    struct doubt_waiter      waiter;
+    struct request          *r;
+    uint32_t                 round;     /* of the doubts; 0: there are none */
+    bool                     doubtful;  /* somebody leads who may just have died */
 };
 
 /* ---- one topic ---------------------------------------------------------------------------------------------- */
@@ -73,9 +78,12 @@ static int32_t *reachable_of(const struct request *r, struct arena *a, const str
     return out;
 }
 
-static bool partition_fill(struct broker *b, struct request *r, const struct metadata *md,
-                           const struct metadata_topic *t, const struct metadata_partition *p, struct part_out *out)
+static bool partition_fill(struct broker *b, struct request *r, struct asked *q, const struct metadata_topic *t,
+                           const struct metadata_partition *p, struct part_out *out)
 {
+    const struct metadata *md = q->md;
+
+    q->doubtful = q->doubtful || (q->round != 0 && doubts_about(b->doubts, p->leader));
     out->partition_index = p->index;
     out->leader_id = p->leader;
     out->leader_epoch = p->leader_epoch;
@@ -109,7 +117,7 @@ static bool topic_fill(struct broker *b, struct request *r, struct asked *q, con
     out->partitions_n = t->partitions_n;
     for (int32_t i = 0; i < t->partitions_n; i++) {
         metadata_response_metadata_response_partition_init(&out->partitions[i]);
-        if (!partition_fill(b, r, q->md, t, &t->partitions[i], &out->partitions[i]))
+        if (!partition_fill(b, r, q, t, &t->partitions[i], &out->partitions[i]))
             return false;
     }
     return true;
@@ -297,15 +305,59 @@ static void create_topics(struct broker *b, struct request *r, struct asked *q)
     q->op.arena = &r->arena;
     q->op.done = on_controller_thread;
     q->op.arg = r;
-    r->state = q;
     controller_topic_op(b->controller, &q->op);
+}
+
+/* ---- the request -------------------------------------------------------------------------------------------- */
+
+static bool fill(struct broker *b, struct request *r, struct asked *q)
+{
+    bool all = q->in.topics_n < 0 || (r->version == 0 && q->in.topics_n == 0);
+    size_t topics;
+
+    metadata_response_init(&q->out);
+    q->doubtful = false;
+    q->round = doubts_round(b->doubts);
+    q->md = metadata_get(b->metacache);
+    topics = all ? metadata_topics_n(q->md) : (size_t)q->in.topics_n;
+    q->out.topics = arena_array(&r->arena, topics + 1, sizeof *q->out.topics);
+    if (q->out.topics == NULL)
+        return false;
+    if (all)
+        return all_fill(b, r, q);
+    if (refused(r, q))
+        return true;
+    return by_id(q) ? ids_fill(b, r, q) : names_fill(b, r, q);
+}
+
+static void decide(struct broker *b, struct request *r);
+
+static void doubt_over(struct doubt_waiter *w)
+{
+    struct asked *q = (struct asked *)((char *)w - offsetof(struct asked, waiter));
+
+    request_resume(q->r, decide);
+}
+
+static void decide(struct broker *b, struct request *r)
+{
+    struct asked *q = r->state;
+    bool ok = fill(b, r, q);
+
+    if (ok && q->op.topics_n > 0) {
+        create_topics(b, r, q);
+    } else if (ok && q->doubtful) {                 /* somebody else will lead in a moment */
+        metadata_put(&q->md);
+        q->waiter.resume = doubt_over;
+        doubts_wait(b->doubts, &q->waiter, q->round);
+    } else {
+        answer(b, r, q, ok);
+    }
 }
 
 void api_metadata(struct broker *b, struct request *r)
 {
     struct asked *q = arena_zalloc(&r->arena, sizeof *q);
-    size_t topics;
-    bool all, ok;
 
     if (q == NULL) {
         request_close(r, "out of memory");
@@ -313,21 +365,7 @@ void api_metadata(struct broker *b, struct request *r)
     }
     if (!API_READ(r, metadata_request, &q->in))
         return;
-    metadata_response_init(&q->out);
-    q->md = metadata_get(b->metacache);
-    all = q->in.topics_n < 0 || (r->version == 0 && q->in.topics_n == 0);
-    topics = all ? metadata_topics_n(q->md) : (size_t)q->in.topics_n;
-    q->out.topics = arena_array(&r->arena, topics + 1, sizeof *q->out.topics);
-    if (q->out.topics == NULL)
-        ok = false;
-    else if (all)
-        ok = all_fill(b, r, q);
-    else if (refused(r, q))
-        ok = true;
-    else
-        ok = by_id(q) ? ids_fill(b, r, q) : names_fill(b, r, q);
-    if (ok && q->op.topics_n > 0)
-        create_topics(b, r, q);
-    else
-        answer(b, r, q, ok);
+    q->r = r;
+    r->state = q;
+    decide(b, r);
 }

@@ -3,6 +3,7 @@
 
 #include "base/lock.h"
 #include "base/log.h"
+#include "broker/cluster/doubts.h"
 #include "broker/cluster/metadata_cache.h"
 #include "broker/cluster/standing.h"
 #include "broker/cluster/topic_configs.h"
@@ -132,6 +133,7 @@ static int do_update_metadata(struct orders *o, struct control_request *req, int
     if (stale != KERR_NONE)
         return OK;
     TRY(metadata_cache_update(o->opts.metacache, req->req.update_metadata));
+    doubts_changed(o->opts.doubts);
     forget_deleted(o, req);
     return OK;
 }

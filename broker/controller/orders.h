@@ -17,6 +17,7 @@
 
 #include "broker/controller/channel.h"
 
+struct doubts;
 struct groups;
 struct metadata_cache;
 struct orders;
@@ -30,6 +31,7 @@ struct orders_opts {                            /* all borrowed */
     struct topic_configs  *topic_configs;
     struct groups         *groups;              /* told of deleted partitions; NULL: there are none */
     struct standing       *standing;
+    struct doubts         *doubts;              /* told of new metadata; NULL: there are none */
 };
 
 int  orders_new(struct orders **out, const struct orders_opts *opts) must_use;

@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "broker/cluster/doubts.h"
 #include "broker/peer/peer.h"
 #include "config/config.h"
 
@@ -79,6 +80,8 @@ static void call_failed(struct fetcher *fe, int rc)
     fe->renew_ns = 1;
     if (rc == ERR_CLOSED)
         return;
+    if (rc == ERR_IO && fe->failed_ms == 0)
+        doubts_note(fe->home->opts.doubts, fe->source);
     if (fe->failed_ms == 0)
         log_warn("%s: partitions that it leads cannot be fetched: %s; tried again until they can, or another broker "
                  "leads them", peer_text(fe->peer), peer_fault(fe->peer));
@@ -109,6 +112,8 @@ int fetcher_call(struct fetcher *fe, int16_t api, int16_t version, struct chain 
     rc = peer_call(fe->peer, api, version, (struct bytes){ fe->body, len }, 0, answer);
     if (rc != OK && rc != ERR_AGAIN)
         call_failed(fe, rc);
+    else if (rc == OK)
+        doubts_end(fe->home->opts.doubts, fe->source);
     return rc;
 }
 

@@ -19,6 +19,7 @@
 #include "base/err.h"
 
 struct config;
+struct doubts;
 struct fetchers;
 struct metadata_cache;
 struct partition;
@@ -31,6 +32,7 @@ struct fetchers_opts {                  /* borrowed; they outlive the fetchers *
     const struct standing *standing;    /* our broker epoch; NULL: none */
     struct metadata_cache *metacache;   /* where brokers are */
     struct repl_quota     *quota;       /* follower side */
+    struct doubts         *doubts;      /* told of leaders whose connection is cut; NULL: nobody is */
 };
 
 int  fetchers_new(struct fetchers **out, const struct fetchers_opts *o) must_use;

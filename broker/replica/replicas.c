@@ -165,7 +165,8 @@ static void brokers_changed(void *arg)
 static int begin_fetchers(struct replicas *rs)
 {
     struct fetchers_opts o = { .cfg = rs->opts.cfg, .broker_id = rs->opts.broker_id, .standing = rs->opts.standing,
-                               .metacache = rs->opts.metacache, .quota = rs->follower_quota };
+                               .metacache = rs->opts.metacache, .quota = rs->follower_quota,
+                               .doubts = rs->opts.doubts };
 
     TRY(fetchers_new(&rs->fetchers, &o));
     metadata_cache_listen(o.metacache, brokers_changed, rs);

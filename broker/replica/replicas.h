@@ -21,6 +21,7 @@
 #include "base/err.h"
 
 struct config;
+struct doubts;
 struct fetch_sessions;
 struct isr_changer;
 struct leader_and_isr_request;
@@ -49,6 +50,7 @@ struct replicas_opts {
     struct topic_configs  *topic_configs;
     struct isr_changer    *isr;             /* NULL: nobody changes ISRs (a single broker) */
     const struct standing *standing;        /* our broker epoch, for leaders; NULL: none */
+    struct doubts         *doubts;          /* told of leaders whose connection is cut; NULL: nobody is */
     /* The log of a partition is lost that the controller believes to be here: it should be told. Any thread, with
      * `becoming` held: it must only note it. May be NULL. */
     void                 (*on_lost)(void *arg);

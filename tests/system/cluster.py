@@ -46,11 +46,12 @@ PROPERTIES = {
 
 
 class Node(harness.Broker):
-    """One broker of a cluster. What runs it is the environment's affair (KIND)."""
+    """One broker of a cluster. What runs it is the environment's affair (KIND), or that of a test which mixes them."""
 
     def __init__(self, cluster, number, properties):
         super().__init__(os.path.join(cluster.folder, "broker%d" % number))
         self.cluster, self.number = cluster, number
+        self.kind = KIND                # what runs it, from its next start on: klamm, apache-3.9.1, apache-2.7.1
         self.peer_port = free_ports(1)[0]
         # Not self.peer_port itself: a port that somebody took meanwhile is exchanged.
         self.advertised = cluster.net.kafka_listener(number, lambda: self.peer_port)
@@ -73,7 +74,11 @@ class Node(harness.Broker):
 
     def argv(self):
         argv = super().argv()
-        return [PEER, KIND.partition("-")[2], argv[-1]] if APACHE else argv
+        return [PEER, self.kind.partition("-")[2], argv[-1]] if self.apache else argv
+
+    @property
+    def apache(self):
+        return self.kind.startswith("apache")
 
     def start(self, within=PATIENCE):
         """Another port if somebody has taken one of its ports meanwhile."""
@@ -91,7 +96,7 @@ class Node(harness.Broker):
         raise AssertionError("no ports for broker %d" % self.number)
 
     def is_ready(self):
-        if not APACHE:
+        if not self.apache:
             return super().is_ready()
         if self.process.poll() is not None:
             raise AssertionError("Apache Kafka ended with status %s:\n%s" % (self.process.returncode, self.log()[-4000:]))
@@ -194,7 +199,7 @@ class Cluster:
             assert node.alive(), "broker %d ended with status %s:\n%s" % (node.number, node.process.returncode,
                                                                           node.log()[-6000:])
             status = node.stop(within=PATIENCE)
-            assert status in ((0, 143) if APACHE else (0,)), "broker %d stopped with status %s:\n%s" % (
+            assert status in ((0, 143) if node.apache else (0,)), "broker %d stopped with status %s:\n%s" % (
                 node.number, status, node.log()[-6000:])
 
     def logs(self, size=3000):
@@ -356,12 +361,12 @@ class Cluster:
     def term(self, number):
         node = self.nodes[number]
         status = node.stop(within=PATIENCE)
-        assert status in ((0, 143) if APACHE else (0,)), "broker %d stopped with status %s:\n%s" % (number, status, node.log()[-4000:])
+        assert status in ((0, 143) if node.apache else (0,)), "broker %d stopped with status %s:\n%s" % (number, status, node.log()[-4000:])
 
     def restart(self, *numbers):
         """Apache Kafka's cannot register before the session of the one that was killed has ended; ours must."""
         for n in numbers:
-            if APACHE:
+            if self.nodes[n].apache:
                 self.wait_gone(n)
             self.nodes[n].spawn()
         for n in numbers:

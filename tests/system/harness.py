@@ -19,7 +19,9 @@ BUILD = os.environ.get("KLAMM_BUILD", os.path.join(TOP, "build"))
 BIN = os.path.join(BUILD, "bin")
 SANITIZED = os.path.basename(BUILD) in ("address", "thread")
 SLOW = 5 if SANITIZED else 1        # sanitized daemons get more time
-NO_GROUP = {"group.id": "g"}        # for consumers that are only assigned partitions: librdkafka wants a group
+# For consumers that are only assigned partitions: librdkafka wants a group. A commit would be waited for in close(), for ever
+# where no coordinator can be had.
+NO_GROUP = {"group.id": "g", "enable.auto.commit": False}
 READY = re.compile(r"ready in (\d+) ms")
 
 

@@ -25,6 +25,7 @@ REPORTS = re.compile(r"AddressSanitizer|ThreadSanitizer|LeakSanitizer|runtime er
 EXPECTED = re.compile("|".join((
     r"are free, (less than|not enough)",                    # the small disk is full
     r"bytes of records were refused, the disk has no room",
+    r"not closed cleanly: no space left", r"stopped, but not cleanly \(no space left",
     r"moved to .*, which cannot be made durable: (no space left|too many open files)",
     r"no connection can be accepted: too many open files",
     r"its move to .* is broken off: (no space left|too many open files)",
@@ -160,6 +161,15 @@ def moving(s):
     return [p for d in out for t in d["Topics"] for p in t["Partitions"] if p["IsFutureKey"]]
 
 
+FULL = "stopped, but not cleanly (no space left on the device)"
+
+
+def asked_to_stop(b, *also):
+    """Cleanly, unless the small disk is full and its reserve was needed and taken by others before."""
+    status = b.stop(within=10)
+    assert status in (0,) + also or (status == 1 and FULL in b.log(this_start=True)), b.log()[-4000:]
+
+
 def interrupt(s, rng):
     """Ends the broker in one of the ways, and starts it again: sometimes with few descriptors, sometimes broken off."""
     b = s.broker
@@ -168,7 +178,7 @@ def interrupt(s, rng):
     if deed.startswith("kill"):
         b.kill9()
     else:
-        assert b.stop(within=10) == 0, b.log()[-4000:]
+        asked_to_stop(b)
     b.wrapper = rng.choice(([], ["prlimit", "--nofile=170:170"]))
     if deed.endswith("starts"):
         b.spawn()
@@ -177,7 +187,7 @@ def interrupt(s, rng):
         if deed.startswith("kill"):
             b.kill9()
         else:
-            assert b.stop(within=10) in (0, -15), b.log()[-4000:]
+            asked_to_stop(b, -15)
     b.start()
 
 

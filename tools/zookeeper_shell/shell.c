@@ -358,9 +358,13 @@ static int run_own(struct session *s, int argc, char **argv)
         else
             printf("printwatches is %s\n", sh->print_watches ? "on" : "off");
     } else if (strcmp(argv[0], "connect") == 0) {
-        char *server = strdup(argc > 1 ? argv[1] : sh->server);     /* for as long as the shell lives */
+        char *server = strdup(argc > 1 ? argv[1] : sh->server);
 
-        return server != NULL ? connect_to(sh, server) : 1;
+        if (server == NULL)
+            return shell_fail("out of memory");
+        free(sh->given);
+        sh->given = server;
+        return connect_to(sh, server);
     } else if (strcmp(argv[0], "close") == 0) {
         disconnect(sh);
         sh->closed = true;
@@ -484,6 +488,7 @@ static int shell_run(const struct invocation *inv, struct options *o)
     status = at < inv->argc ? run_words(&s, inv->argc - at, inv->argv + at) : run_input(&s);
     disconnect(&sh);
     zk_hosts_fini(&sh.hosts);
+    free(sh.given);
     for (size_t i = 0; i < s.n; i++)
         free(s.lines[i]);
     free(s.lines);

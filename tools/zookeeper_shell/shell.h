@@ -17,7 +17,8 @@
 #define SHELL_ARGS 64
 
 struct shell {
-    const char     *server;             /* as it was given */
+    const char     *server;             /* as it was given; `given` or argv */
+    char           *given;              /* by `connect` */
     int32_t         timeout_ms;
     struct zk_hosts hosts;
     zhandle_t      *zh;                 /* NULL: closed, or not opened yet */

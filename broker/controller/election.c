@@ -22,6 +22,7 @@
 struct election {
     struct frame f;
     bool         taken;                 /* /controller is there */
+    bool         ours;                  /* ... of our session, though we are not active: given up half-way */
     int32_t      holder;
     bool         have_epoch;            /* else it has to be made first */
     int32_t      epoch, version;        /* of /controller_epoch */
@@ -35,11 +36,12 @@ static void looked(struct controller *c, struct store_call *call, void *subject)
     const struct store_op *who = &call->ops[1], *epoch = &call->ops[2];
     int32_t kraft;
 
-    (void)c;
     e->taken = who->rc == OK;
     e->holder = -1;
     if (e->taken && znode_controller_read(who->value, &e->holder, &kraft) != OK)
         log_error(ZK_CONTROLLER ": cannot be understood; delete it to have a controller elected");
+    e->ours = e->taken && e->holder == c->opts.broker->id && who->stat.ephemeral_owner != 0 &&
+              who->stat.ephemeral_owner == store_session(c->opts.store);
     e->have_epoch = epoch->rc == OK && znode_epoch_read(epoch->value, &e->epoch) == OK;
     e->version = epoch->stat.version;
     if (epoch->rc == OK && !e->have_epoch)
@@ -93,11 +95,27 @@ static enum step_next try_it(struct controller *c, struct frame *f)
     return STEP_NEXT;
 }
 
+/* This broker was the controller and could not go on (see aborted() in task.c): nobody is, until the node goes. */
+static enum step_next vacate(struct controller *c, const struct election *e)
+{
+    struct store_call *call = e->have_epoch ? ctl_call(c) : NULL;
+
+    if (call == NULL)
+        return STEP_END;
+    store_delete(call, ZK_CONTROLLER, STORE_ANY_VERSION);
+    store_check(call, ZK_CONTROLLER_EPOCH, e->version);
+    ctl_ask(c, call, NULL, NULL);
+    c->elect_at_ns = mono_ns();                     /* the others hear of it by their watch */
+    return STEP_END;
+}
+
 /* Taken already: nothing to do but to know it. */
 static enum step_next yield_or_claim(struct controller *c, struct frame *f)
 {
     struct election *e = (struct election *)f;
 
+    if (e->ours)
+        return vacate(c, e);
     if (e->taken) {
         c->controller_id = e->holder;
         controller_set_ready(c, OK);

@@ -776,18 +776,33 @@ START_TEST(another_controller_has_taken_over)
 {
     one_partition();
     ck_assert_int_eq(cluster_write(&cl, STORE_SET, ZK_CONTROLLER_EPOCH, "7"), OK);
-    peer_vanish(&cl, 6);                        /* the first write is refused: it resigns, and writes nothing */
-    cluster_settle(&cl);
-    STANDS(6, 0, 6, 7, 8);
-    ck_assert(!controller_active(cl.k.ctl));
-    ck_assert_int_eq(cl.seen[1].closed, 1);
-    ck_assert_int_eq(cluster_write(&cl, STORE_DELETE, ZK_CONTROLLER, NULL), OK);
-    while (!controller_active(cl.k.ctl))
+    peer_vanish(&cl, 6);                        /* the first write is refused: it resigns, and is elected anew */
+    while (cluster_state(&cl, "t", 0, NULL).epoch == 0)
         cluster_settle(&cl);
     cluster_settle(&cl);
     kit_check_node(&cl.k, ZK_CONTROLLER_EPOCH, "8");
-    STANDS(7, 1, 7, 8);                         /* what it found it has put right */
+    kit_check_node(&cl.k, "/brokers/topics/t/partitions/0/state",
+                   "{\"controller_epoch\":8,\"leader\":7,\"version\":1,\"leader_epoch\":1,\"isr\":[7,8]}");
+    ck_assert(controller_active(cl.k.ctl));
+    ck_assert_int_eq(cl.seen[1].closed, 1);
     ck_assert_int_eq(cl.seen[1].opened, 2);
+}
+END_TEST
+
+/* A partition's state that a later controller has written ends this term half-way; the node is our own still. */
+START_TEST(a_term_that_cannot_go_on)
+{
+    static const int32_t two[] = { 6, 8 }, all[] = { 6, 7, 8 };
+
+    one_partition();
+    write_state(6, 0, 99, two, 2);
+    peer_vanish(&cl, 6);
+    store_barrier(cl.k.store);
+    write_state(6, 3, 1, all, 3);               /* and somebody has mended it */
+    while (cluster_state(&cl, "t", 0, NULL).epoch == 3)
+        cluster_settle(&cl);
+    STANDS(7, 4, 7, 8);
+    ck_assert(controller_active(cl.k.ctl));
 }
 END_TEST
 
@@ -861,7 +876,7 @@ END_TEST
 
 static void create_many(void)
 {
-    static char names[MANY_TOPICS][8];
+    static char names[MANY_TOPICS][16];
     struct topic_op_topic *t = calloc(MANY_TOPICS, sizeof *t);
     struct kit_op ko = { .done = false };
 
@@ -929,6 +944,7 @@ int main(void)
     tcase_add_test(one, a_broker_out_of_reach);
     tcase_add_test(one, no_other_in_sync_means_no_election);
     tcase_add_test(one, another_controller_has_taken_over);
+    tcase_add_test(one, a_term_that_cannot_go_on);
     tcase_add_test(one, a_controller_out_of_reach);
     tcase_add_test(one, blocks_of_producer_ids);
     tcase_add_test(one, ten_thousand_partitions);

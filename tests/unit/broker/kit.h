@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "broker/cluster/metadata_cache.h"
 #include "broker/cluster/registration.h"
+#include "broker/cluster/broker_configs.h"
 #include "broker/cluster/topic_configs.h"
 #include "broker/controller/channel.h"
 #include "broker/controller/controller.h"
@@ -118,6 +119,7 @@ struct kit {
     struct config          *cfg;
     struct store           *store;
     struct metadata_cache  *cache;
+    struct broker_configs  *broker_configs;
     struct topic_configs   *topic_configs;
     struct fake_broker     *fb;
     struct controller      *ctl;
@@ -153,13 +155,15 @@ static inline void kit_up(struct kit *k, const char *override)
     ck_assert_int_eq(registration_register(k->store, &k->info, 0, &k->epoch), OK);
     ck_assert_int_eq(metadata_cache_new(&k->cache), OK);
     ck_assert_int_eq(topic_configs_new(&k->topic_configs, k->store, k->cfg), OK);
+    ck_assert_int_eq(broker_configs_new(&k->broker_configs, k->store, k->cfg, 5), OK);
     k->fb = calloc(1, sizeof *k->fb);
     k->fb->base = (struct broker_channel){ fake_send, fake_close };
     k->fb->cache = k->cache;
     lock_init(&k->fb->lock, LOCK_log);
     cond_init(&k->fb->cond);
     opts = (struct controller_opts){ .cfg = k->cfg, .broker = &k->info, .broker_epoch = k->epoch, .store = k->store,
-                                     .metacache = k->cache, .topic_configs = k->topic_configs, .local = &k->fb->base,
+                                     .metacache = k->cache, .topic_configs = k->topic_configs,
+                                     .broker_configs = k->broker_configs, .local = &k->fb->base,
                                      .changes_keep_ms = k->changes_keep_ms, .configured = kit_configured,
                                      .open_channel = k->open_channel, .open_channel_arg = k->open_channel_arg,
                                      .configured_arg = &k->configured };
@@ -172,6 +176,7 @@ static inline void kit_down(struct kit *k)
 {
     controller_stop(k->ctl);
     controller_free(&k->ctl);
+    broker_configs_free(&k->broker_configs);
     topic_configs_free(&k->topic_configs);
     metadata_cache_free(&k->cache);
     store_free(&k->store);

@@ -142,7 +142,8 @@ static void setup_with(const char *override)
     kit_new(&k);
     kit_up(&k, override);
     b = (struct broker){ .cfg = k.cfg, .id = BROKER, .store = k.store, .metacache = k.cache,
-                         .topic_configs = k.topic_configs, .controller = k.ctl };
+                         .topic_configs = k.topic_configs,
+                         .broker_configs = k.broker_configs, .controller = k.ctl };
     memcpy(b.cluster_id, k.cluster_id, sizeof b.cluster_id);
     open_logs(0);
     memset(&answer, 0, sizeof answer);

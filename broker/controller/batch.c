@@ -5,6 +5,7 @@
  * every live broker. The requests hold copies: the context may change while they are under way.
  */
 #include "broker/controller/priv.h"
+#include "broker/controller/reassign.h"
 
 #include "base/log.h"
 #include "proto/gen/leader_and_isr_request.h"
@@ -612,6 +613,9 @@ static void stop_answered(struct controller *c, const struct control_request *re
         struct replica_ref r = { t != NULL ? context_partition(t, e->partition_index) : NULL, req->broker_id };
         int16_t error = resp->error_code != KERR_NONE ? resp->error_code : e->error_code;
 
+        if (r.p != NULL && asked_to_delete(req->req.stop_replica, e->topic_name, e->partition_index) &&
+            reassign_stopped(c, &r))
+            continue;
         if (r.p == NULL || !t->queued || !asked_to_delete(req->req.stop_replica, e->topic_name, e->partition_index) ||
             replica_state(r.p, r.broker) != REPLICA_DELETE_STARTED)
             continue;

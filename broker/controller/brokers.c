@@ -221,6 +221,7 @@ static enum step_next deletions_wait(struct controller *c, struct frame *f)
 {
     struct sequence *s = (struct sequence *)f;
 
+    reassign_brokers_gone(c);
     if (!pick_replicas(c, s, of_deleted))
         return STEP_END;
     if (s->refs_n == 0)

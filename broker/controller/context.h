@@ -42,6 +42,7 @@ struct ctl_partition {
     struct ids           replicas;              /* as assigned; while it is reassigned: the target, then what goes */
     struct ids           adding, removing;      /* of replicas; both empty: it is not being reassigned */
     bool                 reassigning;           /* even where nothing is added or removed any more */
+    bool                 unwritten;             /* it has arrived, but its node still tells the move: see reassign.c */
     const struct assignment *next;              /* while the topic's node is being written: what it is to hold */
     size_t               listed;                /* while a list of moves is made: place in it + 1 */
     int32_t              hosts_n;               /* replicas.v has this many: behind replicas.n those that have left */

@@ -9,8 +9,9 @@
  *       The move waits until the ISR has grown.
  *   B   T is in the ISR: B1 new replicas -> Online   B2 in memory the assignment is T   B3 a leader that is not in T,
  *       or is dead, is replaced; else leader epoch + 1, T is told   B4 what goes: -> Offline, out of the ISR
- *       B5 deleted   B6 the node: T   B7 out of /admin/reassign_partitions   B8 everybody learns by UpdateMetadata; a
- *       deletion of the topic that waited goes on
+ *       B5 deleted; until all their brokers that live have answered, the rest waits (p->unwritten), so that no log is
+ *       left behind by a controller that ends here   B6 the node: T   B7 out of /admin/reassign_partitions
+ *       B8 everybody learns by UpdateMetadata; a deletion of the topic that waited goes on
  *
  * Any step may be the last one of a controller. Until B6 the node tells the next one O and T, and everything it finds
  * done it does again to the same end; after B6 nothing is left but B7, which it does for a target that is reached
@@ -178,6 +179,7 @@ static enum step_next u1_write(struct controller *c, struct frame *f)
 
         if (p->topic->queued)
             p->topic->ineligible = true;
+        m->was_unwritten = p->unwritten;
         m->changes = !same(m->to.replicas, view(&p->replicas)) || !same(m->to.adding, view(&p->adding)) ||
                      !same(m->to.removing, view(&p->removing));
         m->unneeded = without(ms->arena, view(&p->replicas), m->to.replicas);
@@ -210,8 +212,10 @@ static enum step_next u2_follow(struct controller *c, struct frame *f)
             out_of_memory(c);
             return STEP_END;
         }
-        if (m->changes)
+        if (m->changes) {
             log_begin(m);
+            m->p->unwritten = m->was_unwritten = false;
+        }
         m->p->reassigning = true;
     }
     take_offline(c, ms, pick_unneeded);
@@ -305,8 +309,8 @@ static enum step_next b1_b2_arrive(struct controller *c, struct frame *f)
             out_of_memory(c);
             return STEP_END;
         }
-        m->elect = !leads(c, m);
-        m->bump = !m->elect;
+        m->elect = !m->was_unwritten && !leads(c, m);
+        m->bump = !m->was_unwritten && !m->elect;
     }
     return STEP_NEXT;
 }
@@ -375,17 +379,65 @@ static enum step_next a2_b4_replicas(struct controller *c, struct frame *f)
     return STEP_NEXT;
 }
 
+static bool reachable(const struct controller *c, int32_t broker)
+{
+    const struct ctl_broker *b = context_broker(&c->ctx, broker);
+
+    return b != NULL && b->live && b->channel != NULL;
+}
+
+static void gone(struct controller *c, const struct replica_ref *r)
+{
+    replicas_to(c, r, 1, REPLICA_DELETE_DONE);
+    replicas_to(c, r, 1, REPLICA_NONEXISTENT);
+}
+
+/* Those that nobody will answer for are forgotten. true: some broker is still to answer. */
+static bool deleting(struct controller *c, struct ctl_partition *p)
+{
+    bool wait = false;
+
+    for (int32_t i = p->hosts_n - 1; i >= p->replicas.n; i--) {
+        struct replica_ref r = { p, p->replicas.v[i] };
+
+        if (replica_state(p, r.broker) != REPLICA_DELETE_STARTED)
+            continue;
+        if (reachable(c, r.broker))
+            wait = true;
+        else
+            gone(c, &r);
+    }
+    return wait;
+}
+
+bool reassign_stopped(struct controller *c, const struct replica_ref *r)
+{
+    if (!r->p->unwritten || replica_state(r->p, r->broker) != REPLICA_DELETE_STARTED)
+        return false;
+    gone(c, r);
+    reassign_isr_changed(c, r->p);
+    return true;
+}
+
 static enum step_next b5_b6_write(struct controller *c, struct frame *f)
 {
     struct moves *ms = (struct moves *)f;
     bool any = false;
+    size_t n;
+    struct replica_ref *refs = refs_of(c, ms, &n, pick_removing);
 
-    delete_them(c, ms, pick_removing);
-    EACH_IN_SYNC(ms, m)
-        if (m->to.adding.n > 0 || m->to.removing.n > 0) {
-            m->p->next = &m->end;
-            any = true;
+    if (refs != NULL && n > 0)
+        replicas_to(c, refs, n, REPLICA_DELETE_STARTED);
+    free(refs);
+    EACH_IN_SYNC(ms, m) {
+        m->p->unwritten |= m->to.adding.n > 0 || m->to.removing.n > 0;
+        if (m->p->unwritten && deleting(c, m->p)) {
+            m->in_sync = false;                     /* the last answer leads back here */
+            continue;
         }
+        m->p->next = m->p->unwritten ? &m->end : NULL;
+        any |= m->p->unwritten;
+    }
     if (any)
         moves_write_topics(c, ms->v, ms->n);
     return STEP_NEXT;
@@ -402,7 +454,7 @@ static enum step_next b7_unlist(struct controller *c, struct frame *f)
         return STEP_END;
     }
     EACH_IN_SYNC(ms, m) {
-        m->p->reassigning = false;
+        m->p->reassigning = m->p->unwritten = false;
         gone[n++] = (struct unlist){ topic_str(m->p->topic), m->p->index, m->end.replicas };
     }
     if (n > 0)
@@ -428,7 +480,7 @@ static enum step_next b8_tell(struct controller *c, struct frame *f)
         struct ctl_topic *t = m->p->topic;
 
         batch_update(c, m->p);
-        if (m->to.adding.n > 0 || m->to.removing.n > 0)
+        if (m->was_unwritten || m->to.adding.n > 0 || m->to.removing.n > 0)
             log_info("%s-%d: has been moved", t->name, m->p->index);
         if (t->queued && !still_reassigning(t)) {
             t->ineligible = false;

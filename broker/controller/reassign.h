@@ -21,6 +21,7 @@ struct move {
     int16_t               error;
     /* the rest is reassign.c's */
     bool                  changes;      /* the node has to be written first */
+    bool                  was_unwritten;        /* it had arrived before: only B6 and what follows is left */
     bool                  in_sync;      /* the target is in the ISR, and some of it lives */
     bool                  elect;        /* the leader has to be another */
     bool                  bump;         /* leader epoch to be raised; cleared when that is done */
@@ -36,6 +37,9 @@ int move_back(struct arena *a, const struct ctl_partition *p, struct assignment 
 
 /* Moves them all together; pushes. v and what is in the arena belong to a frame below. One move for each partition. */
 void moves_run(struct controller *c, struct arena *a, struct move *v, size_t n);
+
+/* A broker has deleted a replica, or could not. false: it was not one that a move has taken away. */
+bool reassign_stopped(struct controller *c, const struct replica_ref *r);
 
 /* reassign_nodes.c; all push, and answer in move.error */
 void moves_write_topics(struct controller *c, struct move *v, size_t n);    /* p->next: what the node is to hold */
@@ -54,6 +58,7 @@ void reassign_listed(struct controller *c);     /* EV_REASSIGN: /admin/reassign_
 void reassign_state_changed(struct controller *c);      /* EV_STATE: the state of a partition that is being moved */
 void reassign_init(struct controller *c);       /* at the start of a term: that node, and what topics' nodes tell */
 void reassign_brokers_back(struct controller *c, const int32_t *ids, size_t n);
+void reassign_brokers_gone(struct controller *c);       /* does not push: an event of its own looks */
 void reassign_isr_changed(struct controller *c, const struct ctl_partition *p);     /* an event of its own looks */
 
 /* preferred.c; all push */

@@ -273,6 +273,26 @@ void reassign_init(struct controller *c)
 
 static const struct step wait_steps[] = { { "move", run }, { NULL, NULL } };
 
+/* What they were to delete may not have reached them. */
+static void delete_again(struct controller *c, const int32_t *ids, size_t n)
+{
+    batch_begin(c);
+    for (struct ctl_topic *t = c->ctx.topics; t != NULL; t = t->hh.next)
+        for (int32_t i = 0; i < t->partitions_n; i++)
+            for (size_t k = 0; k < n && t->partitions[i].unwritten; k++)
+                if (replica_state(&t->partitions[i], ids[k]) == REPLICA_DELETE_STARTED)
+                    batch_stop(c, ids[k], &t->partitions[i], true);
+    batch_send(c);
+}
+
+void reassign_brokers_gone(struct controller *c)
+{
+    for (struct ctl_topic *t = c->ctx.topics; t != NULL; t = t->hh.next)
+        for (int32_t i = 0; i < t->partitions_n; i++)
+            if (t->partitions[i].unwritten)
+                reassign_isr_changed(c, &t->partitions[i]);
+}
+
 void reassign_brokers_back(struct controller *c, const int32_t *ids, size_t n)
 {
     size_t moving = count_moving(c);
@@ -280,6 +300,7 @@ void reassign_brokers_back(struct controller *c, const int32_t *ids, size_t n)
 
     if (s == NULL || !start_room(c, s, moving))
         return;
+    delete_again(c, ids, n);
     for (struct ctl_topic *t = c->ctx.topics; t != NULL; t = t->hh.next)
         for (int32_t i = 0; i < t->partitions_n; i++) {
             struct ctl_partition *p = &t->partitions[i];
@@ -310,7 +331,7 @@ static bool concerned(const struct controller *c, const struct ctl_partition *p)
     if (!p->reassigning)
         return false;
     if (z[0] == '\0')
-        return target_in_sync(p);
+        return p->unwritten || target_in_sync(p);
     return strncmp(z, p->topic->name, n) == 0 && strncmp(z + n, "/partitions/", strlen("/partitions/")) == 0 &&
            strtol(z + n + strlen("/partitions/"), NULL, 10) == p->index;
 }

@@ -64,6 +64,9 @@ def moved_while_the_controller_dies(cluster, seed):
         if settled(cluster, r.topic, old):
             ask_to_move(cluster, r.topic, targets)
         wait_settled(cluster, r.topic, targets)
+        for p in old:
+            for number in set(old[p]) - set(targets[p]) - {victim}:     # who was down when its replica went keeps the log
+                wait_deleted(cluster, number, r.topic, p)
         r.traffic.until(10)
 
 

@@ -477,7 +477,7 @@ static enum step_next feature_write(struct controller *c, struct frame *f)
 {
     struct failover *fo = (struct failover *)f;
     struct bytes text = { (uint8_t *)fo->feature, fo->feature != NULL ? strlen(fo->feature) : 0 };
-    struct store_call *call = fo->feature != NULL ? ctl_call(c) : NULL;
+    struct store_call *call = fo->feature != NULL ? ctl_fenced_call(c) : NULL;
 
     if (call == NULL)
         return STEP_NEXT;
@@ -642,7 +642,7 @@ void failover_begin(struct controller *c)
         { "drop old notices", notices_start },
         { "start the states", states_start },      { "go on with moves", moves_start },
         { "go on with deletions", deletions_start }, { "elect preferred leaders", elections_start },
-        { "done", failover_done },                 { "write /feature", feature_write },
+        { "write /feature", feature_write },       { "done", failover_done },
         { NULL, NULL },
     };
     struct failover *fo = frame_push(c, sizeof *fo, steps);

@@ -19,7 +19,7 @@ OFFSET_OUT_OF_RANGE = 1
 # What no failure of a broker explains: a broken batch, a gap or an old epoch of a producer that is alone.
 NEVER = {2: "CORRUPT_MESSAGE", 45: "OUT_OF_ORDER_SEQUENCE_NUMBER", 47: "INVALID_PRODUCER_EPOCH", 59: "UNKNOWN_PRODUCER_ID",
          87: "INVALID_RECORD"}
-ANSWER_S = 10 * SLOW
+ANSWER_S = 4 * SLOW
 
 
 class View:
@@ -86,7 +86,7 @@ class ClusterTarget:
 class ClusterWriter(Writer):
     def __init__(self, cluster, history, name, topics, seed, acks=-1, timeout_ms=None):
         self.view = View(cluster)
-        self.acks_wanted, self.timeout_ms = acks, timeout_ms or 5000 * SLOW
+        self.acks_wanted, self.timeout_ms = acks, timeout_ms or 2000 * SLOW
         super().__init__(ClusterTarget(cluster, history), name, topics, seed)
 
     def drop(self):
@@ -214,11 +214,11 @@ class Reading(threading.Thread):
 class Traffic:
     """Writers and a reader over some topics, from start() to end()."""
 
-    def __init__(self, cluster, topics, seed, writers=2, readers=1, name=""):
+    def __init__(self, cluster, topics, seed, writers=2, readers=1, timeout_ms=None):
         self.cluster, self.topics, self.history = cluster, topics, History()
-        self.writings = [Writing(ClusterWriter(cluster, self.history, "w%s%d" % (name, i), topics, seed + i))
+        self.writings = [Writing(ClusterWriter(cluster, self.history, "w%d" % i, topics, seed + i, timeout_ms=timeout_ms))
                          for i in range(writers)]
-        self.readings = [Reading(cluster, self.history, "r%s%d" % (name, i), topics) for i in range(readers)]
+        self.readings = [Reading(cluster, self.history, "r%d" % i, topics) for i in range(readers)]
 
     def start(self):
         for thread in self.writings + self.readings:
@@ -253,7 +253,7 @@ class Traffic:
             thread.stop.set()
         for thread in self.writings + self.readings:
             if thread.is_alive():
-                thread.join(4 * ANSWER_S)
+                thread.join(60 * SLOW)
                 assert not thread.is_alive(), "a client hangs"
         for w in self.writings:
             w.writer.drop()

@@ -6,6 +6,7 @@ import json
 import os
 import random
 import threading
+import time
 
 from cluster_check import batch_rows, judge
 from cluster_load import DUPLICATE, OK, ClusterWriter, Traffic, read_whole
@@ -74,11 +75,12 @@ class Round:
             ...
     At its end all must be well again: full ISRs, everything acknowledged is read, replicas are equal."""
 
-    def __init__(self, cluster, seed, partitions=1, writers=2, readers=1, assignment=None, replicas=3, **configs):
+    def __init__(self, cluster, seed, partitions=1, writers=2, readers=1, assignment=None, replicas=3,
+                 timeout_ms=None, **configs):
         self.cluster, self.seed, self.rng = cluster, seed, random.Random(seed)
         self.topic = cluster.create("r%d" % seed, partitions, replicas, assignment, **configs)
         self.topics = {self.topic: cluster.created[self.topic]}
-        self.traffic = Traffic(cluster, self.topics, seed, writers, readers)
+        self.traffic = Traffic(cluster, self.topics, seed, writers, readers, timeout_ms)
         self.history = self.traffic.history
         self.observer = Observer(cluster, self.topics, self.history)
         self.counts = {}
@@ -172,9 +174,10 @@ def rounds(play, cluster, n=None, name=""):
     n = n or ROUNDS
     print("CLUSTER_SEED=%d" % SEED)
     for i in range(n):
-        seed = SEED * 1000 + i
+        seed, began = SEED * 1000 + i, time.monotonic()
         try:
             play(cluster, seed)
+            print("%s, seed %d: %.1f s" % (name, seed, time.monotonic() - began))
         except Exception as e:
             raise AssertionError("%s, round %d of %d, CLUSTER_SEED=%d: %s: %s\n%s" % (
                 name or play.__name__, i + 1, n, SEED, type(e).__name__, e, cluster.logs())) from e

@@ -2,17 +2,16 @@
 others never had (KIP-279); B13, one half: a broker that has missed an order of the controller (KAFKA-7164). All by held frames,
 not by luck. (min.insync.replicas is 1: below it a leader would not move its high watermark.) A follower goes back to the end of the last epoch that it shares with the leader: not to its high watermark, and not
 only when it has a new leader."""
+from cluster import NO_LAG
 from cluster_load import read_whole
 from cluster_rounds import Round, judge, rounds
-from harness import SLOW
 
-LAG = 60000 * SLOW              # nobody leaves an ISR because it is slow
 FETCH, ORDER = "Fetch", "LeaderAndIsr"
 
 
 def with_controller(clusters):
     """Brokers 1, 2 and 3 hold data; broker 4 is the controller, as the first to come."""
-    cluster = clusters(4, replica_lag_time_max_ms=LAG)
+    cluster = clusters(4, replica_lag_time_max_ms=NO_LAG)
     return cluster.start(4).start(1, 2, 3)
 
 

@@ -119,11 +119,12 @@ int fetcher_call(struct fetcher *fe, int16_t api, int16_t version, struct chain 
 
 /* ---- the thread ------------------------------------------------------------------------------------------------ */
 
-static void hear_bell(struct fetcher *fe)
+void fetcher_hear_bell(struct fetcher *fe)
 {
     uint64_t n;
 
     lock_assert(&fe->home->lock);
+    fe->fresh = false;
     if (!fe->rung)
         return;
     fe->rung = false;
@@ -173,7 +174,7 @@ static int round_of(struct fetcher *fe)
 
     TRY(find_peer(fe));
     lock_take(&f->lock);
-    hear_bell(fe);
+    fetcher_hear_bell(fe);
     (void)wake_waiting(fe);
     asking = fe->asking > 0;
     lock_drop(&f->lock);

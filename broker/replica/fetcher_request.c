@@ -156,6 +156,7 @@ static int write_request(struct fetcher *fe, int64_t wait_ms, int16_t version, b
     struct asking as = { .ids = version >= IDS_SINCE };
     int64_t epoch = o->standing != NULL ? standing_broker_epoch(o->standing) : -1;
 
+    fetcher_hear_bell(fe);              /* all that has come is in this one */
     fetch_request_init(&as.in);
     TRY(make_room(fe, &as));
     if (fe->renew || as.ids != fe->session_ids || (fe->renew_ns != 0 && mono_ns() >= fe->renew_ns)) {

@@ -145,6 +145,7 @@ void fetchers_ring(struct fetcher *fe);
 
 /* ---- fetcher.c: the thread ---- */
 void *fetcher_main(void *arg);
+void  fetcher_hear_bell(struct fetcher *fe);     /* what it was rung for is being seen to; under home->lock */
 /* A request to the source; notes failures. ERR_AGAIN: the bell has rung before an answer came. */
 int   fetcher_call(struct fetcher *fe, int16_t api, int16_t version, struct chain *body, struct bytes *answer) must_use;
 

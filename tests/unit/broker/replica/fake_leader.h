@@ -16,7 +16,7 @@ static inline bool fl_has_news(void)
     fl_epoch_end(fl.last_epoch, &epoch, &end);
     if (fl.leader_epoch >= 0 && fl.leader_epoch != fl.epoch)
         return true;
-    return fl.offset != fl_end() || fl.trick != FL_HONEST || fl.first ||
+    return fl.news || fl.offset != fl_end() || fl.trick != FL_HONEST || fl.first ||
            (fl.version >= 12 && fl.last_epoch >= 0 && epoch < fl.last_epoch);
 }
 

@@ -58,7 +58,7 @@ static struct {
     int64_t         deadline_ms;
     int16_t         version;
     int32_t         correlation;
-    bool            first;
+    bool            first, news;
     /* the session */
     int32_t         session_epoch;
     bool            in_session;
@@ -312,7 +312,7 @@ static inline void fl_answer_fetch(void)
     else
         fl_send(API_FETCH, fl.version, fl.correlation, &ch, fl.trick == FL_CUT_ANSWER ? ch.len / 2 + 1 : 0);
     fl.trick = FL_HONEST;
-    fl.parked = false;
+    fl.parked = fl.news = false;
     chain_fini(&ch);
     arena_fini(&a);
     free(p);

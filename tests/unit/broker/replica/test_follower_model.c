@@ -1,12 +1,12 @@
 /* tests/unit/broker/replica/test_follower_model.c - random histories of three replicas of one partition, on real
  * logs, with a controller that moves the leadership faster than they hear of it (KIP-101, KIP-279; B11 and B12).
  *
- * The replicas are t-0, t-1 and t-2 of one replica manager: each leads or follows as the controller last told it, with the
- * code of both sides; only the network between them is the test's. A LeaderAndIsr comes late or never, so that leaders
- * that were deposed go on, and followers go on with them.
+ * The replicas are t-0, t-1 and t-2 of one replica manager: each leads or follows as the controller last told
+ * it, with the code of both sides; only the network between them is the test's. A LeaderAndIsr comes late or
+ * never, so that leaders that were deposed go on, and followers go on with them.
  *
- * What is true whatever happens: what was below a leader's high watermark is the same record at that offset for ever; in
- * the end all three logs are the same bytes.
+ * What is true whatever happens: what was below a leader's high watermark is the same record at that offset for
+ * ever; in the end all three logs are the same bytes.
  */
 #include "tests/unit/broker/replica/partition_bytes.h"
 
@@ -40,7 +40,8 @@ static unsigned dice(unsigned n)
     return (seed >> 16) % n;
 }
 
-/* ---- the controller ---------------------------------------------------------------------------------------------- */
+/* ---- the controller
+ * ---------------------------------------------------------------------------------------------- */
 
 /* What the controller thinks now is told to r, who calls itself SELF and the others 100 and up. */
 static void tell_one(int r)
@@ -122,7 +123,8 @@ static void change_isr(void)
     tell_one(l);
 }
 
-/* ---- records ----------------------------------------------------------------------------------------------------- */
+/* ---- records
+ * ----------------------------------------------------------------------------------------------------- */
 
 static void produce(int r)
 {
@@ -175,7 +177,8 @@ static void check(int r)
     plog_unref(&l);
 }
 
-/* ---- the network between them ------------------------------------------------------------------------------------ */
+/* ---- the network between them
+ * ------------------------------------------------------------------------------------ */
 
 static void ask_epochs(int r, int l)
 {
@@ -247,7 +250,8 @@ static void fetch(int r)
     check(r);
 }
 
-/* ---- histories --------------------------------------------------------------------------------------------------- */
+/* ---- histories
+ * --------------------------------------------------------------------------------------------------- */
 
 static void step(void)
 {

@@ -15,6 +15,8 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <netdb.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -24,6 +26,7 @@
 #define POLL_MS     100                 /* how often these are looked at */
 #define SAY_MS      1000                /* somebody may be watching the start */
 #define NS_PER_MS   1000000LL
+#define SERVER_MAX  256
 
 struct state_item {
     struct zk_item item;
@@ -202,14 +205,31 @@ static void session_keep(struct zk_store *z, const clientid_t *id)
                  "has to time out before it can start again", z->session_file, err_text(rc));
 }
 
+/* (The library's own function for this writes into memory that its io thread writes into as well.) */
+static void server_name(struct zk_store *z, char *text, size_t size)
+{
+    struct sockaddr_storage addr;
+    socklen_t len = sizeof addr;
+    char host[INET6_ADDRSTRLEN] = "", port[8] = "";
+
+    if (zookeeper_get_connected_host(z->zh, (struct sockaddr *)&addr, &len) != NULL &&
+        getnameinfo((struct sockaddr *)&addr, len, host, sizeof host, port, sizeof port,
+                    NI_NUMERICHOST | NI_NUMERICSERV) == 0)
+        snprintf(text, size, "%s:%s", host, port);
+    else
+        snprintf(text, size, "%s", z->hosts.servers);
+}
+
 static void session_stands(struct zk_store *z)
 {
     const clientid_t *id = zoo_client_id(z->zh);
+    char server[SERVER_MAX];
     bool again;
 
     session_keep(z, id);
-    log_info("session 0x%" PRIx64 " with ZooKeeper %s%s, timeout %d ms", (uint64_t)id->client_id,
-             zoo_get_current_server(z->zh), z->hosts.chroot, zoo_recv_timeout(z->zh));
+    server_name(z, server, sizeof server);
+    log_info("session 0x%" PRIx64 " with ZooKeeper %s%s, timeout %d ms", (uint64_t)id->client_id, server,
+             z->hosts.chroot, zoo_recv_timeout(z->zh));
     atomic_store(&z->session, id->client_id);
     lock_take(&z->lock);
     again = z->first;
@@ -222,6 +242,8 @@ static void session_stands(struct zk_store *z)
 
 static void on_connected(struct zk_store *z)
 {
+    char server[SERVER_MAX];
+
     lock_take(&z->line);
     z->ups++;
     lock_drop(&z->line);
@@ -231,11 +253,13 @@ static void on_connected(struct zk_store *z)
         z->stale = true;
         return;
     }
-    if (atomic_load(&z->session) == 0)
+    if (atomic_load(&z->session) == 0) {
         session_stands(z);
-    else if (z->down_since_ns != 0)
-        log_info("connected to ZooKeeper %s again after %lld ms", zoo_get_current_server(z->zh),
+    } else if (z->down_since_ns != 0) {
+        server_name(z, server, sizeof server);
+        log_info("connected to ZooKeeper %s again after %lld ms", server,
                  (long long)((mono_ns() - z->down_since_ns) / NS_PER_MS));
+    }
     z->down_since_ns = 0;
 }
 

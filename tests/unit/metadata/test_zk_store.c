@@ -7,15 +7,14 @@
 
 #include <check.h>
 #include <fcntl.h>
-#include <poll.h>
+#include <netinet/in.h>
 #include <signal.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
-#include <zookeeper/zookeeper.h>
 
 #define SCENES_ALONE false
 #define SCENES_MANY  2000
@@ -191,32 +190,55 @@ static void teardown(void)
     rmdir(dir);
 }
 
-static _Atomic int taken_over;
-
-static void on_event(zhandle_t *zh, int type, int state, const char *path, void *arg)
+static void read_all(int fd, uint8_t *to, size_t n)
 {
-    (void)zh;
-    (void)path;
-    (void)arg;
-    if (type == ZOO_SESSION_EVENT && (state == ZOO_CONNECTED_STATE || state == ZOO_EXPIRED_SESSION_STATE))
-        atomic_store(&taken_over, state);
+    for (size_t got = 0; got < n; ) {
+        ssize_t k = read(fd, to + got, n - got);
+
+        if (k <= 0)
+            return;                                     /* closed by the server: to stays zero */
+        got += (size_t)k;
+    }
 }
 
-/* What a second client with the same id and password finds: ZOO_CONNECTED_STATE or ZOO_EXPIRED_SESSION_STATE. It ends
- * the session. */
-static int take_over_and_close(const struct zk_session *s, const char *servers)
+static void put(uint8_t **p, uint64_t v, int bytes)
 {
-    clientid_t id = { .client_id = s->id };
-    zhandle_t *zh;
+    for (int i = bytes - 1; i >= 0; i--)
+        *(*p)++ = (uint8_t)(v >> (8 * i));
+}
 
-    memcpy(id.passwd, s->password, sizeof id.passwd);
-    atomic_store(&taken_over, 0);
-    zh = zookeeper_init(servers, on_event, 10000, &id, NULL, 0);
-    ck_assert_ptr_nonnull(zh);
-    while (atomic_load(&taken_over) == 0)
-        poll(NULL, 0, 1);
-    zookeeper_close(zh);
-    return atomic_load(&taken_over);
+/* A second client with the same id and password ends the session. By hand, since the library is not made for two
+ * handles whose threads log at once. False: the session was over. */
+static bool take_over_and_close(const struct zk_session *s, const char *servers)
+{
+    uint8_t out[64], in[41] = { 0 }, *p = out;
+    struct sockaddr_in to = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    uint64_t got = 0;
+
+    to.sin_port = htons((uint16_t)strtol(strrchr(servers, ':') + 1, NULL, 10));
+    ck_assert_int_eq(connect(fd, (struct sockaddr *)&to, sizeof to), 0);
+    put(&p, 45, 4);                                     /* length, version, zxid, timeout, session, password */
+    put(&p, 0, 4);
+    put(&p, 0, 8);
+    put(&p, 10000, 4);
+    put(&p, (uint64_t)s->id, 8);
+    put(&p, 16, 4);
+    memcpy(p, s->password, 16);
+    p += 16;
+    put(&p, 0, 1);                                      /* not read-only */
+    ck_assert_int_eq(write(fd, out, (size_t)(p - out)), p - out);
+    read_all(fd, in, sizeof in);                        /* length, version, timeout, session, password, read-only */
+    for (int i = 12; i < 20; i++)
+        got = got << 8 | in[i];
+    p = out;
+    put(&p, 8, 4);
+    put(&p, 1, 4);
+    put(&p, (uint32_t)-11, 4);                          /* close */
+    if (got == (uint64_t)s->id && write(fd, out, 12) == 12)
+        read_all(fd, in, 20);
+    close(fd);
+    return got == (uint64_t)s->id;
 }
 
 /* The store may be faster, and have its session back before it is closed: then once more. */
@@ -229,7 +251,7 @@ static void expire(void)
     ck_assert_int_eq(zk_session_read(file, &s), OK);
     ck_assert_int_eq(s.id, store_session(store));
     ck_assert_int_eq(zk_hosts_parse(&h, connect_to, &why), OK);
-    while (take_over_and_close(&s, h.servers) == ZOO_CONNECTED_STATE)
+    while (take_over_and_close(&s, h.servers))
         continue;
     zk_hosts_fini(&h);
 }
@@ -371,7 +393,6 @@ int main(void)
     SRunner *r;
     int failed;
 
-    zoo_set_debug_level(ZOO_LOG_LEVEL_ERROR);
     tcase_add_checked_fixture(t, setup_dir, teardown_dir);
     tcase_add_test(t, connect_strings);
     tcase_add_test(t, every_length_of_a_connect_string);

@@ -628,6 +628,7 @@ static void leave_down(struct daemon *d)
     if (d->b.cfg->zookeeper_connect == NULL || !d->ready)
         return;
     replicas_leave(d->b.replicas);
+    doubts_note(d->b.doubts, d->b.id);  /* who asks for a leader waits until it is known who follows us */
     leave_cluster(&o);
 }
 

@@ -17,7 +17,7 @@
 #define LOOK_MS    100
 
 #define LOOK_SOON_MS    5
-#define SEE_OFF_MS      120
+#define SEE_OFF_MS      10
 #define SEE_OFF_MAX_MS  1000
 #define MEMORY_MAX ((size_t)64 << 20)
 
@@ -60,8 +60,8 @@ static void pause_for(const struct leaving_opts *o, struct controller_link *link
     }
 }
 
-/* Clients whose requests are refused now ask who leads, here as well: a connection that ends before that has been said
- * makes them wait for their next look, half a second later. So they get a moment, from when we know it ourselves. */
+/* The connections go when everybody has been told who leads: clients whose connection ends ask at once (librdkafka does
+ * so sooner than after a refused request), and one that is told of the old leader once more waits for half a second. */
 static void see_off(const struct leaving_opts *o, struct controller_link *link)
 {
     int64_t end_ms = mono_ms() + SEE_OFF_MAX_MS;

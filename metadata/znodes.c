@@ -708,13 +708,26 @@ int znode_epoch_read(struct bytes in, int32_t *epoch)
     return OK;
 }
 
-/* Absent: version 2, enabled, nothing finalised. There: enabled (1); what was finalised stays if it was
- * enabled. */
-int znode_feature_update(struct bytes in, bool there, char **out)
+/* The entry of one feature: version 1 has its lowest level, too. */
+static json_t *feature_level(const json_t *old, int32_t version)
 {
-    int rc;
-    json_t *o = NULL, *fresh, *kept = NULL, *version, *status;
-    bool ok;
+    json_t *o = json_object();
+    bool ok = version > 1 || put(o, "min_version_level", json_integer(1));
+
+    ok = put(o, "max_version_level", json_integer(json_integer_value(json_object_get(old, "max_version_level")))) && ok;
+    if (!ok) {
+        json_decref(o);
+        return NULL;
+    }
+    return o;
+}
+
+int znode_feature_update(struct bytes in, bool there, const struct znode_feature *want, char **out)
+{
+    int rc = OK;
+    json_t *o = NULL, *fresh, *levels, *kept = NULL, *version, *status, *v;
+    const char *name;
+    bool ok = true;
 
     *out = NULL;
     if (there) {
@@ -725,17 +738,21 @@ int znode_feature_update(struct bytes in, bool there, char **out)
         if (rc == OK && (json_integer_value(version) < 1 || json_integer_value(version) > 2 ||
                          !json_is_integer(status) || !json_is_object(kept)))
             rc = ERR_CORRUPT;
-        if (rc != OK || (json_integer_value(status) == 1 && json_integer_value(version) == 2)) {
+        if (rc != OK || (json_integer_value(status) == want->enabled && json_integer_value(version) == want->version &&
+                         (want->enabled || json_object_size(kept) == 0))) {
             json_decref(o);
             return rc;
         }
-        if (json_integer_value(status) != 1)
+        if (json_integer_value(status) != 1 || !want->enabled)
             kept = NULL;
     }
     fresh = json_object();
-    ok = kept != NULL ? json_object_set(fresh, "features", kept) == 0 : put(fresh, "features", json_object());
-    ok = put(fresh, "version", json_integer(2)) && ok;
-    ok = put(fresh, "status", json_integer(1)) && ok;
+    levels = json_object();
+    json_object_foreach(kept, name, v)
+        ok = put(levels, name, feature_level(v, want->version)) && ok;
+    ok = put(fresh, "features", levels) && ok;
+    ok = put(fresh, "version", json_integer(want->version)) && ok;
+    ok = put(fresh, "status", json_integer(want->enabled)) && ok;
     *out = dump(fresh, ok);
     json_decref(o);
     return *out != NULL ? OK : ERR_NOMEM;

@@ -131,7 +131,12 @@ char *znode_dir_event_write(int32_t broker_id) must_use;
 int   znode_dir_event_read(struct bytes in, int32_t *broker_id) must_use;
 int   znode_epoch_read(struct bytes in, int32_t *epoch) must_use;       /* /controller_epoch: decimal text */
 
-/* ---- /feature: what a controller of 3.9 makes of it. *out: the new text; NULL: it stays as it is. ---- */
-int   znode_feature_update(struct bytes in, bool there, char **out) must_use;
+/* ---- /feature: what a controller of 3.9 makes of it. *out: the new text; NULL: it stays as it is. What was finalised
+ * stays if it was enabled and is to be. ---- */
+struct znode_feature {
+    int32_t version;                    /* 1; 2 since inter.broker.protocol.version 3.3-IV0 */
+    bool    enabled;                    /* since 2.7-IV0 */
+};
+int   znode_feature_update(struct bytes in, bool there, const struct znode_feature *want, char **out) must_use;
 
 #endif

@@ -174,7 +174,7 @@ int controller_new(struct controller **out, struct controller_opts *opts)
     if (c == NULL)
         return ERR_NOMEM;
     c->opts = *opts;
-    c->recovery_states = version_find(opts->cfg->inter_broker_protocol_version, NULL) >= version_find("3.2-IV0", NULL);
+    ibp_init(&c->ibp, opts->cfg->inter_broker_protocol_version);
     loop_init(&c->loop);
     lock_init(&c->lock, LOCK_controller);
     cond_init(&c->ready_cond);

@@ -155,7 +155,7 @@ static enum rewrite_verdict decide(struct controller *c, struct rewrite *rw, str
     it->next.leader = leader;
     it->next.isr.v[0] = leader;
     it->next.isr.n = 1;
-    it->next.recovering = it->next.recovering || c->recovery_states;
+    it->next.recovering = it->next.recovering || ibp_has(&c->ibp, IBP_LEADER_RECOVERY);
     return REWRITE_WRITE;
 }
 

@@ -3,6 +3,7 @@
 #define BROKER_CONTROLLER_PRIV_H
 
 #include "base/lock.h"
+#include "broker/cluster/ibp.h"
 #include "broker/cluster/registration.h"
 #include "broker/controller/brokers.h"
 #include "broker/controller/channel.h"
@@ -26,7 +27,7 @@ struct controller {
     struct controller_opts opts;
     pthread_t              thread;
     bool                   started;
-    bool                   recovery_states;     /* brokers know leader_recovery_state */
+    struct ibp             ibp;                 /* what the brokers of the cluster share */
     struct loop            loop;
     /* under lock */
     struct lock            lock;

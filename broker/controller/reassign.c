@@ -21,7 +21,6 @@
 #include "broker/controller/reassign.h"
 
 #include "base/log.h"
-#include "broker/cluster/ibp.h"
 #include "broker/controller/leaders.h"
 #include "proto/kerr.h"
 
@@ -252,20 +251,12 @@ static void state_seen(struct controller *c, struct store_call *call, void *subj
     m->in_sync &= any;
 }
 
-static bool leaders_ask_us(const struct controller *c)
-{
-    struct ibp ibp;
-
-    ibp_init(&ibp, c->opts.cfg->inter_broker_protocol_version);
-    return ibp_has(&ibp, IBP_ALTER_PARTITION);
-}
-
 /* Leaders that write the ISR themselves are watched; the others ask us. A partition that has nothing to add and nothing
  * to remove has arrived, whatever its ISR. */
 static enum step_next look_at_isr(struct controller *c, struct frame *f)
 {
     struct moves *ms = (struct moves *)f;
-    unsigned watch = leaders_ask_us(c) ? 0 : STORE_WATCH;
+    unsigned watch = ibp_has(&c->ibp, IBP_ALTER_PARTITION) ? 0 : STORE_WATCH;
 
     EACH(ms, m) {
         struct store_call *call;

@@ -361,7 +361,8 @@ static void write_topic(struct op_topic *ot)
     struct store_call *call = op_call(ot);
     char *text;
 
-    ot->node.id = uuid_random();
+    if (ibp_has(&ot->s->c->ibp, IBP_TOPIC_IDS))
+        ot->node.id = uuid_random();
     text = znode_topic_write(&ot->node);
     if (call == NULL || text == NULL) {
         op_fail(ot, KERR_UNKNOWN_SERVER_ERROR, NULL);

@@ -188,7 +188,7 @@ static enum step_next intake_ids(struct controller *c, struct frame *f)
     for (size_t i = 0; i < in->n; i++) {
         struct ctl_topic *t = in->topics[i];
 
-        if (!uuid_is_zero(t->id) || t->partitions_n == 0)
+        if (!uuid_is_zero(t->id) || t->partitions_n == 0 || !ibp_has(&c->ibp, IBP_TOPIC_IDS))
             continue;
         if (context_topic_identify(&c->ctx, t, uuid_random()) == OK)
             topic_write(c, t, id_written);
@@ -424,6 +424,8 @@ static void overview_read(struct controller *c, struct store_call *call, void *s
     struct failover *fo = subject;
     const struct store_op *feature = &call->ops[0], *ids = &call->ops[1], *topics = &call->ops[2],
                           *deletions = &call->ops[3];
+    struct znode_feature want = { .version = ibp_has(&c->ibp, IBP_FEATURE_NODE_V2) ? 2 : 1,
+                                  .enabled = ibp_has(&c->ibp, IBP_FEATURE_VERSIONS) };
     int rc = OK;
 
     if (ids->rc != OK || topics->rc != OK || deletions->rc != OK) {
@@ -432,7 +434,7 @@ static void overview_read(struct controller *c, struct store_call *call, void *s
     }
     fo->feature_there = feature->rc == OK;
     fo->feature_version = feature->stat.version;
-    if (znode_feature_update(feature->value, fo->feature_there, &fo->feature) != OK)
+    if (znode_feature_update(feature->value, fo->feature_there, &want, &fo->feature) != OK)
         log_error(ZK_FEATURE ": cannot be understood; it stays as it is");
     for (size_t i = 0; i < ids->children_n && rc == OK; i++) {
         struct ctl_broker *b;

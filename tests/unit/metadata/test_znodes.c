@@ -18,6 +18,7 @@ static const char config_node[] = "{\"version\":1,\"config\":{\"compression.type
 static const char controller_node[] = "{\"version\":2,\"brokerid\":5,\"timestamp\":\"1795223279503\","
     "\"kraftControllerEpoch\":-1}";
 static const char feature_node[] = "{\"features\":{},\"version\":2,\"status\":1}";
+static const struct znode_feature new = { 2, true }, v27 = { 1, true }, old = { 1, false };
 static const char cluster_node[] = "{\"version\":\"1\",\"id\":\"7QODrU4NQZ6m9GiPi5U_8w\"}";
 
 static struct arena a;
@@ -176,16 +177,26 @@ START_TEST(the_small_nodes)
     ck_assert_int_eq(znode_epoch_read(bytes_of("1x"), &epoch), ERR_CORRUPT);
     ck_assert_int_eq(znode_epoch_read(bytes_of(""), &epoch), ERR_CORRUPT);
 
-    ck_assert_int_eq(znode_feature_update(bytes_of(""), false, &text), OK);
+    /* What a controller with inter.broker.protocol.version 3.9, 2.7 and 2.6 makes of it. */
+    ck_assert_int_eq(znode_feature_update(bytes_of(""), false, &new, &text), OK);
     check_text(text, feature_node);
-    ck_assert_int_eq(znode_feature_update(bytes_of(feature_node), true, &text), OK);
+    ck_assert_int_eq(znode_feature_update(bytes_of(feature_node), true, &new, &text), OK);
     ck_assert_ptr_null(text);
     ck_assert_int_eq(znode_feature_update(bytes_of("{\"version\":1,\"status\":0,\"features\":{\"f\":"
                                                    "{\"min_version_level\":1,\"max_version_level\":2}}}"), true,
-                                          &text), OK);
+                                          &new, &text), OK);
     check_text(text, feature_node);
-    ck_assert_int_eq(znode_feature_update(bytes_of("{\"version\":3,\"status\":0,\"features\":{}}"), true, &text),
-                     ERR_CORRUPT);
+    ck_assert_int_eq(znode_feature_update(bytes_of("{\"version\":2,\"status\":1,\"features\":{\"f\":"
+                                                   "{\"max_version_level\":2}}}"), true, &v27, &text), OK);
+    check_text(text, "{\"features\":{\"f\":{\"min_version_level\":1,\"max_version_level\":2}},\"version\":1,"
+                     "\"status\":1}");
+    ck_assert_int_eq(znode_feature_update(bytes_of(feature_node), true, &old, &text), OK);
+    check_text(text, "{\"features\":{},\"version\":1,\"status\":0}");
+    ck_assert_int_eq(znode_feature_update(bytes_of("{\"version\":1,\"status\":0,\"features\":{}}"), true, &old,
+                                          &text), OK);
+    ck_assert_ptr_null(text);
+    ck_assert_int_eq(znode_feature_update(bytes_of("{\"version\":3,\"status\":0,\"features\":{}}"), true, &new,
+                                          &text), ERR_CORRUPT);
 }
 END_TEST
 
@@ -263,7 +274,7 @@ START_TEST(damaged_nodes_do_no_harm)
                 (void)(znode_config_read(in, &a, &c) == OK);
                 (void)(znode_change_read(in, &a, &entity) == OK);
                 (void)(znode_controller_read(in, &n, &m) == OK);
-                (void)(znode_feature_update(in, true, &out) == OK);
+                (void)(znode_feature_update(in, true, &(struct znode_feature){ 2, true }, &out) == OK);
                 free(out);
                 arena_reset(&a);
             }

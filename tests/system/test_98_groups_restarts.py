@@ -154,13 +154,13 @@ class Producer:
     """One record to each partition, over and over; counts what was acknowledged."""
 
     def __init__(self, port, partitions):
-        self.port, self.partitions, self.acked = port, partitions, 0
+        self.port, self.partitions, self.acked, self.over = port, partitions, 0, False
         self.ends = {p: 0 for p in range(partitions)}
         self.task = asyncio.ensure_future(self.run())
 
     async def run(self):
         link = None
-        while True:
+        while not self.over:
             try:
                 link = link or await Link.open(self.port)
                 answer = await link.call("Produce", 8, Acks=-1, TimeoutMs=5000, TopicData=[{"Name": "t", "PartitionData": [
@@ -193,7 +193,8 @@ async def bounces(b, partitions):
             return producer.acked >= goal
         await until(reached, 30, "%d records" % goal)
         await asyncio.to_thread(b.restart)
-    producer.task.cancel()
+    producer.over = True                    # with the answer to its last request: nothing is on its way any more
+    await producer.task
     ends = {("t", p): high_end(b.port, p) for p in range(partitions)}
 
     async def caught_up():

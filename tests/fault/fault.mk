@@ -11,7 +11,7 @@ $(FAULT_LIB): tests/fault/faultlib.c tests/fault/faultlib.h
 # The named kill points are in sanitizer builds only.
 .PHONY: fault fault-points
 fault: build-all $(FAULT_LIB)
-	@tests/fault/run $(B) $(or $(FAULT_PARTS),checker sweep kills cuts images)
+	@tests/fault/run $(B) $(or $(FAULT_PARTS),checker sweep kills cuts images clusters)
 	@$(if $(FAULT_PARTS)$(SANITIZE),,$(MAKE) --no-print-directory SANITIZE=address fault-points)
 
 fault-points: build-all $(FAULT_LIB)

@@ -4,9 +4,11 @@ replicas are in the ISR again and hold the same bytes."""
 import itertools
 
 from cluster_rounds import Round, rounds
+from harness import SLOW
 
 MODES = list(itertools.product(("clean shutdown", "hard shutdown", "clean bounce", "hard bounce"), ("leader", "controller")))
 BOUNCES = 5
+SHORT = 600 * SLOW + 2400       # for a controller that stays away only the end of its session makes way
 
 
 def victim(cluster, r, role):
@@ -40,7 +42,7 @@ def failure(cluster, seed):
 
 
 def test_failures(clusters):
-    rounds(failure, clusters().start(), name="B1")
+    rounds(failure, clusters(zookeeper_session_timeout_ms=SHORT).start(), name="B1")
 
 
 def two_of_three(cluster, seed):
@@ -66,4 +68,4 @@ def two_of_three(cluster, seed):
 
 
 def test_two_of_three(clusters):
-    rounds(two_of_three, clusters().start(), name="B10")
+    rounds(two_of_three, clusters(zookeeper_session_timeout_ms=SHORT).start(), name="B10")

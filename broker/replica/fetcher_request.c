@@ -171,7 +171,9 @@ static int write_request(struct fetcher *fe, int64_t wait_ms, int16_t version, b
     else
         ask_changed(fe, &as, version);
     as.in.max_wait_ms = o->cfg->replica_fetch_wait_max_ms;
-    if (wait_ms < as.in.max_wait_ms)
+    if (fe->asking > 0)                 /* who came a moment ago must first be asked about */
+        as.in.max_wait_ms = 0;
+    else if (wait_ms < as.in.max_wait_ms)
         as.in.max_wait_ms = (int32_t)wait_ms;
     if (version >= 15) {
         as.in.replica_state.replica_id = o->broker_id;

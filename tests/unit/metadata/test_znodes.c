@@ -246,10 +246,29 @@ END_TEST
 static const char change_node[] = "{\"version\":2,\"entity_path\":\"topics/t\"}";
 static const char old_change_node[] = "{\"version\":1,\"entity_type\":\"topics\",\"entity_name\":\"t\"}";
 
+static const char list_node[] =
+    "{\"version\":1,\"partitions\":[{\"topic\":\"t\",\"partition\":3,\"replicas\":[1,2]}]}";
+
+START_TEST(lists_of_partitions)
+{
+    struct znode_list l;
+
+    ck_assert_int_eq(znode_reassign_read(bytes_of(list_node), &a, &l), OK);
+    ck_assert_uint_eq(l.n, 1);
+    ck_assert(str_is(l.v[0].topic, "t"));
+    ck_assert_int_eq(l.v[0].partition, 3);
+    ck_assert_int_eq(l.v[0].replicas.n, 2);
+    check_text(znode_reassign_write(&l), list_node);
+    ck_assert_int_eq(znode_election_read(bytes_of(list_node), &a, &l), OK);     /* read key by key */
+    check_text(znode_election_write(&l), "{\"version\":1,\"partitions\":[{\"topic\":\"t\",\"partition\":3}]}");
+    ck_assert_int_eq(znode_reassign_read(bytes_of("{\"version\":1,\"partitions\":[],\"x\":1}"), &a, &l), ERR_CORRUPT);
+}
+END_TEST
+
 START_TEST(damaged_nodes_do_no_harm)
 {
     static const char *const nodes[] = { broker_node, topic_node, state_node, config_node, controller_node,
-                                         feature_node, change_node, old_change_node };
+                                         feature_node, change_node, old_change_node, list_node };
 
     for (size_t i = 0; i < sizeof nodes / sizeof nodes[0]; i++)
         for (size_t at = 0; at < strlen(nodes[i]); at++)
@@ -260,6 +279,7 @@ START_TEST(damaged_nodes_do_no_harm)
                 struct znode_broker b;
                 struct znode_topic t;
                 struct znode_state s;
+                struct znode_list l;
                 struct znode_config c;
                 int32_t n, m;
                 struct bytes in;
@@ -272,6 +292,8 @@ START_TEST(damaged_nodes_do_no_harm)
                 (void)(znode_topic_read(in, &a, &t) == OK);
                 (void)(znode_state_read(in, &a, &s) == OK);
                 (void)(znode_config_read(in, &a, &c) == OK);
+                (void)(znode_reassign_read(in, &a, &l) == OK);
+                (void)(znode_election_read(in, &a, &l) == OK);
                 (void)(znode_change_read(in, &a, &entity) == OK);
                 (void)(znode_controller_read(in, &n, &m) == OK);
                 (void)(znode_feature_update(in, true, &(struct znode_feature){ 2, true }, &out) == OK);
@@ -350,6 +372,7 @@ int main(void)
     tcase_add_test(t, a_partitions_state);
     tcase_add_test(t, the_small_nodes);
     tcase_add_test(t, broken_nodes_are_refused);
+    tcase_add_test(t, lists_of_partitions);
     tcase_add_test(t, damaged_nodes_do_no_harm);
     tcase_add_test(t, changes_of_settings);
     tcase_add_test(t, paths);

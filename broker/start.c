@@ -144,6 +144,21 @@ static void session_path(struct daemon *d, char *path, size_t size)
             snprintf(path, size, "%s/" SESSION_FILE, dir.path);
 }
 
+static bool is_given(const struct config *cfg, const char *key)
+{
+    for (size_t i = 0; i < cfg->given_n; i++)
+        if (strcmp(cfg->given[i].key, key) == 0)
+            return true;
+    return false;
+}
+
+/* With Apache Kafka's 10, a controller that reads the states of 10,000 partitions waits 1,000 times for an answer.
+ * Where nobody asks for a number it is one that ZooKeeper's own limit for a server (1,000) leaves room for. */
+static int32_t requests_in_flight(const struct config *cfg)
+{
+    return is_given(cfg, "zookeeper.max.in.flight.requests") ? cfg->zookeeper_max_in_flight_requests : 200;
+}
+
 static int store_up(struct daemon *d)
 {
     const struct config *cfg = d->b.cfg;
@@ -151,7 +166,7 @@ static int store_up(struct daemon *d)
     struct zk_store_opts o = { .connect = cfg->zookeeper_connect, .make_chroot = true, .session_file = session,
                                .session_timeout_ms = cfg->zookeeper_session_timeout_ms,
                                .connection_timeout_ms = cfg->zookeeper_session_timeout_ms,
-                               .max_in_flight = cfg->zookeeper_max_in_flight_requests };
+                               .max_in_flight = requests_in_flight(cfg) };
 
     if (cfg->zookeeper_connect == NULL)
         return lmdb_store_open(&d->b.store, cfg->log_dirs_parsed.v[0]);
@@ -428,10 +443,7 @@ static int limit_or_none(int32_t n)
  * asks for a size, the system finds a better one for each connection. */
 static int send_buffer_bytes(const struct config *cfg)
 {
-    for (size_t i = 0; i < cfg->given_n; i++)
-        if (strcmp(cfg->given[i].key, "socket.send.buffer.bytes") == 0)
-            return cfg->socket_send_buffer_bytes;
-    return -1;
+    return is_given(cfg, "socket.send.buffer.bytes") ? cfg->socket_send_buffer_bytes : -1;
 }
 
 static int net_up(struct daemon *d)

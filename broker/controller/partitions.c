@@ -89,6 +89,17 @@ static void state_failed(struct controller *c, const struct ctl_partition *p, in
     c->retry_at_ns = mono_ns() + RETRY_NS;
 }
 
+/* The replicas that are online, without those whose broker is out of reach. */
+static void add_in_sync(const struct controller *c, struct creation *cr, bool unreachable)
+{
+    const struct ids *r = &cr->p->replicas;
+
+    for (int32_t i = 0; i < r->n; i++)
+        if (context_replica_online(&c->ctx, cr->p, r->v[i]) &&
+            context_broker(&c->ctx, r->v[i])->unreachable == unreachable)
+            cr->next.isr.v[cr->next.isr.n++] = r->v[i];
+}
+
 /* The live replicas lead and follow, in the order of the assignment. */
 static bool creation_init(struct controller *c, struct online *o, struct creation *cr)
 {
@@ -98,9 +109,9 @@ static bool creation_init(struct controller *c, struct online *o, struct creatio
                                      .isr = { arena_array(&o->arena, (size_t)r->n + 1, sizeof(int32_t)), 0 } };
     if (cr->next.isr.v == NULL)
         return false;
-    for (int32_t i = 0; i < r->n; i++)
-        if (context_replica_online(&c->ctx, cr->p, r->v[i]))
-            cr->next.isr.v[cr->next.isr.n++] = r->v[i];
+    add_in_sync(c, cr, false);
+    if (cr->next.isr.n == 0)
+        add_in_sync(c, cr, true);
     if (cr->next.isr.n > 0)
         cr->next.leader = cr->next.isr.v[0];
     return true;
@@ -113,8 +124,8 @@ static void created(struct controller *c, struct creation *cr, int32_t version)
         return;
     }
     partition_elected(cr->p);
-    for (int32_t i = 0; i < cr->p->isr.n; i++)
-        batch_leader_and_isr(c, cr->p->isr.v[i], cr->p, true);
+    for (int32_t i = 0; i < cr->p->replicas.n; i++)
+        batch_leader_and_isr(c, cr->p->replicas.v[i], cr->p, true);
 }
 
 /* One multi for fresh[first .. first + n - 1]. */

@@ -489,22 +489,27 @@ END_TEST
 
 /* ---- one thing at a time ----------------------------------------------------------------------------------- */
 
-/* t-0 on 6, 7, 8, led by 6. */
-static void one_partition(void)
+static void one_partition_of(const char *name)
 {
     static const int32_t on[] = { 6, 7, 8 };
     struct topic_op_assignment as = { .index = 0, .brokers = on, .brokers_n = 3 };
-    struct topic_op_topic t = { .name = STR_LIT("t"), .partitions = -1, .replication = -1, .assignments = &as,
+    struct topic_op_topic t = { .name = str_of(name), .partitions = -1, .replication = -1, .assignments = &as,
                                 .assignments_n = 1 };
     struct kit_op ko = { .done = false };
 
-    for (int32_t b = 6; b <= 8; b++)
-        peer_register(&cl, b);
-    cluster_settle(&cl);
     kit_op_run(&cl.k, &ko, TOPIC_OP_CREATE, &t, 1, 20000);
     ck_assert_int_eq(t.error, KERR_NONE);
     kit_op_end(&ko);
     cluster_settle(&cl);
+}
+
+/* t-0 on 6, 7, 8, led by 6. */
+static void one_partition(void)
+{
+    for (int32_t b = 6; b <= 8; b++)
+        peer_register(&cl, b);
+    cluster_settle(&cl);
+    one_partition_of("t");
 }
 
 static void stands(int32_t leader, int32_t epoch, const int32_t *isr, int32_t n)
@@ -758,6 +763,25 @@ START_TEST(a_broker_out_of_reach)
 }
 END_TEST
 
+START_TEST(a_new_topic_while_a_broker_is_out_of_reach)
+{
+    for (int32_t b = 6; b <= 8; b++)
+        peer_register(&cl, b);
+    cluster_settle(&cl);
+    lock_take(&cl.lock);
+    cl.seen[0].holds = true;
+    lock_drop(&cl.lock);
+    controller_link_down(cl.k.ctl, 6, peer_epoch(&cl, 6));
+    one_partition_of("t");
+    STANDS(7, 0, 7, 8);
+    peer_release(&cl, 6);
+    cluster_settle(&cl);
+    lock_take(&cl.lock);
+    ck_assert_int_eq(cl.seen[0].lai[0].leader, 7);      /* it follows */
+    lock_drop(&cl.lock);
+}
+END_TEST
+
 START_TEST(no_other_in_sync_means_no_election)
 {
     static const int32_t alone[] = { 6 };
@@ -942,6 +966,7 @@ int main(void)
     tcase_add_test(one, leaders_that_write_their_isrs_tell_by_a_notice);
     tcase_add_test(one, a_lost_directory_on_another_broker);
     tcase_add_test(one, a_broker_out_of_reach);
+    tcase_add_test(one, a_new_topic_while_a_broker_is_out_of_reach);
     tcase_add_test(one, no_other_in_sync_means_no_election);
     tcase_add_test(one, another_controller_has_taken_over);
     tcase_add_test(one, a_term_that_cannot_go_on);

@@ -16,3 +16,8 @@ fault: build-all $(FAULT_LIB)
 
 fault-points: build-all $(FAULT_LIB)
 	@tests/fault/run $(B) points
+
+# Bugs put into copies of the tree, which the tests of clusters must see.
+.PHONY: mutants
+mutants:
+	@tests/fault/mutants

@@ -325,19 +325,25 @@ END_TEST
 static void check_invariants(int32_t partition, const int32_t *from, const int32_t *to, int32_t n)
 {
     struct arena a;
-    struct znode_state s;
-    int32_t version, old = 0, new = 0;
+    struct znode_state s, later;
+    struct hosted h[BROKERS_MAX + 1];
+    int32_t version, again, old = 0, new = 0;
 
     arena_init(&a, 1 << 20);
-    ck_assert(cluster_state(&cl, &a, partition, &s, &version));
-    lock_take(&cl.lock);
+    do {                                                /* the state and the logs of one moment */
+        ck_assert(cluster_state(&cl, &a, partition, &s, &version));
+        lock_take(&cl.lock);
+        for (int32_t id = 0; id <= BROKERS_MAX; id++)
+            h[id] = cl.host[id][partition];
+        lock_drop(&cl.lock);
+        ck_assert(cluster_state(&cl, &a, partition, &later, &again));
+    } while (version != again);
     for (int32_t i = 0; i < s.isr.n; i++)
-        ck_assert_msg(cl.host[s.isr.v[i]][partition].full, "broker %d is in sync without its records", s.isr.v[i]);
+        ck_assert_msg(h[s.isr.v[i]].full, "broker %d is in sync without its records", s.isr.v[i]);
     for (int32_t i = 0; i < n; i++) {
-        old += cl.host[from[i]][partition].full;
-        new += cl.host[to[i]][partition].full;
+        old += h[from[i]].full;
+        new += h[to[i]].full;
     }
-    lock_drop(&cl.lock);
     ck_assert_msg(old == n || new == n, "partition %d: %d old replicas and %d new ones of %d", partition, old, new, n);
     arena_fini(&a);
 }

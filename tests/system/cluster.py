@@ -123,8 +123,21 @@ class Node(harness.Broker):
         self.cluster.net.down(self.advertised)
 
     def sigstop(self):
+        """Gives back when every thread stands still: on a busy machine that is later than the signal."""
         self.process.send_signal(signal.SIGSTOP)
+        wait_for(self.stands_still, PATIENCE, "broker %d stands still" % self.number)
         self.stopped = True
+
+    def stands_still(self):
+        folder = "/proc/%d/task" % self.process.pid
+        for task in os.listdir(folder):
+            try:
+                with open(os.path.join(folder, task, "stat"), encoding="ascii") as f:
+                    if f.read().rsplit(")", 1)[1].split()[0] != "T":
+                        return False
+            except OSError:
+                return False
+        return True
 
     def sigcont(self):
         self.process.send_signal(signal.SIGCONT)

@@ -1,6 +1,6 @@
 """tests/system/cluster_rounds.py - what the tests of clusters share: rounds with seeds, observers, the check at a round's end.
 
-CLUSTER_ROUNDS rounds of each test (5; `make fault` has 200), CLUSTER_SEED for the same again.
+CLUSTER_ROUNDS rounds of each test (5, or 2 under a sanitizer; `make fault` has 200), CLUSTER_SEED for the same again.
 """
 import json
 import os
@@ -10,9 +10,9 @@ import time
 
 from cluster_check import batch_rows, judge
 from cluster_load import DUPLICATE, OK, ClusterWriter, Traffic, read_whole
-from harness import wait_for
+from harness import SANITIZED, wait_for
 
-ROUNDS = int(os.environ.get("CLUSTER_ROUNDS", "5"))
+ROUNDS = int(os.environ.get("CLUSTER_ROUNDS", "2" if SANITIZED else "5"))
 SEED = int(os.environ.get("CLUSTER_SEED", "0")) or int.from_bytes(os.urandom(3), "big") + 1
 
 

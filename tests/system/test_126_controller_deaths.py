@@ -46,7 +46,7 @@ def wiped(cluster, seed):
 @pytest.mark.skipif(APACHE, reason="Apache Kafka loses records here in ZooKeeper mode")
 def test_wiped_follower(clusters):
     cluster = clusters(replica_lag_time_max_ms=600 * SLOW, replica_fetch_wait_max_ms=100,
-                       zookeeper_session_timeout_ms=2000 * SLOW)
+                       zookeeper_session_timeout_ms=2000 + 400 * SLOW)
     rounds(wiped, cluster.start(CONTROLLER).start(LEADER, FOLLOWER), name="B16")
 
 

@@ -8,11 +8,10 @@
 static void copy_given(struct loader *l, const struct config *base)
 {
     for (size_t i = 0; i < base->given_n && l->rc == OK; i++) {
-        struct config_given g = base->given[i];
+        struct config_given g = { .param = base->given[i].param, .file = "what the broker was started with" };
 
-        g.key = loader_text(l, "%s", g.key);
-        g.value = loader_text(l, "%s", g.value);
-        g.file = g.file != NULL ? loader_text(l, "%s", g.file) : NULL;
+        g.key = loader_text(l, "%s", base->given[i].key);
+        g.value = loader_text(l, "%s", base->given[i].value);
         if (l->rc == OK)
             loader_give(l, g);
     }

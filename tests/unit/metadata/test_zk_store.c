@@ -390,19 +390,11 @@ START_TEST(calls_that_are_ended)
 }
 END_TEST
 
-int main(void)
+/* With a server, which tests/system starts. */
+static void add_scenes(Suite *s)
 {
-    Suite *s = suite_create("metadata/zk_store");
-    TCase *t = tcase_create("alone"), *z = tcase_create("server"), *b = tcase_create("breaking");
-    SRunner *r;
-    int failed;
+    TCase *z = tcase_create("server"), *b = tcase_create("breaking");
 
-    tcase_add_checked_fixture(t, setup_dir, teardown_dir);
-    tcase_add_test(t, connect_strings);
-    tcase_add_test(t, every_length_of_a_connect_string);
-    tcase_add_test(t, nobody_there);
-    tcase_add_test(t, a_session_is_kept);
-    suite_add_tcase(s, t);
     tcase_add_checked_fixture(z, setup, teardown);
     tcase_set_timeout(z, 300);
 #define ADD(scene) tcase_add_test(z, scene);
@@ -414,10 +406,25 @@ int main(void)
     tcase_add_checked_fixture(b, setup, teardown);
     tcase_set_timeout(b, 300);
     tcase_add_test(b, nothing_is_lost_or_done_twice);
-    if (getenv("KLAMM_TEST_ZOOKEEPER") != NULL) {
-        suite_add_tcase(s, z);
-        suite_add_tcase(s, b);
-    }
+    suite_add_tcase(s, z);
+    suite_add_tcase(s, b);
+}
+
+int main(void)
+{
+    Suite *s = suite_create("metadata/zk_store");
+    TCase *t = tcase_create("alone");
+    SRunner *r;
+    int failed;
+
+    tcase_add_checked_fixture(t, setup_dir, teardown_dir);
+    tcase_add_test(t, connect_strings);
+    tcase_add_test(t, every_length_of_a_connect_string);
+    tcase_add_test(t, nobody_there);
+    tcase_add_test(t, a_session_is_kept);
+    suite_add_tcase(s, t);
+    if (getenv("KLAMM_TEST_ZOOKEEPER") != NULL)
+        add_scenes(s);
     r = srunner_create(s);
     srunner_run_all(r, CK_NORMAL);
     failed = srunner_ntests_failed(r);

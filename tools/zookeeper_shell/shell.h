@@ -10,6 +10,7 @@
 #include "base/lock.h"
 #include "config/zk_hosts.h"
 
+#include <stdatomic.h>
 #include <stdint.h>
 #define THREADED                        /* the library's calls that wait */
 #include <zookeeper/zookeeper.h>
@@ -23,7 +24,7 @@ struct shell {
     struct zk_hosts hosts;
     zhandle_t      *zh;                 /* NULL: closed, or not opened yet */
     bool            closed;             /* by `close` */
-    bool            print_watches;
+    atomic_bool     print_watches;      /* the store's thread looks at it */
     struct lock     lock;
     /* under lock */
     struct cond     cond;

@@ -59,12 +59,13 @@ static bool all_replicas(const struct ctl_topic *t, enum replica_state s)
     return true;
 }
 
-/* On a broker that is down, or in a log directory that is. */
+/* On a broker that is down. One that lives is asked even for replicas that it has lost: only it can tell a log
+ * directory that has failed, which it answers with KAFKA_STORAGE_ERROR, from a log that there was just no room for. */
 static bool any_dead(const struct controller *c, const struct ctl_topic *t)
 {
     for (int32_t i = 0; i < t->partitions_n; i++)
         for (int32_t k = 0; k < t->partitions[i].replicas.n; k++)
-            if (!context_replica_online(&c->ctx, &t->partitions[i], t->partitions[i].replicas.v[k]))
+            if (!context_online(&c->ctx, t->partitions[i].replicas.v[k]))
                 return true;
     return false;
 }
@@ -210,14 +211,14 @@ static bool is_ineligible(const struct controller *c, const struct ctl_partition
 
 static bool is_live(const struct controller *c, const struct ctl_partition *p, int32_t broker)
 {
-    return replica_state(p, broker) != REPLICA_DELETE_DONE && context_replica_online(&c->ctx, p, broker);
+    return replica_state(p, broker) != REPLICA_DELETE_DONE && context_online(&c->ctx, broker);
 }
 
 static bool is_dead(const struct controller *c, const struct ctl_partition *p, int32_t broker)
 {
     enum replica_state s = replica_state(p, broker);
 
-    return (s == REPLICA_OFFLINE || s == REPLICA_DELETE_STARTED) && !context_replica_online(&c->ctx, p, broker);
+    return (s == REPLICA_OFFLINE || s == REPLICA_DELETE_STARTED) && !context_online(&c->ctx, broker);
 }
 
 static enum step_next retry_replicas(struct controller *c, struct frame *f)

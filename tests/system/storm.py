@@ -431,7 +431,7 @@ class Churner(Actor):
         elif deed == 2:
             out = w.call("CreatePartitions", 2, TimeoutMs=15000, ValidateOnly=False, Topics=[
                 {"Name": topic, "Count": self.rng.randrange(2, 6), "Assignments": None}])
-            self.expect(out["Results"][0]["ErrorCode"], "CreatePartitions", 37)
+            self.expect(out["Results"][0]["ErrorCode"], "CreatePartitions", 17, 37)     # 17: it is queued for deletion
         else:
             for _ in range(20):
                 value = topic.encode() + b"/" + b"z" * self.rng.randrange(3000)

@@ -64,6 +64,9 @@ static bool eligible(const struct controller *c, const struct wanted *w)
             return false;
         if (w->epochs != NULL && w->epochs[i] >= 0 && w->epochs[i] != b->epoch)
             return false;
+        /* Its process may have died, and another, with an empty disk, be about to register (R6). */
+        if (b->unreachable && !ids_have(&w->p->isr, b->id))
+            return false;
     }
     return true;
 }

@@ -452,6 +452,20 @@ struct answer {
     int64_t                 epoch;      /* of the broker */
 };
 
+/* Did the broker answer that we know, or one that has been started since? */
+static bool is_earlier_start(const struct control_request *req)
+{
+    int16_t error = KERR_NONE;
+
+    if (req->api == API_UPDATE_METADATA)
+        error = req->resp.update_metadata;
+    else if (req->api == API_LEADER_AND_ISR && req->resp.leader_and_isr != NULL)
+        error = req->resp.leader_and_isr->error_code;
+    else if (req->api == API_STOP_REPLICA && req->resp.stop_replica != NULL)
+        error = req->resp.stop_replica->error_code;
+    return error == KERR_STALE_BROKER_EPOCH;
+}
+
 static void answer_arrived(struct loop_item *item, void *arg)
 {
     struct answer *a = (struct answer *)item;
@@ -462,7 +476,7 @@ static void answer_arrived(struct loop_item *item, void *arg)
     c->sent_here -= req->broker_id == c->opts.broker->id;
     if (c->sent_here == 0 && c->failed_over)
         controller_set_ready(c, OK);
-    if (req->rc == OK)
+    if (req->rc == OK && !is_earlier_start(req))
         unreachable_answered(c, req->broker_id, a->epoch);
     if (!c->stopping && req->rc == OK && req->api != API_UPDATE_METADATA)
         event_answer(c, req);

@@ -64,9 +64,8 @@ def moved_while_the_controller_dies(cluster, seed):
         if settled(cluster, r.topic, old):
             ask_to_move(cluster, r.topic, targets)
         wait_settled(cluster, r.topic, targets)
-        for p in old:
-            for number in set(old[p]) - set(targets[p]) - {victim}:     # who was down when its replica went keeps the log
-                wait_deleted(cluster, number, r.topic, p)
+        # That the replicas which were taken away are deleted is not asked for: who was down then keeps the log, and one
+        # whose deletion was on its way from the controller that died may keep it too.
         r.traffic.until(10)
 
 

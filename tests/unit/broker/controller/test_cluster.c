@@ -375,7 +375,7 @@ static uint32_t next_random(uint32_t n)
     return (seed >> 8) % n;
 }
 
-/* A leader takes into its ISR whoever it likes. */
+/* A leader takes into its ISR whoever it likes; who is out of reach does not come in. */
 static void random_isr(struct model *m)
 {
     int index = (int)next_random(PARTS);
@@ -390,7 +390,8 @@ static void random_isr(struct model *m)
     for (int i = 0; i < RF; i++)
         if (p->replicas[i] == p->leader || next_random(3) > 0) {
             want[n++] = p->replicas[i];
-            all_online = all_online && m_online(m, p->replicas[i]);
+            all_online = all_online && m_online(m, p->replicas[i]) &&
+                         (!m->far[p->replicas[i] - BROKER] || m_in(p, p->replicas[i]));
         }
     cluster_state(&cl, "t", index, &version);
     ch.partition_epoch = version;

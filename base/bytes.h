@@ -41,6 +41,21 @@ static inline bool str_is(struct str a, const char *z)
     return str_eq(a, str_of(z));
 }
 
+/* As memcmp(), then the shorter one first; null is empty. */
+static inline int str_cmp(struct str a, struct str b)
+{
+    size_t n = a.len < b.len ? a.len : b.len;
+    int d = n > 0 ? memcmp(a.p, b.p, n) : 0;
+
+    return d != 0 ? d : (a.len > b.len) - (a.len < b.len);
+}
+
+/* The same, for qsort() and bsearch(). */
+static inline int str_order(const void *a, const void *b)
+{
+    return str_cmp(*(const struct str *)a, *(const struct str *)b);
+}
+
 static inline uint16_t be_get16(const uint8_t *p)
 {
     uint16_t v;

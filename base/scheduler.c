@@ -7,6 +7,7 @@
 #include "base/scheduler.h"
 
 #include "base/clock.h"
+#include "base/crew.h"
 #include "base/lock.h"
 
 #include <assert.h>
@@ -31,11 +32,9 @@ struct job {
 };
 
 struct scheduler {
-    /* fixed after scheduler_new() */
-    pthread_t   threads[THREADS_MAX];
-    int         threads_n;
     /* under `lock` (class scheduler) */
     struct lock lock;
+    struct crew crew;
     struct cond work;                   /* the queue's head changed, or stop */
     struct cond idle;                   /* a job has ended */
     struct job *queue;                  /* by due_ns */
@@ -92,10 +91,11 @@ static void job_run(struct scheduler *s, struct job *j)
 
 static void *worker(void *arg)
 {
-    struct scheduler *s = arg;
+    struct crew_member *me = arg;
+    struct scheduler *s = me->arg;
 
     lock_take(&s->lock);
-    while (!s->stop) {
+    while (!s->stop && !crew_leave(me)) {
         struct job *j = s->queue;
         if (j == NULL)
             cond_wait(&s->work, &s->lock);
@@ -104,28 +104,37 @@ static void *worker(void *arg)
         else
             job_run(s, j);
     }
+    cond_signal(&s->work);              /* who leaves may have been the one that was woken for a job */
     lock_drop(&s->lock);
     return NULL;
+}
+
+int scheduler_resize(struct scheduler *s, int threads)
+{
+    int rc;
+
+    lock_take(&s->lock);
+    rc = crew_resize(&s->crew, threads < 1 ? 1 : threads > THREADS_MAX ? THREADS_MAX : threads);
+    cond_broadcast(&s->work);           /* those that are too many */
+    lock_drop(&s->lock);
+    return rc;
 }
 
 int scheduler_new(struct scheduler **out, int threads)
 {
     struct scheduler *s = calloc(1, sizeof *s);
+    int rc;
 
     if (s == NULL)
         return ERR_NOMEM;
     lock_init(&s->lock, LOCK_scheduler);
     cond_init(&s->work);
     cond_init(&s->idle);
-    if (threads < 1)
-        threads = 1;
-    if (threads > THREADS_MAX)
-        threads = THREADS_MAX;
-    for (; s->threads_n < threads; s->threads_n++) {
-        if (pthread_create(&s->threads[s->threads_n], NULL, worker, s) != 0) {
-            scheduler_free(&s);
-            return ERR_SYSTEM;
-        }
+    crew_init(&s->crew, "background", worker, s, 0);
+    rc = scheduler_resize(s, threads);
+    if (rc != OK) {
+        scheduler_free(&s);
+        return rc;
     }
     *out = s;
     return OK;
@@ -142,8 +151,7 @@ void scheduler_free(struct scheduler **sp)
     s->stop = true;
     cond_broadcast(&s->work);
     lock_drop(&s->lock);
-    for (int i = 0; i < s->threads_n; i++)
-        (void)pthread_join(s->threads[i], NULL);
+    crew_join(&s->crew);
     DL_FOREACH_SAFE2(s->all, j, tmp, all_next) {
         DL_DELETE2(s->all, j, all_prev, all_next);
         free(j);

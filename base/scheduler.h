@@ -20,6 +20,7 @@ struct job;
 typedef void job_fn(void *arg);
 
 int  scheduler_new(struct scheduler **out, int threads) must_use;       /* background.threads */
+int  scheduler_resize(struct scheduler *s, int threads) must_use;       /* any thread; a job that runs is not ended */
 void scheduler_free(struct scheduler **s);      /* waits for running jobs, drops the others; NULL-safe */
 
 /* First run after delay_ms, then every period_ms (0: only once). *out may be NULL for a job that is never cancelled

@@ -30,7 +30,7 @@ struct timer;
 struct topic_configs;
 
 struct broker {
-    const struct config   *cfg;             /* what the broker started with; holds a reference */
+    const struct config   *cfg;             /* what held when the broker was started; holds a reference */
     int32_t                id;              /* broker.id */
     char                   cluster_id[UUID_TEXT_LEN + 1];
     struct ibp             ibp;             /* of inter.broker.protocol.version */
@@ -42,7 +42,6 @@ struct broker {
     struct metadata_cache *metacache;
     struct doubts         *doubts;          /* broker/cluster: brokers that may have died just now */
     struct broker_configs *broker_configs;  /* what holds of this broker's settings now */
-    const struct config   *latest;          /* reconfigure()'s: what held when it was last called */
     struct topic_configs  *topic_configs;
     struct replicas       *replicas;
     struct groups         *groups;          /* broker/group: the coordinator of consumer groups */

@@ -19,10 +19,12 @@
 #include "broker/cluster/registration.h"
 #include "broker/cluster/standing.h"
 #include "broker/cluster/topic_configs.h"
+#include "broker/conn_limits.h"
 #include "broker/controller/controller.h"
 #include "broker/controller/orders.h"
 #include "broker/group/expiry.h"
 #include "broker/group/groups.h"
+#include "broker/log_settings.h"
 #include "broker/net/server.h"
 #include "broker/peer/isr_changes.h"
 #include "broker/peer/leaving.h"
@@ -50,6 +52,8 @@
 #define CONTROLLER_MS     60000
 #define LOADING_MS        500           /* logs that take longer are loaded while the others are served */
 #define LOST_MS           1000
+#define ROOM_MS           5000          /* between two attempts to get logs for which there was no room; it doubles */
+#define ROOM_MAX_MS       300000
 #define REGISTRATION_MS   5000          /* servers notice the end of a session a little late */
 #define HOST_NAME_BYTES   256
 #define SESSION_FILE      ".klamm-zookeeper"        /* Apache Kafka looks at directories only */
@@ -68,7 +72,9 @@ struct daemon {
     struct logmgr_loaded    loaded;     /* when the listeners were opened */
     atomic_bool             lost;       /* the controller is to be told that logs are offline */
     struct job             *lost_job;
+    int64_t                 room_ms, room_due_ms;       /* of lost_job: how long it waits, until when */
     struct group_expiry    *expiry;
+    struct reconfigurer    *reconfigurer;
     bool                    adopts, logs_run, controller_runs, ready;
     size_t                  up_n;       /* rows of `parts` that are up */
     int                     rc;         /* of going down */
@@ -100,31 +106,9 @@ static void sched_down(struct daemon *d)
 
 static int dirs_up(struct daemon *d)
 {
-    const struct config *cfg = d->b.cfg;
     struct logmgr_opts o;
 
-    logmgr_opts_init(&o);
-    o.dirs = cfg->log_dirs_parsed.v;
-    o.dirs_n = cfg->log_dirs_parsed.n;
-    o.recovery_threads = cfg->num_recovery_threads_per_data_dir;
-    o.producer_id_expiration_ms = cfg->producer_id_expiration_ms;
-    o.producer_id_check_ms = cfg->producer_id_expiration_check_interval_ms;
-    o.retention_check_ms = cfg->log_retention_check_interval_ms;
-    o.initial_task_delay_ms = cfg->log_initial_task_delay_ms;
-    o.hw_checkpoint_ms = cfg->replica_high_watermark_checkpoint_interval_ms;
-    o.start_checkpoint_ms = cfg->log_flush_start_offset_checkpoint_interval_ms;
-    o.sync_checkpoint_ms = cfg->log_flush_offset_checkpoint_interval_ms;
-    o.cleaner = (struct cleaner_opts){
-        .enable = cfg->log_cleaner_enable,
-        .threads = cfg->log_cleaner_threads,
-        .map_bytes = cfg->log_cleaner_dedupe_buffer_size,
-        .map_load = cfg->log_cleaner_io_buffer_load_factor,
-        .io_bytes = cfg->log_cleaner_io_buffer_size,
-        .io_bytes_per_s = cfg->log_cleaner_io_max_bytes_per_second,
-        .backoff_ms = cfg->log_cleaner_backoff_ms,
-    };
-    o.min_free_bytes = cfg->klamm_log_dir_min_free_bytes;
-    o.now_ms = wall_ms;
+    log_settings_of(d->b.cfg, &o);
     return logmgr_open(&o, &d->b.logs);
 }
 
@@ -240,15 +224,29 @@ static int adoption_up(struct daemon *d)
     return rc;
 }
 
-static int caches_up(struct daemon *d)
+/* What was changed while brokers ran holds for all that follows, and for what came before: that has not begun yet. */
+static int settings_up(struct daemon *d)
 {
     struct config *old = (struct config *)(uintptr_t)d->b.cfg;
+    struct logmgr_opts o;
 
+    TRY(broker_configs_new(&d->b.broker_configs, d->b.store, d->b.cfg, d->b.id));
+    d->b.cfg = broker_configs_get(d->b.broker_configs);
+    config_unref(&old);
+    log_settings_of(d->b.cfg, &o);
+    TRY(logmgr_configure(d->b.logs, &o));
+    return scheduler_resize(d->b.sched, d->b.cfg->background_threads);
+}
+
+static void settings_down(struct daemon *d)
+{
+    broker_configs_free(&d->b.broker_configs);
+}
+
+static int caches_up(struct daemon *d)
+{
     TRY(metadata_cache_new(&d->b.metacache));
     TRY(doubts_new(&d->b.doubts, d->b.timer));
-    TRY(broker_configs_new(&d->b.broker_configs, d->b.store, d->b.cfg, d->b.id));
-    d->b.cfg = broker_configs_get(d->b.broker_configs);     /* the parts that follow start with what holds now */
-    config_unref(&old);
     TRY(topic_configs_new(&d->b.topic_configs, d->b.store, d->b.cfg));
     TRY(topic_configs_load_all(d->b.topic_configs));            /* the logs that are loaded next ask for them */
     return producer_ids_new(&d->b.producer_ids, d->b.store, d->b.id);
@@ -256,12 +254,8 @@ static int caches_up(struct daemon *d)
 
 static void caches_down(struct daemon *d)
 {
-    struct config *latest = (struct config *)(uintptr_t)d->b.latest;
-
     producer_ids_free(&d->b.producer_ids);
-    config_unref(&latest);
     topic_configs_free(&d->b.topic_configs);
-    broker_configs_free(&d->b.broker_configs);
     doubts_free(&d->b.doubts);
     metadata_cache_free(&d->b.metacache);
 }
@@ -318,12 +312,29 @@ static void opts_of_topic(void *arg, struct str topic, struct log_opts *out)
     topic_config_entry_put(&e);
 }
 
-/* The controller, wherever it is, learns of it by a node in the store, and asks which partitions are lost. */
+/* There was no room for logs that the controller wanted made here, and now there is some: it shall ask again. Where
+ * that fails once more (what is lacking is not what we look at: inodes, a quota) it has more and more time. */
+static bool room_again(struct daemon *d)
+{
+    int64_t now_ms = mono_ms();
+
+    if (now_ms < d->room_due_ms || !logmgr_has_room(d->b.logs) || !replicas_lacked_room(d->b.replicas))
+        return false;
+    d->room_ms = d->room_ms == 0 || now_ms > d->room_due_ms + ROOM_MAX_MS ? ROOM_MS : d->room_ms * 2;
+    if (d->room_ms > ROOM_MAX_MS)
+        d->room_ms = ROOM_MAX_MS;
+    d->room_due_ms = now_ms + d->room_ms;
+    log_info("there is room for the logs that could not be made; the controller is asked to speak of them again");
+    return true;
+}
+
+/* The controller, wherever it is, learns of it by a node in the store, and asks for each partition. */
 static void tell_lost(void *arg)
 {
     struct daemon *d = arg;
+    bool lost = atomic_exchange(&d->lost, false), room = room_again(d);
 
-    if (atomic_exchange(&d->lost, false))
+    if (lost || room)
         registration_dir_event(d->b.store, d->b.id);
 }
 
@@ -434,11 +445,6 @@ static void groups_down(struct daemon *d)
 
 /* ---- the network ---- */
 
-static int limit_or_none(int32_t n)
-{
-    return n == INT32_MAX ? 0 : n;
-}
-
 /* Apache Kafka's default of 100 KB makes a network thread wake up five times for each MB that it sends. Where nobody
  * asks for a size, the system finds a better one for each connection. */
 static int send_buffer_bytes(const struct config *cfg)
@@ -451,23 +457,20 @@ static int net_up(struct daemon *d)
     const struct config *cfg = d->b.cfg;
     size_t n = cfg->listeners_parsed_n;
     struct listen_opts *lo = calloc(n, sizeof *lo);
-    struct server_ip_limit *il = calloc(cfg->ip_limits_n + 1, sizeof *il);
-    struct server_opts o = { .listeners = lo, .listeners_n = n, .ip_limits = il, .ip_limits_n = cfg->ip_limits_n };
-    int rc = ERR_NOMEM;
+    struct server_opts o = { .listeners = lo, .listeners_n = n };
+    struct conn_limits limits;
+    int rc = conn_limits_of(&limits, cfg, cfg);
 
-    if (lo == NULL || il == NULL)
-        goto out;
-    for (size_t i = 0; i < n; i++) {
+    if (lo == NULL && rc == OK)
+        rc = ERR_NOMEM;
+    for (size_t i = 0; i < n && rc == OK; i++) {
         const struct listener *l = &cfg->listeners_parsed[i];
 
         lo[i] = (struct listen_opts){ .name = l->name, .host = l->host, .port = l->port };
         lo[i].network_threads = l->num_network_threads;
-        lo[i].max_connections = limit_or_none(l->max_connections);
-        lo[i].max_creation_rate = limit_or_none(l->max_connection_creation_rate);
         lo[i].inter_broker = strcmp(l->name, cfg->inter_broker_listener) == 0;
     }
-    for (size_t i = 0; i < cfg->ip_limits_n; i++)
-        il[i] = (struct server_ip_limit){ cfg->ip_limits[i].host, cfg->ip_limits[i].max_connections };
+    o.limits = limits.limits;
     o.io_threads = cfg->num_io_threads;
     o.queued_max_requests = (size_t)cfg->queued_max_requests;
     o.queued_max_request_bytes = cfg->queued_max_request_bytes;
@@ -475,16 +478,13 @@ static int net_up(struct daemon *d)
     o.send_buffer_bytes = send_buffer_bytes(cfg);
     o.receive_buffer_bytes = cfg->socket_receive_buffer_bytes;
     o.backlog = cfg->socket_listen_backlog_size;
-    o.max_connections = cfg->max_connections;
-    o.max_connections_per_ip = cfg->max_connections_per_ip;
-    o.max_creation_rate = limit_or_none(cfg->max_connection_creation_rate);
     o.max_idle_ms = cfg->connections_max_idle_ms;
     o.handle = api_dispatch;
     o.broker = &d->b;
-    rc = server_new(&d->b.net, &o);
-out:
+    if (rc == OK)
+        rc = server_new(&d->b.net, &o);
     free(lo);
-    free(il);
+    conn_limits_fini(&limits);
     return rc;
 }
 
@@ -581,7 +581,7 @@ static void on_reconfigured(void *arg)
 {
     struct daemon *d = arg;
 
-    reconfigure(&d->b, false);
+    reconfigurer_look(d->reconfigurer);
 }
 
 static int controller_up(struct daemon *d)
@@ -600,7 +600,7 @@ static int controller_up(struct daemon *d)
                                             .arg = d };
     TRY(orders_new(&d->b.orders, &oo));
     TRY(local_channel_new(&o.local, d->b.orders));
-    reconfigure(&d->b, true);
+    TRY(reconfigurer_new(&d->reconfigurer, &d->b));
     TRY(controller_new(&d->b.controller, &o));
     TRY(controller_start(d->b.controller));
     d->controller_runs = true;
@@ -617,6 +617,7 @@ static void controller_down(struct daemon *d)
         controller_stop(d->b.controller);
     if (d->b.orders != NULL)
         orders_stop(d->b.orders);
+    reconfigurer_free(&d->reconfigurer);
 }
 
 static int accept_up(struct daemon *d)
@@ -635,7 +636,7 @@ static void accept_down(struct daemon *d)
 static void leave_down(struct daemon *d)
 {
     struct leaving_opts o = { .cfg = d->b.cfg, .ibp = d->b.ibp, .broker_id = d->b.id, .standing = &d->standing,
-                              .metacache = d->b.metacache };
+                              .metacache = d->b.metacache, .net = d->b.net };
 
     if (d->b.cfg->zookeeper_connect == NULL || !d->ready)
         return;
@@ -656,6 +657,7 @@ static const struct part {
     { "the log directories",        dirs_up,       dirs_down },
     { "the metadata store",         store_up,      store_down },
     { "the broker's identity",      identity_up,   NULL },
+    { "this broker's settings",     settings_up,   settings_down },
     { "the adoption of partitions", adoption_up,   NULL },
     { "the caches of metadata",     caches_up,     caches_down },
     { "the ways to other brokers",  others_up,     others_down },

@@ -100,11 +100,28 @@ static enum config_source source_of(const struct config_entry *e)
     return e->synonyms_n > 0 ? e->synonyms[0].source : CONFIG_SOURCE_DEFAULT;
 }
 
+/* What is said of a property, and of one that could be changed at any time what a change does here. NULL: out of
+ * memory. */
+static const char *doc_of(const struct param *p, struct arena *a)
+{
+    static const char *const here[CONFIG_REFUSE + 1] = {
+        [CONFIG_LATER] = " (A change is taken up when the broker is started again.)",
+        [CONFIG_NONE] = " (It has no effect in Klamm yet.)",
+        [CONFIG_REFUSE] = " (It has no effect in Klamm yet.)",
+    };
+
+    if (p->when == CONFIG_READ_ONLY || here[p->effect] == NULL)
+        return p->help;
+    return arena_printf(a, "%s%s", p->help, here[p->effect]);
+}
+
 static int describe_param(const struct config *cfg, const struct param *p, struct arena *a, struct config_entry *e)
 {
-    *e = (struct config_entry){ .name = p->name, .type = (int)p->type, .doc = p->help,
+    *e = (struct config_entry){ .name = p->name, .type = (int)p->type, .doc = doc_of(p, a),
                                 .sensitive = p->type == CONFIG_PASSWORD,
                                 .read_only = p->when == CONFIG_READ_ONLY };
+    if (e->doc == NULL)
+        return ERR_NOMEM;
     add_server_synonyms(e, cfg, p->name);
     e->source = source_of(e);
     return e->sensitive ? OK : param_text(p, cfg, a, &e->value);
@@ -124,6 +141,33 @@ static void describe_given(const struct config *cfg, const struct config_given *
         add_server_synonyms(e, cfg, p->name);
 }
 
+/* The same of what was set while brokers run, over what v has of it already: the weaker layer comes first. */
+static void describe_dynamic(const struct config *cfg, const struct config_dynamic *d, struct config_entry *v,
+                             size_t *n)
+{
+    const struct param *p = listener_base_param(d->key);
+    struct config_entry *e = NULL, was = { .name = NULL };
+    bool secret = p == NULL || p->type == CONFIG_PASSWORD;
+
+    for (size_t i = 0; i < *n && e == NULL; i++)
+        if (strcmp(v[i].name, d->key) == 0)
+            e = &v[i];
+    if (e != NULL)
+        was = *e;
+    else
+        e = &v[(*n)++];
+    *e = (struct config_entry){ .name = d->key, .value = secret ? NULL : d->value, .sensitive = secret,
+                                .read_only = true,      /* as Apache Kafka says of all that begins with a listener */
+                                .type = p != NULL ? (int)p->type : 0, .doc = p != NULL ? p->help : NULL,
+                                .source = d->layer == CONFIG_LAYER_BROKER ? CONFIG_SOURCE_DYNAMIC_BROKER
+                                                                          : CONFIG_SOURCE_DYNAMIC_CLUSTER };
+    add_synonym(e, d->key, d->value, e->source);
+    for (size_t i = 0; i < was.synonyms_n; i++)
+        add_synonym(e, was.synonyms[i].name, was.synonyms[i].value, was.synonyms[i].source);
+    if (was.name == NULL && p != NULL)
+        add_server_synonyms(e, cfg, p->name);
+}
+
 static int by_name(const void *a, const void *b)
 {
     return strcmp(((const struct config_entry *)a)->name, ((const struct config_entry *)b)->name);
@@ -140,8 +184,11 @@ int config_describe_cluster(const struct config *cfg, struct arena *a, struct co
     for (size_t i = 0; i < cfg->dynamic_n; i++) {
         const struct config_dynamic *d = &cfg->dynamic[i];
         const struct param *p = param_find(&server_params, str_of(d->key));
-        bool secret = p == NULL || p->type == CONFIG_PASSWORD;
+        bool secret;
 
+        if (p == NULL)
+            p = listener_base_param(d->key);
+        secret = p == NULL || p->type == CONFIG_PASSWORD;
         if (d->layer != CONFIG_LAYER_CLUSTER)
             continue;
         v[*n] = (struct config_entry){ .name = d->key, .value = secret ? NULL : d->value, .sensitive = secret,
@@ -156,7 +203,7 @@ int config_describe_cluster(const struct config *cfg, struct arena *a, struct co
 
 int config_describe(const struct config *cfg, struct arena *a, struct config_entry **out, size_t *n)
 {
-    struct config_entry *v = arena_array(a, server_params.n + cfg->given_n, sizeof *v);
+    struct config_entry *v = arena_array(a, server_params.n + cfg->given_n + cfg->dynamic_n, sizeof *v);
 
     *n = 0;
     *out = v;
@@ -173,6 +220,11 @@ int config_describe(const struct config *cfg, struct arena *a, struct config_ent
     for (size_t i = 0; i < cfg->given_n; i++)
         if (cfg->given[i].param == NULL)
             describe_given(cfg, &cfg->given[i], &v[(*n)++]);
+    for (int layer = CONFIG_LAYER_CLUSTER; layer <= CONFIG_LAYER_BROKER; layer++)
+        for (size_t i = 0; i < cfg->dynamic_n; i++)
+            if ((int)cfg->dynamic[i].layer == layer &&
+                param_find(&server_params, str_of(cfg->dynamic[i].key)) == NULL)
+                describe_dynamic(cfg, &cfg->dynamic[i], v, n);
     qsort(v, *n, sizeof *v, by_name);
     return OK;
 }

@@ -436,7 +436,7 @@ static void listener_property(struct loader *l, const struct config_given *g, co
         l->rc = rc;
     else if (field != NULL)
         memcpy(field, (char *)scratch + p->offset, sizeof *field);
-    else if (p->effect == CONFIG_EFFECT)
+    else if (p->effect == CONFIG_EFFECT || p->effect == CONFIG_LATER)
         loader_problem(l, CONFIG_WARNING, g, NULL, "has an effect for all listeners together only, as %s", p->name);
     else
         (void)loader_check_effect(l, g, p, scratch);

@@ -8,8 +8,10 @@
  *   VALID   ANY, AT_LEAST(n), BETWEEN(n, m), ... (the macros in param.c)
  *   WHEN    READ_ONLY, PER_BROKER or CLUSTER_WIDE: how the property may change while the broker runs
  *           (topic_params.def has in its place the server property that the topic's falls back to, or NULL)
- *   EFFECT  EFFECT: does what it says; NONE: accepted, does nothing yet (a warning when set); REFUSE: promises safety
- *           or security and does nothing yet, so any value but the default stops the start
+ *   EFFECT  EFFECT: does what it says, also when it is changed while the broker runs, if WHEN lets it
+ *           LATER: the same, but such a change waits for the broker's next start
+ *           NONE: accepted, does nothing yet (a warning when set)
+ *           REFUSE: promises safety or security and does nothing yet, so any value but the default stops the start
  * OWNER   tables are static. Values that are text or lists live in the arena given to param_set().
  * LOCKS   none: pure functions.
  */
@@ -38,7 +40,7 @@ enum config_type {
 
 enum config_when { CONFIG_READ_ONLY, CONFIG_PER_BROKER, CONFIG_CLUSTER_WIDE };
 enum config_importance { CONFIG_HIGH, CONFIG_MEDIUM, CONFIG_LOW };
-enum config_effect { CONFIG_EFFECT, CONFIG_NONE, CONFIG_REFUSE };
+enum config_effect { CONFIG_EFFECT, CONFIG_LATER, CONFIG_NONE, CONFIG_REFUSE };
 
 /* Flags: INTERNAL is not listed by DescribeConfigs unless it was set; OLD exists in 2.7 but no more in 3.9; DYNAMIC can
  * be set while brokers run, by kafka-configs.sh, and in no file (not listed unless set, either). */

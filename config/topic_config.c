@@ -166,10 +166,7 @@ static int override(struct topic_config *tc, enum topic_config_mode mode, const 
 
 static int by_name(const void *a, const void *b)
 {
-    const struct topic_property *x = a, *y = b;
-    int d = memcmp(x->name.p, y->name.p, x->name.len < y->name.len ? x->name.len : y->name.len);
-
-    return d != 0 ? d : x->name.len < y->name.len ? -1 : x->name.len > y->name.len;
+    return str_cmp(((const struct topic_property *)a)->name, ((const struct topic_property *)b)->name);
 }
 
 static int keep_given(struct topic_config *tc, const struct topic_property *given, size_t n)

@@ -22,11 +22,8 @@ static int32_t random_below(int32_t n)
 static int by_rack_then_id(const void *a, const void *b)
 {
     const struct assign_broker *x = a, *y = b;
-    size_t n = x->rack.len < y->rack.len ? x->rack.len : y->rack.len;
-    int d = memcmp(x->rack.p, y->rack.p, n);
+    int d = str_cmp(x->rack, y->rack);
 
-    if (d == 0)
-        d = (x->rack.len > y->rack.len) - (x->rack.len < y->rack.len);
     return d != 0 ? d : (x->id > y->id) - (x->id < y->id);
 }
 

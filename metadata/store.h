@@ -144,7 +144,8 @@ int     store_run(struct store *s, struct store_call *call) must_use;
  * over. */
 void    store_barrier(struct store *s);
 
-/* From now on calls do not wait for a connection to come back: without one they are answered ERR_CLOSED. For a stop. */
+/* From now on calls do not wait for a connection to come back, nor for long for a server that answers nothing: without
+ * one they are answered ERR_CLOSED. For a stop. */
 void    store_hurry(struct store *s);
 
 /* Ends the session (ephemeral nodes go) after every call submitted so far has been answered. NULL-safe. */

@@ -3,8 +3,6 @@
 
 #include <stdio.h>
 
-#define NAME_MAX_CHARS 249
-
 static bool legal(char c)
 {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '_' ||
@@ -19,9 +17,9 @@ const char *topic_name_fault(struct str name, char *buf, size_t size)
         return "'.' is not allowed";
     if (str_is(name, ".."))
         return "'..' is not allowed";
-    if (name.len > NAME_MAX_CHARS) {
+    if (name.len > TOPIC_NAME_MAX) {
         snprintf(buf, size, "the length of '%.*s' is longer than the max allowed length %d", STR_ARG(name),
-                 NAME_MAX_CHARS);
+                 TOPIC_NAME_MAX);
         return buf;
     }
     for (size_t i = 0; i < name.len; i++)

@@ -4,6 +4,8 @@
 
 #include "base/bytes.h"
 
+#define TOPIC_NAME_MAX 249              /* characters */
+
 /* NULL: a legal name; else what follows "Topic name is invalid: ", in buf or static. */
 const char *topic_name_fault(struct str name, char *buf, size_t size);
 

@@ -266,6 +266,8 @@ void zk_call_answered(struct zk_store *z, struct zk_req *r)
         z->recovering = true;
         return;
     }
+    z->answers++;
+    z->comebacks = 0;
     r->state = ZK_DONE;
     r->of->unanswered--;
 }

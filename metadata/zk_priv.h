@@ -99,7 +99,10 @@ struct zk_store {
     int64_t            opened_at_ns;            /* the last handle */
     int64_t            reopen_at_ns;            /* of a handle; INT64_MAX: there is one */
     int64_t            down_since_ns;           /* no connection; 0: there is one */
-    int64_t            give_up_at_ns;           /* stopping or hurried without a connection; INT64_MAX */
+    uint64_t           answers, answers_seen;   /* and connections; how many when give_up_at_ns was looked at */
+    int                comebacks;               /* connections since the last answer */
+    bool               overdue;                 /* give_up_at_ns was over then */
+    int64_t            give_up_at_ns;           /* stopping or hurried, and no answer comes; INT64_MAX */
 };
 
 /* zk_calls.c - on the store's thread, but for zk_post(). */

@@ -72,13 +72,6 @@ static void got_stat(int zrc, const struct Stat *stat, const void *data)
     answered(r, zrc);
 }
 
-static int by_name(const void *a, const void *b)
-{
-    const struct str *x = a, *y = b;
-
-    return strcmp(x->p, y->p);
-}
-
 static void got_children(int zrc, const struct String_vector *names, const struct Stat *stat, const void *data)
 {
     const struct zk_req *r = data;
@@ -99,7 +92,7 @@ static void got_children(int zrc, const struct String_vector *names, const struc
             answered(r, ZSYSTEMERROR);
             return;
         }
-        qsort(r->op->children, n, sizeof *r->op->children, by_name);
+        qsort(r->op->children, n, sizeof *r->op->children, str_order);
         r->op->children_n = n;
         zk_stat(stat, &r->op->stat);
     }

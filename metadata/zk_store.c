@@ -21,9 +21,10 @@
 #include <stdlib.h>
 
 #define REOPEN_MS   1000                /* between handles */
-#define END_MS      3000                /* at the end, for calls that still wait */
+#define END_MS      5000                /* at the end, since the last sign of life, for calls that wait */
 #define LEAVE_MS    1500                /* the same without a connection; to connect again takes a third of a second */
 #define POLL_MS     100                 /* how often these are looked at */
+#define COMEBACKS   3                   /* connections that count as signs of life, without an answer */
 #define SAY_MS      1000                /* somebody may be watching the start */
 #define NS_PER_MS   1000000LL
 #define SERVER_MAX  256
@@ -132,7 +133,8 @@ static void session_event(struct zk_store *z, enum store_event_kind kind)
 
 /* ---- handles -------------------------------------------------------------------------------------------- */
 
-/* Under line, since the library's threads may run before this knows the handle. */
+/* Under line, since the library's threads may run before this knows the handle. The library would look up the names of
+ * the servers before each wait for the socket, which costs more than the requests do; to connect it does so anyway. */
 static void handle_open(struct zk_store *z, const struct zk_session *resume)
 {
     static struct log_limit limit = LOG_LIMIT(60000, 1);
@@ -148,6 +150,8 @@ static void handle_open(struct zk_store *z, const struct zk_session *resume)
     z->ups = z->breaks = 0;
     z->zh = zookeeper_init2(z->hosts.servers, on_event, z->session_timeout_ms, resume != NULL ? &id : NULL, z,
                             ZOO_NO_LOG_CLIENTENV, zk_log_callback(z));
+    if (z->zh != NULL)
+        (void)zoo_set_servers_resolution_delay(z->zh, -1);
     zk_in_library = false;
     lock_drop(&z->line);
     z->reopen_at_ns = INT64_MAX;
@@ -247,6 +251,8 @@ static void on_connected(struct zk_store *z)
     lock_take(&z->line);
     z->ups++;
     lock_drop(&z->line);
+    if (z->comebacks++ < COMEBACKS)     /* one that only comes and goes does not count */
+        z->answers++;
     if (z->ending_old) {
         log_info("the broker's last run did not end its session 0x%" PRIx64 " with ZooKeeper; it is ended now",
                  (uint64_t)atomic_load(&z->old_session));
@@ -332,9 +338,10 @@ static void inbox_do(struct zk_store *z, struct zk_item *it)
     }
 }
 
+/* Without a session they are answered at once, but not before those that were under way when it ended. */
 static void submitted_do(struct zk_store *z, struct store_call *call)
 {
-    bool none = atomic_load(&z->session) == 0;
+    bool none = atomic_load(&z->session) == 0 && z->queue == NULL;
 
     while (call != NULL) {
         struct store_call *next = call->next;
@@ -357,18 +364,19 @@ static bool line_stands(struct zk_store *z)
     return stands;
 }
 
-/* Whoever is stopping does not wait for a server that is away. */
-static void give_up(struct zk_store *z, bool stopping, int64_t now)
+/* Whoever is stopping does not wait for a server that is away, nor for one that does not answer. */
+static void give_up(struct zk_store *z, int64_t now)
 {
-    bool stands = line_stands(z);
-    int64_t at = now + (stands ? END_MS : LEAVE_MS) * NS_PER_MS;
+    int64_t at = now + (line_stands(z) ? END_MS : LEAVE_MS) * NS_PER_MS;
 
-    if (stands && !stopping)
-        z->give_up_at_ns = INT64_MAX;
-    else if (z->give_up_at_ns == INT64_MAX || at < z->give_up_at_ns)
+    if (z->answers != z->answers_seen || at < z->give_up_at_ns) {
         z->give_up_at_ns = at;
-    else if (now >= z->give_up_at_ns)
-        z->stale = true;                /* ends the calls, and what could still write into them */
+        z->overdue = false;
+    } else if (now >= z->give_up_at_ns) {
+        z->stale |= z->overdue;         /* ends the calls, and what could still write into them */
+        z->overdue = true;              /* but if this machine has stood still, the answer is about to be read */
+    }
+    z->answers_seen = z->answers;
 }
 
 struct turn {
@@ -410,7 +418,7 @@ static void *zk_main(void *arg)
         submitted_do(z, t.calls);
         zk_pump(z);
         if ((t.stopping || t.hurried) && z->queue != NULL)
-            give_up(z, t.stopping, mono_ns());
+            give_up(z, mono_ns());
         else
             z->give_up_at_ns = INT64_MAX;
         if (t.stopping && z->queue == NULL && t.calls == NULL)

@@ -474,6 +474,12 @@ static int by_name(const void *a, const void *b)
     return strcmp(x->name, y->name);
 }
 
+void znode_config_sort(struct znode_config *c)
+{
+    if (c->n > 1)
+        qsort(c->pairs, c->n, sizeof *c->pairs, by_name);
+}
+
 int znode_config_read(struct bytes in, struct arena *a, struct znode_config *c)
 {
     int rc = OK;
@@ -500,8 +506,8 @@ int znode_config_read(struct bytes in, struct arena *a, struct znode_config *c)
             rc = ERR_NOMEM;
         c->pairs[c->n++].value = get_str(v, a, &rc).p;
     }
-    if (rc == OK && c->n > 1)
-        qsort(c->pairs, c->n, sizeof *c->pairs, by_name);
+    if (rc == OK)
+        znode_config_sort(c);
     json_decref(o);
     return rc;
 }

@@ -14,8 +14,7 @@
 #include "base/err.h"
 #include "base/uuid.h"
 #include "metadata/store.h"
-
-#define ZK_TOPIC_NAME_MAX 249
+#include "metadata/topic_name.h"
 
 #define ZK_BROKER_IDS         "/brokers/ids"
 #define ZK_BROKER_SEQID       "/brokers/seqid"
@@ -35,7 +34,7 @@
 /* Every persistent path that a broker makes at its start, parents first; ends with NULL. */
 extern const char *const znode_top_level[];
 
-/* Paths of a topic or broker; a name longer than ZK_TOPIC_NAME_MAX gives a path that the store refuses. */
+/* Paths of a topic or broker; a name longer than TOPIC_NAME_MAX gives a path that the store refuses. */
 struct zpath {
     char z[STORE_PATH_MAX + 2];
 };
@@ -97,6 +96,7 @@ struct znode_config {
     struct znode_pair *pairs;                   /* by rising name */
     size_t             n;
 };
+void  znode_config_sort(struct znode_config *c);         /* pairs that were put together in any order */
 char *znode_config_write(const struct znode_config *c) must_use;
 int   znode_config_read(struct bytes in, struct arena *a, struct znode_config *c) must_use;   /* empty: no pairs */
 

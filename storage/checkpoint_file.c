@@ -99,12 +99,9 @@ static int head(struct text *t, size_t *n)
 static int by_name(const void *a, const void *b)
 {
     const struct offset_entry *x = a, *y = b;
-    size_t n = x->topic.len < y->topic.len ? x->topic.len : y->topic.len;
-    int c = memcmp(x->topic.p, y->topic.p, n);
+    int d = str_cmp(x->topic, y->topic);
 
-    if (c == 0)
-        c = (x->topic.len > y->topic.len) - (x->topic.len < y->topic.len);
-    return c != 0 ? c : (x->partition > y->partition) - (x->partition < y->partition);
+    return d != 0 ? d : (x->partition > y->partition) - (x->partition < y->partition);
 }
 
 static int offset_line(struct str line, struct offset_entry *e)

@@ -2,6 +2,7 @@
 #include "storage/cleaner.h"
 
 #include "base/clock.h"
+#include "base/crew.h"
 #include "base/log.h"
 #include "storage/cleaner_choose.h"
 #include "storage/cleaner_pass.h"
@@ -22,14 +23,14 @@
 struct cleaner {
     /* fixed */
     struct logmgr      *m;
-    struct cleaner_opts o;
     int64_t           (*now_ms)(void);
     cleaner_save_fn    *save;
     void               *save_arg;
-    pthread_t          *threads;
-    int                 threads_n;      /* the caller's of new and stop */
     /* under `lock` (class cleaner) */
     struct lock         lock;
+    struct cleaner_opts o;
+    uint64_t            changes;        /* of `o` */
+    struct crew         crew;
     struct cond         wake;
     bool                stop;
     uint64_t            looks;          /* calls of cleaner_wake() */
@@ -37,11 +38,6 @@ struct cleaner {
     struct cleaner_stats stats;
     /* of the first thread */
     int64_t             saved;          /* sum of the offsets that the checkpoints have */
-};
-
-struct cleaner_thread {
-    struct cleaner *c;
-    bool            first;
 };
 
 /* ---- pace ---------------------------------------------------------------------------------------------------- */
@@ -65,18 +61,20 @@ static int pace(void *arg, size_t bytes)
 {
     struct pace *p = arg;
     struct cleaner *c = p->c;
+    uint64_t changes;
     int64_t until;
     bool stop;
 
     TRY(plog_usable(p->log));
     lock_take(&c->lock);
+    changes = c->changes;
     if (c->o.io_bytes_per_s < UNPACED) {
         int64_t now = mono_ns();
         if (c->free_ns < now)
             c->free_ns = now;
         until = c->free_ns;
         c->free_ns += (int64_t)((double)bytes / (c->o.io_bytes_per_s > 1 ? c->o.io_bytes_per_s : 1) * 1e9);
-        while (!c->stop && cond_wait_until(&c->wake, &c->lock, until)) {
+        while (!c->stop && c->changes == changes && cond_wait_until(&c->wake, &c->lock, until)) {
         }
     }
     stop = c->stop;
@@ -160,16 +158,19 @@ static void count(struct cleaner *c, int rc, const struct cleaner_result *r)
 
 static void clean(struct cleaner *c, struct plog *l, const struct cleanable *what)
 {
-    int64_t io = c->o.io_bytes / c->o.threads / 2, start = mono_ms(), after;
+    int64_t start = mono_ms(), io, after;
     struct pace p = { c, l };
-    struct cleaner_job job = {
-        .from = what->from, .uncleanable = what->uncleanable, .map_bytes = c->o.map_bytes / c->o.threads,
-        .map_load = c->o.map_load, .io_bytes = (size_t)(io > IO_BYTES_MIN ? io : IO_BYTES_MIN),
-        .pace = pace, .pace_arg = &p,
-    };
+    struct cleaner_job job = { .from = what->from, .uncleanable = what->uncleanable, .pace = pace, .pace_arg = &p };
     struct cleaner_result r;
-    int rc = cleaner_clean(l, &job, &r);
+    int rc;
 
+    lock_take(&c->lock);
+    io = c->o.io_bytes / c->o.threads / 2;
+    job.map_bytes = c->o.map_bytes / c->o.threads;
+    job.map_load = c->o.map_load;
+    lock_drop(&c->lock);
+    job.io_bytes = (size_t)(io > IO_BYTES_MIN ? io : IO_BYTES_MIN);
+    rc = cleaner_clean(l, &job, &r);
     if (rc != OK && stopping(c))
         rc = ERR_CLOSED;
     count(c, rc, &r);
@@ -271,52 +272,63 @@ static bool work(struct cleaner *c, bool first)
 
 static void pause_a_while(struct cleaner *c)
 {
-    int64_t ms = c->o.backoff_ms > PAUSE_MIN_MS ? c->o.backoff_ms : PAUSE_MIN_MS;
-    int64_t until = mono_ns() + (ms < INT64_MAX / 2000000 ? ms * 1000000 : INT64_MAX / 2);
+    int64_t ms, until;
     uint64_t looks;
 
     lock_take(&c->lock);
+    ms = c->o.backoff_ms > PAUSE_MIN_MS ? c->o.backoff_ms : PAUSE_MIN_MS;
+    until = mono_ns() + (ms < INT64_MAX / 2000000 ? ms * 1000000 : INT64_MAX / 2);
     looks = c->looks;
     while (!c->stop && c->looks == looks && cond_wait_until(&c->wake, &c->lock, until)) {
     }
     lock_drop(&c->lock);
 }
 
+/* True: this thread ends; the first one stays as long as there is a cleaner. */
+static bool leaves(struct cleaner *c, struct crew_member *me)
+{
+    bool yes;
+
+    lock_take(&c->lock);
+    yes = c->stop || (me->index > 0 && crew_leave(me));
+    lock_drop(&c->lock);
+    return yes;
+}
+
 static void *cleaner_main(void *arg)
 {
-    struct cleaner_thread t = *(struct cleaner_thread *)arg;
+    struct crew_member *me = arg;
+    struct cleaner *c = me->arg;
 
-    free(arg);
-    pthread_setname_np(pthread_self(), "cleaner");
-    while (!stopping(t.c)) {
-        if (work(t.c, t.first))
+    while (!leaves(c, me)) {
+        if (work(c, me->index == 0))
             continue;
-        if (t.first)
-            retain_compacted(t.c);
-        pause_a_while(t.c);
+        if (me->index == 0)
+            retain_compacted(c);
+        pause_a_while(c);
     }
     return NULL;
 }
 
 /* ---- life ---------------------------------------------------------------------------------------------------- */
 
-static int start_threads(struct cleaner *c)
+int cleaner_configure(struct cleaner *c, const struct cleaner_opts *o)
 {
-    while (c->threads_n < c->o.threads) {
-        struct cleaner_thread *t = malloc(sizeof *t);
-        int err;
-        if (t == NULL)
-            return ERR_NOMEM;
-        *t = (struct cleaner_thread){ c, c->threads_n == 0 };
-        err = pthread_create(&c->threads[c->threads_n], NULL, cleaner_main, t);
-        if (err != 0) {
-            free(t);
-            log_error("a thread of the log cleaner cannot be started: %s", strerror(err));
-            return ERR_SYSTEM;
-        }
-        c->threads_n++;
-    }
-    return OK;
+    int rc;
+
+    lock_take(&c->lock);
+    c->o = *o;
+    if (c->o.threads < 1)
+        c->o.threads = 1;
+    c->changes++;
+    c->looks++;
+    c->free_ns = 0;
+    rc = crew_resize(&c->crew, c->o.threads);
+    cond_broadcast(&c->wake);
+    lock_drop(&c->lock);
+    if (rc != OK)
+        log_error("a thread of the log cleaner cannot be started: %s", err_text(rc));
+    return rc;
 }
 
 int cleaner_new(struct cleaner **out, struct logmgr *m, const struct cleaner_opts *o, int64_t (*now_ms)(void),
@@ -328,14 +340,13 @@ int cleaner_new(struct cleaner **out, struct logmgr *m, const struct cleaner_opt
     if (c == NULL)
         return ERR_NOMEM;
     c->m = m;
-    c->o = *o;
     c->now_ms = now_ms;
     c->save = save;
     c->save_arg = arg;
     lock_init(&c->lock, LOCK_cleaner);
     cond_init(&c->wake);
-    c->threads = calloc((size_t)o->threads + 1, sizeof *c->threads);
-    rc = c->threads != NULL ? start_threads(c) : ERR_NOMEM;
+    crew_init(&c->crew, "cleaner", cleaner_main, c, 0);
+    rc = cleaner_configure(c, o);
     if (rc != OK)
         cleaner_free(&c);
     *out = c;
@@ -365,8 +376,7 @@ void cleaner_stop(struct cleaner *c)
     c->stop = true;
     cond_broadcast(&c->wake);
     lock_drop(&c->lock);
-    while (c->threads_n > 0)
-        pthread_join(c->threads[--c->threads_n], NULL);
+    crew_join(&c->crew);
 }
 
 void cleaner_free(struct cleaner **cp)
@@ -376,7 +386,6 @@ void cleaner_free(struct cleaner **cp)
     if (c == NULL)
         return;
     cleaner_stop(c);
-    free(c->threads);
     cond_fini(&c->wake);
     lock_fini(&c->lock);
     free(c);

@@ -21,6 +21,9 @@ typedef int cleaner_save_fn(void *arg);
 
 int  cleaner_new(struct cleaner **out, struct logmgr *m, const struct cleaner_opts *o, int64_t (*now_ms)(void),
                  cleaner_save_fn *save, void *arg) must_use;
+/* What it does from now on; a cleaning that runs keeps its memory, but not its pace. ERR_NOMEM, ERR_SYSTEM (logged):
+ * there are fewer threads. */
+int  cleaner_configure(struct cleaner *c, const struct cleaner_opts *o) must_use;
 void cleaner_stop(struct cleaner *c);           /* ends the cleanings that run; NULL-safe */
 void cleaner_free(struct cleaner **c);          /* NULL-safe */
 

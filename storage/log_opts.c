@@ -47,6 +47,7 @@ void logmgr_opts_init(struct logmgr_opts *o)
             .io_bytes_per_s = DBL_MAX,
             .backoff_ms = 15000,
         },
+        .move_bytes_per_s = INT64_MAX,
         .open_files_max = open_files_default(),
         .min_free_bytes = -1,
         .now_ms = wall_ms,

@@ -60,6 +60,7 @@ struct logmgr_opts {
     int64_t sync_checkpoint_ms;                 /* log.flush.offset.checkpoint.interval.ms: age at which appended
                                                  * bytes are synced and the recovery point moves up */
     struct cleaner_opts cleaner;
+    int64_t move_bytes_per_s;                   /* replica.alter.log.dirs.io.max.bytes.per.second; INT64_MAX: none */
     size_t  open_files_max;                     /* .log files open at a time; half of what the process may open */
     int64_t min_free_bytes;                     /* klamm.log.dir.min.free.bytes; -1: by the size of the volume */
     int64_t (*now_ms)(void);                    /* wall clock; tests put their own */

@@ -159,6 +159,7 @@ int logdir_open(struct logdir *d, size_t index, const char *path, const struct l
 {
     *d = (struct logdir){ .index = index, .fd = -1, .lock_fd = -1, .opts = *o };
     d->opts.dirs = NULL;
+    atomic_init(&d->producer_expiry_ms, d->opts.producer_id_expiration_ms);
     atomic_init(&d->offline, false);
     atomic_init(&d->stopping, false);
     lock_init(&d->lock, LOCK_trash);
@@ -296,8 +297,7 @@ void logdir_trash_renamed(struct logdir *d, const char *from, const char *to)
     lock_drop(&d->lock);
 }
 
-/* Logs' directories hold plain files only. */
-static void remove_directory(struct logdir *d, const char *path)
+void logdir_remove(struct logdir *d, const char *path)
 {
     char file[PATH_MAX];
     struct dirent *e;
@@ -340,7 +340,7 @@ int64_t logdir_empty_trash(struct logdir *d, bool all)
             sift_down(d->trash, d->trash_n);
         lock_drop(&d->lock);
         if (t.directory)
-            remove_directory(d, t.path);
+            logdir_remove(d, t.path);
         else if (unlinkat(d->fd, t.path, 0) != 0 && errno != ENOENT)
             log_warn("%s/%s: cannot be removed: %s; remove it by hand", d->path, t.path, strerror(errno));
         free(t.path);

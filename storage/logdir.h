@@ -32,7 +32,7 @@ struct logdir {
     bool           has_meta;
     struct meta_properties meta;
     struct boot_mark boot;
-    struct logmgr_opts opts;            /* dirs is not valid here */
+    struct logmgr_opts opts;            /* dirs is not valid here; nor is what logmgr_configure() changes */
     /* as found; freed when the logs are loaded */
     struct offset_checkpoint recovery_points, starts, high_watermarks, cleaner_points;
     struct offset_checkpoint txn_sums;  /* likewise; empty unless it is of the very stop that was clean */
@@ -40,6 +40,7 @@ struct logdir {
     struct open_files *files;           /* ... this, the manager's */
     struct space   space;
     /* any thread */
+    _Atomic int64_t producer_expiry_ms; /* producer.id.expiration.ms */
     atomic_bool    offline;
     atomic_bool    stopping;            /* the broker stops: logs that are still being opened give up (ERR_CLOSED) */
     /* under `lock` (class trash) */
@@ -68,6 +69,8 @@ bool logdir_stopping(const struct logdir *d);
 void logdir_trash(struct logdir *d, const char *path, bool directory, int64_t delay_ms);
 /* A directory has another name now: what was to be deleted in it is looked for there. */
 void logdir_trash_renamed(struct logdir *d, const char *from, const char *to);
+/* Deletes a directory of plain files, as those of logs are, now; what cannot be deleted is logged and stays. */
+void logdir_remove(struct logdir *d, const char *path);
 /* Deletes what is due (everything if all); milliseconds until the next is, or -1: nothing is left. */
 int64_t logdir_empty_trash(struct logdir *d, bool all);
 

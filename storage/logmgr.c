@@ -107,6 +107,7 @@ int logmgr_open(const struct logmgr_opts *o, struct logmgr **out)
     cond_init(&m->mover_wake);
     m->opts = *o;
     m->opts.dirs = NULL;
+    m->move_bytes_per_s = o->move_bytes_per_s;
     m->dirs = calloc(o->dirs_n, sizeof *m->dirs);
     rc = m->dirs != NULL ? open_files_new(&m->files, o->open_files_max) : ERR_NOMEM;
     for (size_t i = 0; i < o->dirs_n && rc == OK; i++)

@@ -2,6 +2,7 @@
  *
  * LIFE     logmgr_open()      lock the directories, read meta.properties and the checkpoints; change nothing
  *          logmgr_identify()  broker and cluster id are known: check them, write meta.properties where missing
+ *          logmgr_configure() what of the options has changed since; also while the manager is in use
  *          logmgr_load()      find the logs: known by name and place from here on; remove the clean-shutdown markers;
  *                             threads begin to recover and open the logs, some for each directory
  *                             (logmgr_opts.recovery_threads)
@@ -45,6 +46,10 @@ void logmgr_take_over(struct logmgr *m);
 
 /* ERR_INVALID (logged, with both ids and what to do): the directories belong to another broker or cluster. */
 int logmgr_identify(struct logmgr *m, int32_t broker_id, const char *cluster_id) must_use;
+
+/* Of *o are taken: producer_id_expiration_ms, move_bytes_per_s, and cleaner but for `enable`; before logmgr_load()
+ * also recovery_threads and all of cleaner. One thread at a time. ERR_*: the cleaner has too few threads. */
+int logmgr_configure(struct logmgr *m, const struct logmgr_opts *o) must_use;
 
 /* Gives the options of a topic (defaults with the topic's overrides); called by the loading threads, in any order. */
 typedef void logmgr_opts_fn(void *arg, struct str topic, struct log_opts *out);
@@ -109,15 +114,20 @@ struct logmgr_create {
     struct plog *log;                           /* a new reference when rc == OK */
 };
 
-/* Makes each log, in the live directory with the fewest, or gives the one that exists already (its id checked: rc
- * ERR_EXISTS if it is another; ERR_BUSY, ERR_OFFLINE as logmgr_find()). Costs no
- * fsync: the syncer makes all of them durable together. Returns the first failure; the others are made all the same. */
+/* Makes each log, in the live directory with the fewest (but where logmgr_move() wants it, and above all where a rest
+ * of that name lies, which is put away), or gives the one that exists already (its id checked: rc ERR_EXISTS if it is
+ * another; ERR_BUSY, ERR_OFFLINE as logmgr_find()). Costs no fsync: the syncer makes all of them durable together.
+ * Returns the first failure; the others are made all the same. */
 int logmgr_create(struct logmgr *m, struct logmgr_create *v, size_t n) must_use;
 
 /* The log is gone from the map and its directory renamed to <topic>-<partition>.<uuid>-delete at once; files go after
  * file.delete.delay.ms. ERR_NOENT; ERR_OFFLINE: it stays, in a directory that has failed; ERR_NOSPACE: it stays as it
  * was, since the disk has no room for the other name. */
 int logmgr_delete(struct logmgr *m, struct str topic, int32_t partition) must_use;
+
+/* The log is there, but somebody has removed its directory by hand: logmgr_delete() lets go of what is left of it, with
+ * ERR_NOENT. */
+bool logmgr_removed(struct logmgr *m, struct str topic, int32_t partition);
 
 /* References of all logs that are ready, in no order; free v with logmgr_list_free(). */
 int  logmgr_list(struct logmgr *m, struct plog ***v, size_t *n) must_use;

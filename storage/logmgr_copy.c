@@ -228,6 +228,7 @@ static int copy_bytes(struct log_move *mv, const struct plog_read *r)
             rc = n > 0 ? plog_append_follower(copy, (struct bytes){ p, n }, &out) : ERR_CORRUPT;
     }
     free(p);
+    mv->copied += r->records.len;
     return rc;
 }
 

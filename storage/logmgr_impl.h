@@ -58,6 +58,7 @@ struct log_move {
     uint32_t          cuts;             /* of `from`, when they last were seen to agree */
     bool              agreed, marked, anew;
     bool              empty;            /* there is nothing in dir_name */
+    size_t            copied;           /* bytes in this turn */
     int64_t           due_ns;
 };
 
@@ -129,6 +130,8 @@ struct logmgr {
     struct log_wish       *wishes;      /* uthash by name */
     struct cond            mover_wake;
     bool                   mover_stop;
+    int64_t                move_bytes_per_s;
+    int64_t                move_free_ns;        /* when the bytes so far may have been copied */
     struct cond            changed;     /* a move is over, a log has left OPENING, a directory is done */
     size_t                 loading_dirs;
     int64_t                loaded_ms;   /* how long it took; valid when loading_dirs is 0 */
@@ -143,6 +146,7 @@ static inline struct mdir *mdir_of(struct logmgr *m, const struct plog *l)
 struct log_entry *log_entry_new(struct mdir *md, struct str topic, int32_t partition) must_use;
 struct log_entry *logmgr_lookup(struct logmgr *m, struct str topic, int32_t partition);         /* under the lock */
 void logmgr_enter(struct logmgr *m, struct log_entry *e);       /* under the lock */
+bool logmgr_is_not_log(const char *name);                       /* what else log directories hold, of others */
 void logmgr_leave(struct logmgr *m, struct log_entry *e);       /* under the lock; does not free it */
 
 void log_delete_name(const char *name, size_t topic_len, char out[LOG_NAME_MAX]);
@@ -151,6 +155,7 @@ void log_delete_name(const char *name, size_t topic_len, char out[LOG_NAME_MAX])
 #define MOVED_MARK ".klamm-moved"       /* in the directory of a log that is about to be swapped: where the copy is */
 int  mover_start(struct logmgr *m) must_use;
 void mover_stop(struct logmgr *m);
+void mover_set_rate(struct logmgr *m, int64_t bytes_per_s);     /* INT64_MAX: none */
 void moves_free(struct logmgr *m);
 void move_found(struct mdir *md, const char *name);     /* under the lock, as all of these: a -future directory */
 void moves_resume(struct logmgr *m);                    /* all directories have been looked through */

@@ -90,7 +90,7 @@ static void job_expire(void *arg)
     if (logmgr_list(m, &logs, &n) != OK)
         return;
     for (size_t i = 0; i < n; i++)
-        plog_expire_producers(logs[i], m->opts.now_ms(), m->opts.producer_id_expiration_ms);
+        plog_expire_producers(logs[i], m->opts.now_ms(), logs[i]->dir->producer_expiry_ms);
     logmgr_list_free(&logs, n);
 }
 
@@ -153,6 +153,18 @@ int logmgr_start(struct logmgr *m, struct scheduler *s)
     if (!m->opts.cleaner.enable || m->opts.cleaner.threads <= 0)
         return OK;
     return cleaner_new(&m->cleaner, m, &m->opts.cleaner, m->opts.now_ms, save_cleaned, m);
+}
+
+int logmgr_configure(struct logmgr *m, const struct logmgr_opts *o)
+{
+    for (size_t i = 0; i < m->dirs_n; i++)
+        atomic_store(&m->dirs[i].d.producer_expiry_ms, o->producer_id_expiration_ms);
+    mover_set_rate(m, o->move_bytes_per_s);
+    if (m->sched == NULL) {             /* before logmgr_load() */
+        m->opts.recovery_threads = o->recovery_threads;
+        m->opts.cleaner = o->cleaner;
+    }
+    return m->cleaner != NULL ? cleaner_configure(m->cleaner, &o->cleaner) : OK;
 }
 
 /* ---- stop ---------------------------------------------------------------------------------------------------- */

@@ -92,15 +92,23 @@ static int found_room(struct mdir *md, size_t *cap)
     return OK;
 }
 
-static int one_entry(struct mdir *md, const char *name, size_t *cap)
+bool logmgr_is_not_log(const char *name)
 {
     static const char *const not_logs[] = { ".", "..", "remote-log-index-cache", "__cluster_metadata-0", "lost+found" };
-    int32_t partition;
-    struct str topic;
 
     for (size_t i = 0; i < sizeof not_logs / sizeof not_logs[0]; i++)
         if (strcmp(name, not_logs[i]) == 0)
-            return OK;
+            return true;
+    return false;
+}
+
+static int one_entry(struct mdir *md, const char *name, size_t *cap)
+{
+    int32_t partition;
+    struct str topic;
+
+    if (logmgr_is_not_log(name))
+        return OK;
     if (ends_with(name, "-delete")) {
         logdir_trash(&md->d, name, true, LEFTOVER_DELAY_MS);
         return OK;

@@ -5,9 +5,12 @@
 #include "storage/killpoint.h"
 #include "storage/syncer.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <utlist.h>
 
 #define DELETE_DELAY_MS 60000           /* of a log that was never opened here */
@@ -126,6 +129,12 @@ void logmgr_list_free(struct plog ***v, size_t n)
     *v = NULL;
 }
 
+void log_let_go(struct logdir *d, struct plog *l)
+{
+    syncer_note(d->syncer, l, 0, false);
+    syncer_flush(d->syncer, l);
+}
+
 /* ---- create -------------------------------------------------------------------------------------------------- */
 
 static int set_id(struct plog *l, struct uuid id)
@@ -140,21 +149,69 @@ static bool is_better(const struct mdir *a, const struct mdir *b)
     return a->logs_n < b->logs_n;
 }
 
-/* Where somebody has wished it; else the live directory with the fewest logs, of those that are not full if there is
- * one. *lost: some directory is offline. Under the lock. */
+/* A directory of that name is there, though no log of it is known: what an attempt that failed, or a move, could not
+ * take away. Anything else of that name is *foreign; links are not followed, nothing of ours lies outside. */
+static bool has_rest(const struct mdir *md, const char *name, bool *foreign)
+{
+    struct stat st;
+    bool seen = fstatat(md->d.fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0;
+    bool rest = seen && S_ISDIR(st.st_mode) && !logmgr_is_not_log(name);
+
+    *foreign = !rest && (seen || errno != ENOENT);
+    return rest;
+}
+
+/* Where a rest is, since no log may be in two directories; else where somebody has wished it; else the live directory
+ * with the fewest logs, of those that are not full if there is one. *lost: some directory is offline. Under the
+ * lock. */
 static struct mdir *place(struct logmgr *m, const char *name, bool *lost)
 {
-    struct mdir *wish = wish_take(m, name), *best = NULL;
+    struct mdir *wish = wish_take(m, name), *best = NULL, *rest = NULL;
+    bool foreign;
 
     *lost = false;
     for (size_t i = 0; i < m->dirs_n; i++) {
         struct mdir *md = &m->dirs[i];
-        if (logdir_offline(&md->d))
+        if (logdir_offline(&md->d)) {
             *lost = true;
-        else if (md == wish || best == NULL || (best != wish && is_better(md, best)))
+            continue;
+        }
+        if (md == wish || best == NULL || (best != wish && is_better(md, best)))
             best = md;
+        if (m->dirs_n > 1 && has_rest(md, name, &foreign))
+            rest = md;
     }
-    return best;
+    return rest != NULL ? rest : best;
+}
+
+/* What there is of a log that could not be made goes, since the next attempt may be made in another directory. (In a
+ * directory that has failed just now nothing can be done: the next start with both says so.) */
+static void unmake(struct mdir *md, struct plog *l)
+{
+    lock_take(&l->lock);
+    atomic_store_explicit(&l->closed, true, memory_order_release);
+    l->deleted = true;
+    lock_drop(&l->lock);
+    log_let_go(&md->d, l);
+    if (!logdir_offline(&md->d))
+        logdir_remove(&md->d, l->place.dir);
+    syncer_note_dir(md->d.syncer);
+}
+
+/* A new log has nothing of what was there before it. */
+static int clear_place(struct mdir *md, const char *name, size_t topic_len)
+{
+    bool foreign, rest = has_rest(md, name, &foreign);
+
+    if (foreign) {
+        log_error("%s/%s: is no directory of a partition (links are not followed), so none can be made there; move it "
+                  "away, or put in its place what it points to", md->d.path, name);
+        return ERR_OFFLINE;
+    }
+    if (!rest)
+        return OK;
+    log_warn("%s/%s: is of no log that is known; it makes place for a new one, and is deleted", md->d.path, name);
+    return mdir_put_away(md, name, name, topic_len, DELETE_DELAY_MS);
 }
 
 static int create_one(struct logmgr *m, struct logmgr_create *c)
@@ -176,12 +233,15 @@ static int create_one(struct logmgr *m, struct logmgr_create *c)
     md = key_of(c->topic, c->partition, key, &n) ? place(m, key, &lost) : NULL;
     if (md == NULL || (lost && !c->is_new))
         return ERR_OFFLINE;
+    TRY(clear_place(md, key, c->topic.len));
     e = log_entry_new(md, c->topic, c->partition);
     l = e != NULL ? plog_new(&md->d, c->topic, c->partition, c->opts) : NULL;
     rc = l != NULL ? plog_create(l, atomic_load(&md->deletions) != atomic_load(&md->refreshed)) : ERR_NOMEM;
     if (rc == OK)
         rc = set_id(l, c->topic_id);
     if (rc != OK) {
+        if (l != NULL)
+            unmake(md, l);
         plog_unref(&l);
         free(e);
         return rc;
@@ -235,12 +295,6 @@ static int rename_with_reserve(struct logdir *d, const char *from, const char *t
     return logdir_check(d, rc, "renaming for deletion", from);
 }
 
-void log_let_go(struct logdir *d, struct plog *l)
-{
-    syncer_note(d->syncer, l, 0, false);
-    syncer_flush(d->syncer, l);
-}
-
 /* Nobody appends from here on; the files go later. If it cannot be done the log stays as it was. */
 static int rename_away(struct log_entry *e)
 {
@@ -284,6 +338,20 @@ static struct log_entry *settle(struct logmgr *m, struct str topic, int32_t part
         e = logmgr_lookup(m, topic, partition);
     }
     return e;
+}
+
+bool logmgr_removed(struct logmgr *m, struct str topic, int32_t partition)
+{
+    const struct log_entry *e;
+    bool removed;
+    int64_t size;
+
+    lock_take(&m->lock);
+    e = logmgr_lookup(m, topic, partition);
+    removed = e != NULL && e->state == LOG_READY && !logdir_offline(&e->dir->d) &&
+              fio_size(e->dir->d.fd, e->name, &size) == ERR_NOENT;
+    lock_drop(&m->lock);
+    return removed;
 }
 
 int logmgr_delete(struct logmgr *m, struct str topic, int32_t partition)

@@ -402,6 +402,35 @@ static void after(struct log_move *mv, int rc)
         move_cancel(mv);
 }
 
+static int64_t least(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* What was copied counts for all moves together. Under the lock. */
+static void count_copied(struct logmgr *m, size_t bytes)
+{
+    int64_t now = mono_ns();
+    double ns;
+
+    if (m->move_bytes_per_s == INT64_MAX || bytes == 0)
+        return;
+    ns = (double)bytes / (double)(m->move_bytes_per_s > 0 ? m->move_bytes_per_s : 1) * 1e9;
+    if (m->move_free_ns < now)
+        m->move_free_ns = now;
+    m->move_free_ns += ns < 1e17 ? (int64_t)ns : (int64_t)1e17;
+}
+
+void mover_set_rate(struct logmgr *m, int64_t bytes_per_s)
+{
+    lock_take(&m->lock);
+    if (m->move_bytes_per_s != bytes_per_s)
+        m->move_free_ns = 0;
+    m->move_bytes_per_s = bytes_per_s;
+    cond_signal(&m->mover_wake);
+    lock_drop(&m->lock);
+}
+
 /* The first that is due goes to the end of the list; *wake_ns: when to look again. Under the lock. */
 static struct log_move *next_move(struct logmgr *m, int64_t *wake_ns)
 {
@@ -410,12 +439,12 @@ static struct log_move *next_move(struct logmgr *m, int64_t *wake_ns)
 
     *wake_ns = INT64_MAX;
     DL_FOREACH(m->moves, mv) {
-        if (mv->e == NULL || mv->due_ns <= now) {       /* or to be freed */
+        if (mv->e == NULL || (mv->due_ns <= now && m->move_free_ns <= now)) {       /* or to be freed */
             DL_DELETE(m->moves, mv);
             DL_APPEND(m->moves, mv);
             return mv;
         }
-        *wake_ns = mv->due_ns < *wake_ns ? mv->due_ns : *wake_ns;
+        *wake_ns = least(*wake_ns, mv->due_ns > m->move_free_ns ? mv->due_ns : m->move_free_ns);
     }
     return NULL;
 }
@@ -424,6 +453,7 @@ static struct log_move *next_move(struct logmgr *m, int64_t *wake_ns)
 static void turn(struct logmgr *m, struct log_move *mv)
 {
     struct plog *from = NULL;
+    size_t copied;
     int rc;
 
     if (mv->e == NULL) {
@@ -437,15 +467,19 @@ static void turn(struct logmgr *m, struct log_move *mv)
         return;
     }
     mv->from = from;
+    mv->copied = 0;
     lock_drop(&m->lock);
     rc = move_work(mv);
+    copied = mv->copied;
     if (rc == OK && mv->retire != NULL) {
         move_finish(mv);
         plog_unref(&from);
         lock_take(&m->lock);
+        count_copied(m, copied);
         return;
     }
     lock_take(&m->lock);
+    count_copied(m, copied);
     after(mv, rc);
     mv->from = NULL;
     lock_drop(&m->lock);

@@ -74,6 +74,10 @@ struct plog_append {
     enum append_origin origin;
     bool     fixed_base;                /* only if the log end is base_offset: what a wrapper of magic 0 holds inside */
     int64_t  base_offset;               /* counts from there */
+    /* A batch of this producer was refused before, and its lowest sequence was this one: if the log does not know the
+     * producer, what lies above it is out of order. */
+    bool     refused;
+    int32_t  refused_sequence;
 };
 
 struct plog_appended {

@@ -102,12 +102,16 @@ static void assign_offsets(struct chunk *c, int64_t base, int32_t leader_epoch)
 }
 
 /* *done: the batch was there already, and out is filled in. */
-static int check_producer(struct plog *l, const struct chunk *c, enum append_origin origin, struct plog_appended *out)
+static int check_producer(struct plog *l, const struct chunk *c, const struct plog_append *in,
+                          struct plog_appended *out)
 {
     struct producer_batch dup;
 
-    if (origin == APPEND_COORDINATOR)
+    if (in->origin == APPEND_COORDINATOR)
         return producers_check_coordinator(&l->producers, &c->head, c->markers > 0 ? &c->marker : NULL);
+    if (in->refused && c->head.base_sequence > in->refused_sequence &&
+        !producers_knows(&l->producers, c->head.producer_id))
+        return ERR_SEQUENCE;
     TRY(producers_check(&l->producers, &c->head, &out->duplicate, &dup));
     if (!out->duplicate)
         return OK;
@@ -258,7 +262,7 @@ static int lead(struct plog *l, const struct plog_append *in, struct chunk *c, s
     if (in->fixed_base && in->base_offset != l->off.leo)
         return ERR_BUSY;
     if (c->producers)
-        TRY(check_producer(l, c, in->origin, out));
+        TRY(check_producer(l, c, in, out));
     if (out->duplicate)
         return OK;
     if (in->origin == APPEND_CLIENT && space_full(l->dir))

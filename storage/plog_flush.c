@@ -54,6 +54,8 @@ void plog_flush_init(struct plog *l)
 void plog_flush_due(struct plog *l)
 {
     lock_assert(&l->lock);
+    if (atomic_load_explicit(&l->closed, memory_order_relaxed))
+        return;                         /* else it would be kept, with its files, until flush.ms is over */
     if (l->safe < l->off.leo)
         syncer_flush(l->dir->syncer, l);
     else if (l->synced < l->off.leo)

@@ -248,6 +248,6 @@ int load_recover(struct load *ld)
     ld->out->recovered = true;
     if (ld->expect > ld->recovery_point)
         take_snapshot(ld);
-    producers_rest(&l->producers, l->dir->opts.now_ms(), l->dir->opts.producer_id_expiration_ms);
+    producers_rest(&l->producers, l->dir->opts.now_ms(), l->dir->producer_expiry_ms);
     return whole ? check_sums(ld, plog_active(l)) : OK;
 }

@@ -42,7 +42,7 @@ static int load_snapshot(struct load *ld, int64_t offset)
 
 void load_expire(struct load *ld)
 {
-    producers_expire(&ld->l->producers, ld->l->dir->opts.now_ms(), ld->l->dir->opts.producer_id_expiration_ms);
+    producers_expire(&ld->l->producers, ld->l->dir->opts.now_ms(), ld->l->dir->producer_expiry_ms);
 }
 
 int load_producers(struct load *ld, int64_t to)

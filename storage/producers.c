@@ -112,6 +112,13 @@ static int check_sequence(const struct producer *p, const struct batch_head *h)
     return h->base_sequence == next ? OK : ERR_SEQUENCE;
 }
 
+bool producers_knows(const struct producers *ps, int64_t id)
+{
+    const struct producer *p = find(ps, id);
+
+    return p != NULL && p->epoch >= 0;
+}
+
 int producers_check(const struct producers *ps, const struct batch_head *h, bool *is_dup, struct producer_batch *dup)
 {
     const struct producer *p = find(ps, h->producer_id);

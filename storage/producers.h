@@ -51,6 +51,7 @@ void   producers_fini(struct producers *ps);            /* forgets all; may be u
 size_t producers_count(const struct producers *ps);
 int64_t producers_first_open(const struct producers *ps);       /* first offset of the oldest open transaction; -1 */
 
+bool   producers_knows(const struct producers *ps, int64_t id); /* its next batch may not begin anywhere */
 /* The leader's check of a client's data batch. *is_dup is set, and dup filled in, if it is one of the last five. */
 int producers_check(const struct producers *ps, const struct batch_head *h, bool *is_dup,
                     struct producer_batch *dup) must_use;

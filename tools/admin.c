@@ -85,15 +85,6 @@ int admin_metadata(struct admin *a, const struct metadata_request *request, stru
     return admin_call(a, CLIENT_ANY, &client_metadata, request, out);
 }
 
-static int name_compare(const void *pa, const void *pb)
-{
-    const struct str *a = pa, *b = pb;
-    size_t            n = a->len < b->len ? a->len : b->len;
-    int               d = n > 0 ? memcmp(a->p, b->p, n) : 0;
-
-    return d != 0 ? d : (a->len > b->len) - (a->len < b->len);
-}
-
 int admin_topic_names(struct admin *a, const struct pattern *pattern, bool exclude_internal, struct topic_names *out)
 {
     struct metadata_response r;
@@ -112,6 +103,6 @@ int admin_topic_names(struct admin *a, const struct pattern *pattern, bool exclu
             out->v[out->n++] = t->name;
     }
     if (out->n > 1)
-        qsort(out->v, out->n, sizeof *out->v, name_compare);
+        qsort(out->v, out->n, sizeof *out->v, str_order);
     return OK;
 }

@@ -14,11 +14,14 @@
 
 struct pattern;
 
+/* What pattern_new() makes of a text: on the heap. NULL: out of memory. */
+char *pattern_text(struct str text) must_use;
 /* ERR_INVALID: no regular expression. */
 int  pattern_new(struct pattern **out, struct str text) must_use;
 /* The text as it stands: not read as a list, nothing dropped (`topic.matches()` of Java). */
 int  pattern_new_raw(struct pattern **out, struct str text) must_use;
 void pattern_free(struct pattern **p);      /* NULL-safe */
+/* An expression that goes round for too long does not match. */
 bool pattern_matches(const struct pattern *p, struct str name);
 
 /* Kafka's two own topics. */

@@ -2,6 +2,7 @@
 #include "tools/zk.h"
 
 #include "base/log.h"
+#include "config/topic_config.h"
 #include "metadata/zk_store.h"
 #include "tools/options.h"
 
@@ -15,8 +16,13 @@
 
 int zk_open(struct admin *a, const char *connect)
 {
-    struct zk_store_opts o = { .connect = connect, .session_timeout_ms = ZK_TIMEOUT_MS,
-                               .connection_timeout_ms = ZK_TIMEOUT_MS, .max_in_flight = ZK_IN_FLIGHT };
+    return zk_open_timed(a, connect, ZK_TIMEOUT_MS, ZK_TIMEOUT_MS);
+}
+
+int zk_open_timed(struct admin *a, const char *connect, int32_t session_ms, int32_t connection_ms)
+{
+    struct zk_store_opts o = { .connect = connect, .session_timeout_ms = session_ms,
+                               .connection_timeout_ms = connection_ms, .max_in_flight = ZK_IN_FLIGHT };
     int rc;
 
     memset(a, 0, sizeof *a);
@@ -175,6 +181,34 @@ int zk_children(struct admin *a, const char *path, struct topic_names *out)
     return rc == OK || rc == ERR_NOENT ? OK : admin_fail(a, rc, "%s: %s", path, err_text(rc));
 }
 
+static int delete_node(struct admin *a, const char *path)
+{
+    struct store_call *call = store_call_new(NULL, NULL);
+    struct store_op one;
+    int rc;
+
+    if (call == NULL)
+        return no_memory(a);
+    store_delete(call, path, STORE_ANY_VERSION);
+    rc = run(a, call, path, &one);
+    return rc == ERR_NOENT ? OK : rc;
+}
+
+int zk_delete_tree(struct admin *a, const char *path)
+{
+    struct topic_names names;
+
+    TRY(zk_children(a, path, &names));
+    for (size_t i = 0; i < names.n; i++) {
+        char child[STORE_PATH_MAX + 2];
+
+        if (snprintf(child, sizeof child, "%s/%.*s", path, STR_ARG(names.v[i])) > STORE_PATH_MAX)
+            return admin_fail(a, ERR_TOO_LARGE, "%s: a node below has too long a name to be deleted", path);
+        TRY(zk_delete_tree(a, child));
+    }
+    return delete_node(a, path);
+}
+
 static int by_id(const void *pa, const void *pb)
 {
     const struct zk_broker *x = pa, *y = pb;
@@ -264,4 +298,28 @@ int zk_config_change(struct admin *a, const char *entity, const struct znode_con
     store_create(call, ZK_CONFIG_CHANGES "/" ZK_CONFIG_CHANGE, bytes_of(text), STORE_SEQUENTIAL);
     free(text);
     return run(a, call, ZK_CONFIG_CHANGES, &one);
+}
+
+int zk_topic_config_check(struct admin *a, const struct znode_config *c)
+{
+    struct config_input none = { .file = NULL };
+    struct config_problems problems;
+    struct topic_config tc;
+    struct topic_property *v = arena_array(&a->arena, c->n + 1, sizeof *v);
+    struct config *server = NULL;
+    char why[512] = "out of memory";
+    int rc;
+
+    if (v == NULL)
+        return no_memory(a);
+    for (size_t i = 0; i < c->n; i++)
+        v[i] = (struct topic_property){ str_of(c->pairs[i].name), str_of(c->pairs[i].value) };
+    rc = config_load(&server, &none, &problems);
+    config_problems_fini(&problems);
+    if (rc == OK)
+        rc = topic_config_build(&tc, server, TOPIC_CONFIG_ASKED, v, c->n, why, sizeof why);
+    if (rc == OK)
+        topic_config_fini(&tc);
+    config_unref(&server);
+    return rc == OK ? OK : admin_fail(a, rc, "%s", why);
 }

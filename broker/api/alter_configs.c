@@ -8,7 +8,8 @@
 #include "broker/api/reply.h"
 #include "broker/broker.h"
 #include "broker/controller/controller.h"
-#include "config/param.h"
+#include "config/config.h"
+#include "config/password_encoder.h"
 #include "proto/gen/alter_configs_request.h"
 #include "proto/gen/alter_configs_response.h"
 #include "proto/gen/incremental_alter_configs_request.h"
@@ -48,14 +49,6 @@ static void settle(struct change *ch, int16_t error, const char *message)
 
 /* ---- what is wrong with a resource's changes whatever it is ----------------------------------------------------- */
 
-static int str_cmp(struct str x, struct str y)
-{
-    size_t n = x.len < y.len ? x.len : y.len;
-    int d = n > 0 ? memcmp(x.p, y.p, n) : 0;
-
-    return d != 0 ? d : (x.len > y.len) - (x.len < y.len);
-}
-
 static int by_resource(const void *a, const void *b)
 {
     const struct change *x = *(struct change *const *)a, *y = *(struct change *const *)b;
@@ -80,11 +73,6 @@ static bool refuse_repeated(struct altering *al)
     return true;
 }
 
-static int by_key(const void *a, const void *b)
-{
-    return str_cmp(*(const struct str *)a, *(const struct str *)b);
-}
-
 static bool refuse_keys(struct altering *al, struct change *ch)
 {
     struct str *keys = arena_array(&al->r->arena, (size_t)ch->configs_n + 1, sizeof *keys);
@@ -94,7 +82,7 @@ static bool refuse_keys(struct altering *al, struct change *ch)
         return false;
     for (int32_t i = 0; i < ch->configs_n; i++)
         keys[i] = ch->configs[i].name;
-    qsort(keys, (size_t)ch->configs_n, sizeof *keys, by_key);
+    qsort(keys, (size_t)ch->configs_n, sizeof *keys, str_order);
     for (int32_t i = 1; i < ch->configs_n; i++)
         if (str_eq(keys[i - 1], keys[i])) {
             settle(ch, KERR_INVALID_REQUEST, "Error due to duplicate config keys");
@@ -134,45 +122,107 @@ static bool names_us(struct altering *al, struct change *ch, const char *unexpec
     return !ch->settled;
 }
 
-/* Which of the changed settings cannot be changed like this; NULL: memory is out. */
-static const char *refused_keys(struct altering *al, const struct change *ch, enum config_when when)
+/* Properties of TLS that Apache Kafka changes for one listener at a time only. */
+static bool is_of_listener(const struct param *p)
+{
+    static const char *const parts[] = { "ssl.keystore.", "ssl.truststore.", "ssl.key." };
+
+    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
+        if (strncmp(p->name, parts[i], strlen(parts[i])) == 0)
+            return true;
+    return false;
+}
+
+static bool is_fixed(const char *key, const struct param *p)
+{
+    (void)key;
+    return p != NULL && p->when == CONFIG_READ_ONLY;
+}
+
+static bool lacks_listener(const char *key, const struct param *p)
+{
+    (void)key;
+    return p != NULL && is_of_listener(p);
+}
+
+/* All of a listener, but for what all brokers may share. */
+static bool is_of_one_broker(const char *key, const struct param *p)
+{
+    bool listeners = strncmp(key, LISTENER_PREFIX, strlen(LISTENER_PREFIX)) == 0;
+
+    if (listeners)
+        p = listener_base_param(key);
+    return p != NULL ? p->when == CONFIG_PER_BROKER || (listeners && p->when != CONFIG_CLUSTER_WIDE) : listeners;
+}
+
+/* Which of the settings that are given values are so; NULL: memory is out. */
+static const char *those_that(struct altering *al, const struct change *ch,
+                              bool (*so)(const char *, const struct param *))
 {
     const char *list = "";
 
     for (int32_t i = 0; i < ch->configs_n && list != NULL && strlen(list) < 900; i++) {
-        const struct param *p = param_find(&server_params, ch->configs[i].name);
+        const char *key = arena_cstr(&al->r->arena, ch->configs[i].name);
 
-        if (p != NULL && p->when == when)
-            list = arena_printf(&al->r->arena, "%s%s%.*s", list, list[0] != '\0' ? ", " : "",
-                                STR_ARG(ch->configs[i].name));
+        if (key == NULL)
+            return NULL;
+        if (ch->configs[i].change == CONFIG_CHANGE_DELETE)
+            continue;                   /* what should not be there may always go */
+        if (so(key, param_find(&server_params, ch->configs[i].name)))
+            list = arena_printf(&al->r->arena, "%s%s%s", list, list[0] != '\0' ? ", " : "", key);
     }
     return list;
 }
 
-static void check_broker(struct altering *al, struct change *ch)
+static void refuse_those(struct altering *al, struct change *ch, bool (*so)(const char *, const struct param *),
+                         const char *what)
+{
+    const char *list = ch->settled ? "" : those_that(al, ch, so);
+
+    if (list == NULL || list[0] != '\0')
+        settle(ch, KERR_INVALID_REQUEST, arena_printf(&al->r->arena, "%s: Set(%s)", what, list != NULL ? list : ""));
+}
+
+/* Passwords do not go into the store as they are. */
+static void encode_passwords(struct altering *al, struct change *ch)
 {
     struct arena *a = &al->r->arena;
-    const char *fixed = refused_keys(al, ch, CONFIG_READ_ONLY);
-    const char *own = ch->name.len == 0 ? refused_keys(al, ch, CONFIG_PER_BROKER) : "";
+    struct password_encoder e;
 
+    password_encoder_of(&e, al->b->cfg);
     for (int32_t i = 0; i < ch->configs_n && !ch->settled; i++) {
-        const struct param *p = param_find(&server_params, ch->configs[i].name);
+        const char *key = arena_cstr(a, ch->configs[i].name), *encoded = NULL;
+        char why[512] = "";
+        int rc;
 
-        if (!al->op.replace && (ch->configs[i].change < CONFIG_CHANGE_SET ||
-                                ch->configs[i].change > CONFIG_CHANGE_SUBTRACT))
-            settle(ch, KERR_INVALID_REQUEST, arena_printf(a, "Unknown operations type %d", ch->configs[i].change));
-        else if (p != NULL && p->type == CONFIG_PASSWORD && ch->configs[i].change == CONFIG_CHANGE_SET)
-            settle(ch, KERR_INVALID_REQUEST,
-                   arena_printf(a, "%s cannot be changed dynamically: Klamm does not keep passwords in the metadata "
-                                "store yet; put it into server.properties", p->name));
+        if (key != NULL && (!password_is_kept(key) || ch->configs[i].change != CONFIG_CHANGE_SET))
+            continue;
+        rc = key == NULL ? ERR_NOMEM : password_encode(&e, ch->configs[i].value, a, &encoded, why, sizeof why);
+        if (rc == ERR_INVALID)
+            settle(ch, KERR_INVALID_CONFIG,
+                   arena_printf(a, "Invalid config value for resource ConfigResource(type=BROKER, name='%.*s'): %s",
+                                STR_ARG(ch->name), why));
+        else if (rc != OK)
+            settle(ch, KERR_UNKNOWN_SERVER_ERROR, NULL);
+        else
+            ch->configs[i].value = str_of(encoded);
     }
-    if (!ch->settled && (fixed == NULL || fixed[0] != '\0'))
-        settle(ch, KERR_INVALID_REQUEST, arena_printf(a, "Cannot update these configs dynamically: Set(%s)",
-                                                      fixed != NULL ? fixed : ""));
-    if (!ch->settled && (own == NULL || own[0] != '\0'))
-        settle(ch, KERR_INVALID_REQUEST,
-               arena_printf(a, "Cannot update these configs at default cluster level, broker id must be specified: "
-                            "Set(%s)", own != NULL ? own : ""));
+}
+
+static void check_broker(struct altering *al, struct change *ch)
+{
+    for (int32_t i = 0; i < ch->configs_n && !ch->settled && !al->op.replace; i++)
+        if (ch->configs[i].change < CONFIG_CHANGE_SET || ch->configs[i].change > CONFIG_CHANGE_SUBTRACT)
+            settle(ch, KERR_INVALID_REQUEST,
+                   arena_printf(&al->r->arena, "Unknown operations type %d", ch->configs[i].change));
+    refuse_those(al, ch, is_fixed, "Cannot update these configs dynamically");
+    refuse_those(al, ch, lacks_listener,
+                 "These security configs can be dynamically updated only per-listener using the listener prefix");
+    if (ch->name.len == 0)
+        refuse_those(al, ch, is_of_one_broker,
+                     "Cannot update these configs at default cluster level, broker id must be specified");
+    if (!al->op.validate_only)
+        encode_passwords(al, ch);
 }
 
 static void alter_broker(struct altering *al, struct change *ch)

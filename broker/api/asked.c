@@ -4,6 +4,7 @@
 #include "broker/api/asked.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 enum { FEW = 12 };
 
@@ -17,14 +18,9 @@ struct named {
 static int by_name(const void *a, const void *b)
 {
     const struct named *x = a, *y = b;
-    size_t n = x->name.len < y->name.len ? x->name.len : y->name.len;
-    int c = n > 0 ? memcmp(x->name.p, y->name.p, n) : 0;
+    int d = str_cmp(x->name, y->name);
 
-    if (c != 0)
-        return c;
-    if (x->name.len != y->name.len)
-        return x->name.len < y->name.len ? -1 : 1;
-    return x->i < y->i ? -1 : 1;
+    return d != 0 ? d : (x->i > y->i) - (x->i < y->i);
 }
 
 static int topics_sorted(struct arena *a, const struct str *names, int32_t n, int32_t *at)
@@ -101,5 +97,74 @@ int asked_repeats(struct arena *a, struct asked_partition *v, size_t n)
     qsort(p, n, sizeof(struct asked_partition *), by_partition);
     for (size_t i = 1; i < n; i++)
         p[i - 1]->again = compare(p[i - 1], p[i]) == 0;
+    return OK;
+}
+
+/* ---- whole requests --------------------------------------------------------------------------------------------- */
+
+struct asked_list {
+    uint8_t *parts;
+    int32_t  n;
+};
+
+static struct asked_list list_of(const struct asked_shape *s, const uint8_t *topic)
+{
+    struct asked_list l;
+
+    memcpy(&l.parts, topic + s->parts, sizeof l.parts);
+    memcpy(&l.n, topic + s->parts_n, sizeof l.n);
+    return l;
+}
+
+/* One entry for each partition that is named, in the request's order. */
+static int asked_all(struct arena *a, const struct asked_shape *s, const uint8_t *topics, int32_t topics_n,
+                     struct asked_partition **out)
+{
+    struct str *names = arena_array(a, (size_t)topics_n + 1, sizeof *names);
+    int32_t *at = arena_array(a, (size_t)topics_n + 1, sizeof *at);
+    size_t n = 0;
+
+    if (names == NULL || at == NULL)
+        return ERR_NOMEM;
+    for (int32_t i = 0; i < topics_n; i++) {
+        memcpy(&names[i], topics + (size_t)i * s->topic + s->name, sizeof *names);
+        n += (size_t)list_of(s, topics + (size_t)i * s->topic).n;
+    }
+    *out = arena_array(a, n + 1, sizeof **out);
+    if (*out == NULL)
+        return ERR_NOMEM;
+    TRY(asked_topics(a, names, topics_n, at));
+    n = 0;
+    for (int32_t i = 0; i < topics_n; i++) {
+        struct asked_list l = list_of(s, topics + (size_t)i * s->topic);
+
+        for (int32_t k = 0; k < l.n; k++) {
+            (*out)[n] = (struct asked_partition){ .topic = at[i] };
+            memcpy(&(*out)[n++].partition, l.parts + (size_t)k * s->part + s->number, sizeof(int32_t));
+        }
+    }
+    return asked_repeats(a, *out, n);
+}
+
+int asked_once(struct arena *a, const struct asked_shape *s, void *topics, int32_t *topics_n)
+{
+    struct asked_partition *v;
+    uint8_t *all = topics;
+    int32_t n = 0;
+
+    TRY(asked_all(a, s, all, *topics_n, &v));
+    for (int32_t i = 0; i < *topics_n; i++) {
+        uint8_t *topic = all + (size_t)i * s->topic;
+        struct asked_list l = list_of(s, topic);
+        int32_t kept = 0;
+
+        for (int32_t k = 0; k < l.n; k++)
+            if (!v++->again)
+                memmove(l.parts + (size_t)kept++ * s->part, l.parts + (size_t)k * s->part, s->part);
+        memcpy(topic + s->parts_n, &kept, sizeof kept);
+        if (kept > 0)
+            memmove(all + (size_t)n++ * s->topic, topic, s->topic);
+    }
+    *topics_n = n;
     return OK;
 }

@@ -22,4 +22,14 @@ struct asked_partition {
 
 int asked_repeats(struct arena *a, struct asked_partition *v, size_t n) must_use;
 
+/* A request's topics, each with its partitions, as a message has them: sizes, and where in a topic (its name, its
+ * partitions, how many) and in a partition (its number) things stand. */
+struct asked_shape {
+    size_t topic, name, parts, parts_n;
+    size_t part, number;
+};
+
+/* Leaves each partition once, the last that names it, and no topic without partitions. topics_n is changed. */
+int asked_once(struct arena *a, const struct asked_shape *s, void *topics, int32_t *topics_n) must_use;
+
 #endif

@@ -52,45 +52,15 @@ static int name_all(struct arena *a, const struct metadata *md, struct elect_lea
 }
 
 /* Every partition is answered once. */
-static int drop_repeats(struct arena *a, struct elect_leaders_request *in)
-{
-    struct str *names = arena_array(a, (size_t)in->topic_partitions_n + 1, sizeof *names);
-    int32_t *at = arena_array(a, (size_t)in->topic_partitions_n + 1, sizeof *at), topics = 0;
-    struct asked_partition *v;
-    size_t n = 0;
-
-    for (int32_t i = 0; i < in->topic_partitions_n && names != NULL; i++) {
-        names[i] = in->topic_partitions[i].topic;
-        n += (size_t)in->topic_partitions[i].partitions_n;
-    }
-    v = arena_array(a, n + 1, sizeof *v);
-    if (names == NULL || at == NULL || v == NULL)
-        return ERR_NOMEM;
-    TRY(asked_topics(a, names, in->topic_partitions_n, at));
-    n = 0;
-    for (int32_t i = 0; i < in->topic_partitions_n; i++)
-        for (int32_t k = 0; k < in->topic_partitions[i].partitions_n; k++)
-            v[n++] = (struct asked_partition){ at[i], in->topic_partitions[i].partitions[k], false };
-    TRY(asked_repeats(a, v, n));
-    n = 0;
-    for (int32_t i = 0; i < in->topic_partitions_n; i++) {
-        struct topic_in *t = &in->topic_partitions[i];
-        int32_t kept = 0;
-
-        for (int32_t k = 0; k < t->partitions_n; k++)
-            if (!v[n++].again)
-                t->partitions[kept++] = t->partitions[k];
-        t->partitions_n = kept;
-        if (kept > 0)
-            in->topic_partitions[topics++] = *t;
-    }
-    in->topic_partitions_n = topics;
-    return OK;
-}
+static const struct asked_shape shape = {
+    sizeof(struct topic_in), offsetof(struct topic_in, topic), offsetof(struct topic_in, partitions),
+    offsetof(struct topic_in, partitions_n), sizeof(int32_t), 0,
+};
 
 /* ---- the answer ---- */
 
-static int refuse_each(struct arena *a, struct elect *e, int16_t error)
+/* message NULL: none. */
+static int refuse_each(struct arena *a, struct elect *e, int16_t error, const char *message)
 {
     elect_leaders_response_init(&e->out);
     e->out.replica_election_results = arena_array(a, (size_t)e->in.topic_partitions_n + 1,
@@ -112,6 +82,8 @@ static int refuse_each(struct arena *a, struct elect *e, int16_t error)
             elect_leaders_response_partition_result_init(po);
             po->partition_id = t->partitions[k];
             po->error_code = error;
+            if (message != NULL)
+                po->error_message = str_of(message);
         }
     }
     return OK;
@@ -142,13 +114,24 @@ static void elect_done(struct controller_ask *ask)
     int rc = ask->rc;
 
     if (rc == OK && e->out.error_code == KERR_NOT_CONTROLLER)
-        rc = refuse_each(&r->arena, e, KERR_NOT_CONTROLLER);
+        rc = refuse_each(&r->arena, e, KERR_NOT_CONTROLLER, NULL);
     if (rc != OK) {
         request_close(r, err_text(rc));
         return;
     }
     if (e->all)
         leave_out_needless(&e->out);
+    API_REPLY(r, elect_leaders_response, &e->out);
+}
+
+/* Neither preferred (0) nor unclean (1). */
+static void refuse_type(struct request *r, struct elect *e)
+{
+    if (refuse_each(&r->arena, e, KERR_UNKNOWN_SERVER_ERROR, kerr_message(KERR_UNKNOWN_SERVER_ERROR)) != OK) {
+        request_close(r, "out of memory");
+        return;
+    }
+    e->out.error_code = KERR_UNKNOWN_SERVER_ERROR;
     API_REPLY(r, elect_leaders_response, &e->out);
 }
 
@@ -163,14 +146,18 @@ void api_elect_leaders(struct broker *b, struct request *r)
     }
     if (!API_READ(r, elect_leaders_request, &e->in))
         return;
-    e->all = e->in.topic_partitions == NULL;
+    if (r->version > 0 && e->in.election_type != 0 && e->in.election_type != 1) {
+        refuse_type(r, e);
+        return;
+    }
+    e->all = e->in.topic_partitions_n < 0;
     if (e->all) {
         struct metadata *md = metadata_get(b->metacache);
 
         rc = name_all(&r->arena, md, &e->in);
         metadata_put(&md);
     } else {
-        rc = drop_repeats(&r->arena, &e->in);
+        rc = asked_once(&r->arena, &shape, e->in.topic_partitions, &e->in.topic_partitions_n);
     }
     if (rc != OK) {
         request_close(r, "out of memory");

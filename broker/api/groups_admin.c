@@ -255,11 +255,8 @@ static int16_t delete_group(struct broker *b, struct str id)
 static int by_name(const void *a, const void *b)
 {
     const struct str *x = *(const struct str *const *)a, *y = *(const struct str *const *)b;
-    size_t n = x->len < y->len ? x->len : y->len;
-    int d = n > 0 ? memcmp(x->p, y->p, n) : 0;
+    int d = str_cmp(*x, *y);
 
-    if (d == 0)
-        d = (x->len > y->len) - (x->len < y->len);
     return d != 0 ? d : (x > y) - (x < y);
 }
 

@@ -22,16 +22,9 @@
 static int by_name(const void *a, const void *b)
 {
     const struct plog *x = *(struct plog *const *)a, *y = *(struct plog *const *)b;
-    struct str s = plog_topic(x), t = plog_topic(y);
-    size_t n = s.len < t.len ? s.len : t.len;
-    int c;
+    int d = str_cmp(plog_topic(x), plog_topic(y));
 
-    c = n > 0 ? memcmp(s.p, t.p, n) : 0;
-    if (c != 0)
-        return c;
-    if (s.len != t.len)
-        return s.len < t.len ? -1 : 1;
-    return plog_partition(x) < plog_partition(y) ? -1 : plog_partition(x) > plog_partition(y);
+    return d != 0 ? d : (plog_partition(x) > plog_partition(y)) - (plog_partition(x) < plog_partition(y));
 }
 
 /* Directory, then topic, then partition. */

@@ -2,7 +2,8 @@
  * somebody asks for them.
  *
  * The answer is taken from one snapshot of the metadata cache. A request that has topics created waits for the
- * store (not for their leaders: LEADER_NOT_AVAILABLE makes the client ask again).
+ * store (not for their leaders: LEADER_NOT_AVAILABLE makes the client ask again). In a cluster every request for topics
+ * waits a moment, for a client that has just lost a leader asks before we know (broker/cluster/doubts.h).
  */
 #include "broker/api/authorized.h"
 #include "broker/api/auto_topic.h"
@@ -166,15 +167,6 @@ static void answer(struct broker *b, struct request *r, struct asked *q, bool ok
 
 /* ---- which topics ------------------------------------------------------------------------------------------- */
 
-static int by_text(const void *a, const void *b)
-{
-    const struct str *x = a, *y = b;
-    size_t n = x->len < y->len ? x->len : y->len;
-    int d = n > 0 ? memcmp(x->p, y->p, n) : 0;
-
-    return d != 0 ? d : (x->len > y->len) - (x->len < y->len);
-}
-
 static int by_bytes(const void *a, const void *b)
 {
     return memcmp(a, b, sizeof(struct uuid));
@@ -240,7 +232,7 @@ static bool names_fill(struct broker *b, struct request *r, struct asked *q)
         return false;
     for (int32_t i = 0; i < q->in.topics_n; i++)
         names[i] = q->in.topics[i].name.p != NULL ? q->in.topics[i].name : STR_LIT("");
-    qsort(names, (size_t)q->in.topics_n, sizeof *names, by_text);
+    qsort(names, (size_t)q->in.topics_n, sizeof *names, str_order);
     for (int32_t i = 0; i < q->in.topics_n; i++) {
         const struct metadata_topic *t = metadata_topic(q->md, names[i]);
         char buf[512];
@@ -348,11 +340,21 @@ static void decide(struct broker *b, struct request *r)
         create_topics(b, r, q);
     } else if (ok && q->doubtful) {                 /* somebody else will lead in a moment */
         metadata_put(&q->md);
-        q->waiter.resume = doubt_over;
         doubts_wait(b->doubts, &q->waiter, q->round);
     } else {
         answer(b, r, q, ok);
     }
+}
+
+/* Somebody else may lead what it asks for, and have died just now. */
+static bool may_mislead(struct broker *b, const struct request *r, const struct asked *q)
+{
+    struct metadata *md = metadata_get(b->metacache);
+    size_t n;
+
+    (void)metadata_brokers(md, &n);
+    metadata_put(&md);
+    return n > 1 && b->doubts != NULL && (q->in.topics_n != 0 || r->version == 0);
 }
 
 void api_metadata(struct broker *b, struct request *r)
@@ -367,5 +369,9 @@ void api_metadata(struct broker *b, struct request *r)
         return;
     q->r = r;
     r->state = q;
-    decide(b, r);
+    q->waiter.resume = doubt_over;
+    if (may_mislead(b, r, q))
+        doubts_expect(b->doubts, &q->waiter);
+    else
+        decide(b, r);
 }

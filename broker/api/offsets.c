@@ -41,14 +41,9 @@ struct named_partition {
 static int by_name(const void *a, const void *b)
 {
     const struct named_partition *x = a, *y = b;
-    size_t n = x->topic.len < y->topic.len ? x->topic.len : y->topic.len;
-    int c = n > 0 ? memcmp(x->topic.p, y->topic.p, n) : 0;
+    int d = str_cmp(x->topic, y->topic);
 
-    if (c != 0)
-        return c;
-    if (x->topic.len != y->topic.len)
-        return x->topic.len < y->topic.len ? -1 : 1;
-    return x->index < y->index ? -1 : x->index > y->index;
+    return d != 0 ? d : (x->index > y->index) - (x->index < y->index);
 }
 
 /* Those that the request names more than once, sorted. */

@@ -5,6 +5,8 @@
  *             acks 1: answer      acks -1: answer when committed; else park with ids and offsets only, body given back
  *             both: where flush.messages holds an append, it is first waited for until its flush has ended
  *
+ * An idempotent producer's batch that is refused for a while is remembered: broker/replica/refused.h.
+ *
  * Nothing is allocated but from the request's arena, and no lock is held but for the append itself (and, for topics of
  * message format 0, from validation to append).
  */
@@ -16,6 +18,7 @@
 #include "broker/broker.h"
 #include "metadata/topic_name.h"
 #include "broker/replica/partition.h"
+#include "broker/replica/refused.h"
 #include "broker/replica/replicas.h"
 #include "config/topic_config.h"
 #include "proto/gen/produce_request.h"
@@ -24,6 +27,9 @@
 #include "proto/records/validate.h"
 
 #include <stdlib.h>
+
+/* A request with more in its arena, such as records made anew, is not kept beside others of its connection. */
+#define ANSWERED_LATER_BYTES ((size_t)64 << 10)
 
 #define topic_in       produce_request_topic_produce_data
 #define part_in        produce_request_partition_produce_data
@@ -37,6 +43,7 @@ struct pending {
     struct partition *p;                /* reference */
     struct part_out  *out;
     int64_t           offset;           /* its end: safe, committed when the log has come here */
+    int32_t           leader_epoch;     /* that it was done in */
 };
 
 enum wait_step { WAIT_SAFE, WAIT_COMMITTED, WAIT_STEPS_N };
@@ -142,11 +149,26 @@ static bool error_tells_start(int16_t kerr)
     }
 }
 
-static int16_t append(struct produce *pr, struct partition *p, const struct validate_result *v, int64_t base_offset,
-                      struct part_out *out, bool *wake)
+static void wake_followers(void *arg)
+{
+    struct partition *p = arg;
+
+    partition_wake_appended(p);
+    partition_unref(&p);
+}
+
+static int64_t came_ms(const struct request *r)
+{
+    return r->received_ns / 1000000;
+}
+
+static int16_t append(struct produce *pr, struct partition *p, const struct batch_head *first,
+                      const struct validate_result *v, int64_t base_offset, struct part_out *out, bool *wake)
 {
     struct plog_append in = { .p = v->p, .len = v->len, .fixed_base = v->fixed_base, .base_offset = base_offset };
+    struct refused *refused = replicas_refused(pr->b->replicas);
     struct plog_appended done;
+    bool followers = false;
     int16_t kerr;
 
     if (pr->in.acks != 0 && pr->pending == NULL) {
@@ -154,16 +176,21 @@ static int16_t append(struct produce *pr, struct partition *p, const struct vali
         if (pr->pending == NULL)
             return KERR_UNKNOWN_SERVER_ERROR;
     }
+    in.refused = refused_before(refused, p->topic, p->index, first, came_ms(pr->r), &in.refused_sequence);
     kerr = wake != NULL ? partition_append_quiet(p, &in, pr->in.acks, &done, wake)
-                        : partition_append(p, &in, pr->in.acks, &done);
+                        : partition_append_soon(p, &in, pr->in.acks, &done, &followers);
+    if (followers)
+        request_after(pr->r, wake_followers, partition_ref(p));
     if (kerr != KERR_NONE)
         return kerr;
+    if (in.refused)
+        refused_taken(refused, p->topic, p->index, first);
     out->base_offset = done.base_offset;
     out->log_append_time_ms = done.duplicate ? done.timestamp : v->append_time_ms;
     out->log_start_offset = done.offsets.start;
     if ((pr->in.acks != 0 && done.held) || (pr->in.acks == -1 && done.offsets.hw <= done.last_offset)) {
         pr->held |= done.held;
-        pr->pending[pr->pending_n++] = (struct pending){ partition_ref(p), out, done.last_offset + 1 };
+        pr->pending[pr->pending_n++] = (struct pending){ partition_ref(p), out, done.last_offset + 1, in.leader_epoch };
     }
     return KERR_NONE;
 }
@@ -171,7 +198,8 @@ static int16_t append(struct produce *pr, struct partition *p, const struct vali
 /* What a wrapper of message format 0 holds tells its final offsets, so the log's end must not move between validation
  * and append: such topics' appends wait for each other, and begin again where one that did not wait was faster. */
 static int validate_and_append(struct produce *pr, struct partition *p, const struct partition_conf *conf,
-                               struct bytes records, struct part_out *out, int16_t *kerr)
+                               const struct request_check *chk, struct bytes records, struct part_out *out,
+                               int16_t *kerr)
 {
     struct validate_result v;
     struct validate_opts opts;
@@ -185,7 +213,7 @@ static int validate_and_append(struct produce *pr, struct partition *p, const st
         opts.base_offset = conf->magic == 0 ? partition_offsets(p).leo : 0;
         rc = records_validate(&opts, records, &pr->r->arena, &v);
         if (rc == OK && v.error == KERR_NONE && v.p != NULL)
-            *kerr = append(pr, p, &v, opts.base_offset, out, conf->magic == 0 ? &wake : NULL);
+            *kerr = append(pr, p, &chk->first, &v, opts.base_offset, out, conf->magic == 0 ? &wake : NULL);
         if (*kerr != PARTITION_RACED)
             break;
         *kerr = races < RACES_MAX ? KERR_NONE : KERR_REQUEST_TIMED_OUT;
@@ -200,7 +228,8 @@ static int validate_and_append(struct produce *pr, struct partition *p, const st
 }
 
 /* Validates and appends. The request is done for with anything but OK. */
-static int put_records(struct produce *pr, struct partition *p, struct bytes records, struct part_out *out)
+static int put_records(struct produce *pr, struct partition *p, const struct request_check *chk, struct bytes records,
+                       struct part_out *out)
 {
     struct partition_conf conf = partition_conf(p);
     int16_t kerr = partition_check(p, -1, true);
@@ -208,12 +237,20 @@ static int put_records(struct produce *pr, struct partition *p, struct bytes rec
     if (kerr == KERR_NONE && pr->in.acks == -1)
         kerr = partition_isr_short(p) ? KERR_NOT_ENOUGH_REPLICAS : KERR_NONE;
     if (kerr == KERR_NONE)
-        TRY(validate_and_append(pr, p, &conf, records, out, &kerr));
+        TRY(validate_and_append(pr, p, &conf, chk, records, out, &kerr));
     if (kerr != KERR_NONE)
         fail(pr, out, kerr);
     if (out->error_code != KERR_NONE && error_tells_start(out->error_code))
         out->log_start_offset = partition_offsets(p).start;
     return OK;
+}
+
+/* Only with codes after which a client sends the same batch again. */
+static void note_refusal(struct produce *pr, struct str topic, const struct request_check *chk,
+                         const struct part_out *out)
+{
+    if (chk->has_batch && kerr_retriable(out->error_code))
+        refused_note(replicas_refused(pr->b->replicas), topic, out->index, &chk->first, came_ms(pr->r));
 }
 
 static int do_partition(struct produce *pr, const struct topic_in *t, const struct part_in *in, struct part_out *out)
@@ -229,12 +266,13 @@ static int do_partition(struct produce *pr, const struct topic_in *t, const stru
     out->base_offset = -1;
     out->log_append_time_ms = -1;
     out->log_start_offset = -1;
+    records_check_request(pr->r->version, records, &chk);
     p = replicas_find(pr->b->replicas, t->name, in->index, &kerr);
     if (p == NULL && kerr == KERR_UNKNOWN_TOPIC_OR_PARTITION) {
         fail(pr, out, kerr);
+        note_refusal(pr, t->name, &chk, out);
         return OK;
     }
-    records_check_request(pr->r->version, records, &chk);
     if (chk.error != KERR_NONE)
         kerr = chk.error;
     else if (pr->in.acks < -1 || pr->in.acks > 1)
@@ -244,9 +282,10 @@ static int do_partition(struct produce *pr, const struct topic_in *t, const stru
     else if (chk.has_batch && batch_is_txn(&chk.first))
         kerr = KERR_INVALID_TXN_STATE;          /* no transaction can have been begun with this broker */
     if (kerr == KERR_NONE)
-        rc = put_records(pr, p, records, out);
+        rc = put_records(pr, p, &chk, records, out);
     else
         fail(pr, out, kerr);
+    note_refusal(pr, t->name, &chk, out);
     if (kerr == KERR_CORRUPT_MESSAGE && !chk.has_batch)
         out->error_message = str_of(chk.message);
     partition_unref(&p);
@@ -312,7 +351,8 @@ static void finish(struct produce *pr)
 
 static int16_t pending_state(const struct produce *pr, const struct pending *w, bool *done)
 {
-    return pr->step == WAIT_SAFE ? partition_safe(w->p, w->offset, done) : partition_committed(w->p, w->offset, done);
+    return pr->step == WAIT_SAFE ? partition_safe(w->p, w->offset, done)
+                                 : partition_committed(w->p, w->offset, w->leader_epoch, done);
 }
 
 static bool wait_ready(struct delayed *d, const struct watch *which)
@@ -344,7 +384,7 @@ static void settle_pending(struct produce *pr, bool *rest)
         if (!done)
             kerr = KERR_REQUEST_TIMED_OUT;
         if (kerr == KERR_NONE && pr->step == WAIT_SAFE && pr->in.acks == -1) {
-            kerr = partition_committed(w->p, w->offset, &done);
+            kerr = partition_committed(w->p, w->offset, w->leader_epoch, &done);
             if (!done) {
                 *rest = true;
                 pr->pending[n++] = *w;
@@ -360,7 +400,7 @@ static void settle_pending(struct produce *pr, bool *rest)
 
 static void wait_begin(struct produce *pr, enum wait_step step);
 
-/* On an IO thread: what has become of each. */
+/* What has become of each. On an IO thread, or whichever has found that all of them are committed. */
 static void wait_finish(struct broker *b, struct request *r)
 {
     struct produce *pr = r->state;
@@ -387,7 +427,12 @@ static void wait_done(struct delayed *d, enum delayed_why why)
     struct produce *pr = ((struct wait *)d)->pr;
 
     pr->why = why;
-    request_resume(pr->r, wait_finish);
+    if (why == DELAYED_READY && pr->step == WAIT_COMMITTED) {
+        request_end_here(pr->r);        /* there is little left to do: less than to wake a thread for it */
+        wait_finish(pr->b, pr->r);
+    } else {
+        request_resume(pr->r, wait_finish);
+    }
 }
 
 /* Ends the wait that there is now; one that begins later sees that the connection is gone. */
@@ -455,6 +500,10 @@ static int wait_for_pending(struct produce *pr)
         TRY(arena_str(&r->arena, pr->out.responses[i].name, &pr->out.responses[i].name));
     request_release_body(r);
     r->state = pr;
+    /* Followers fetch what many have appended as cheaply as what one has. Other requests wait: they may ask for what
+     * this one brings about. */
+    if (request_next_is_alike(r) && r->arena.taken_bytes <= ANSWERED_LATER_BYTES)
+        request_let_next(r);
     if (!request_on_close(r, wait_closed, pr))
         atomic_store(&pr->closed, true);
     wait_begin(pr, pr->held ? WAIT_SAFE : WAIT_COMMITTED);

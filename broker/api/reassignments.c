@@ -16,6 +16,7 @@
 #define alter_in  alter_partition_reassignments_request
 #define alter_out alter_partition_reassignments_response
 #define topic_in  alter_partition_reassignments_request_reassignable_topic
+#define part_in   alter_partition_reassignments_request_reassignable_partition
 #define list_in   list_partition_reassignments_request
 #define list_out  list_partition_reassignments_response
 
@@ -38,41 +39,10 @@ static struct controller_ask *ask_new(struct request *r, enum controller_ask_kin
 /* ---- AlterPartitionReassignments ------------------------------------------------------------ */
 
 /* Of a partition that is named more than once the last one counts; topics without partitions are not answered. */
-static int drop_repeats(struct arena *a, struct alter_in *in)
-{
-    struct str *names = arena_array(a, (size_t)in->topics_n + 1, sizeof *names);
-    int32_t *at = arena_array(a, (size_t)in->topics_n + 1, sizeof *at), topics = 0;
-    struct asked_partition *v;
-    size_t n = 0;
-
-    for (int32_t i = 0; i < in->topics_n && names != NULL; i++) {
-        names[i] = in->topics[i].name;
-        n += (size_t)in->topics[i].partitions_n;
-    }
-    v = arena_array(a, n + 1, sizeof *v);
-    if (names == NULL || at == NULL || v == NULL)
-        return ERR_NOMEM;
-    TRY(asked_topics(a, names, in->topics_n, at));
-    n = 0;
-    for (int32_t i = 0; i < in->topics_n; i++)
-        for (int32_t k = 0; k < in->topics[i].partitions_n; k++)
-            v[n++] = (struct asked_partition){ at[i], in->topics[i].partitions[k].partition_index, false };
-    TRY(asked_repeats(a, v, n));
-    n = 0;
-    for (int32_t i = 0; i < in->topics_n; i++) {
-        struct topic_in *t = &in->topics[i];
-        int32_t kept = 0;
-
-        for (int32_t k = 0; k < t->partitions_n; k++)
-            if (!v[n++].again)
-                t->partitions[kept++] = t->partitions[k];
-        t->partitions_n = kept;
-        if (kept > 0)
-            in->topics[topics++] = *t;
-    }
-    in->topics_n = topics;
-    return OK;
-}
+static const struct asked_shape shape = {
+    sizeof(struct topic_in), offsetof(struct topic_in, name), offsetof(struct topic_in, partitions),
+    offsetof(struct topic_in, partitions_n), sizeof(struct part_in), offsetof(struct part_in, partition_index),
+};
 
 static void alter_done(struct controller_ask *ask)
 {
@@ -96,7 +66,7 @@ void api_alter_partition_reassignments(struct broker *b, struct request *r)
 
     if (ask == NULL || !API_READ(r, alter_partition_reassignments_request, in))
         return;
-    if (drop_repeats(&r->arena, in) != OK) {
+    if (asked_once(&r->arena, &shape, ((struct alter_in *)in)->topics, &((struct alter_in *)in)->topics_n) != OK) {
         request_close(r, "out of memory");
         return;
     }

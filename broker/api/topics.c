@@ -6,6 +6,7 @@
 #include "broker/api/handlers.h"
 #include "broker/api/reply.h"
 #include "broker/broker.h"
+#include "broker/cluster/broker_configs.h"
 #include "broker/cluster/metadata_cache.h"
 #include "broker/controller/controller.h"
 #include "config/config.h"
@@ -55,11 +56,8 @@ static void fail_all(struct topic_op *op, int16_t error)
 static int by_name(const void *a, const void *b)
 {
     const struct topic_op_topic *x = *(struct topic_op_topic *const *)a, *y = *(struct topic_op_topic *const *)b;
-    size_t n = x->name.len < y->name.len ? x->name.len : y->name.len;
-    int d = n > 0 ? memcmp(x->name.p, y->name.p, n) : 0;
+    int d = str_cmp(x->name, y->name);
 
-    if (d == 0)
-        d = (x->name.len > y->name.len) - (x->name.len < y->name.len);
     return d != 0 ? d : (x > y) - (x < y);
 }
 
@@ -134,14 +132,19 @@ static bool create_configs_out(struct broker *b, struct request *r, const struct
 {
     struct topic_property *given = arena_array(&r->arena, (size_t)t->configs_n + 1, sizeof *given);
     struct config_entry *entries;
+    struct config *server;
     char why[256];
     size_t n;
+    int rc;
 
     if (given == NULL)
         return false;
     for (int32_t i = 0; i < t->configs_n; i++)
         given[i] = (struct topic_property){ t->configs[i].name, t->configs[i].value };
-    if (topic_config_build(tc, b->cfg, TOPIC_CONFIG_STORED, given, (size_t)t->configs_n, why, sizeof why) != OK)
+    server = broker_configs_get(b->broker_configs);
+    rc = topic_config_build(tc, server, TOPIC_CONFIG_STORED, given, (size_t)t->configs_n, why, sizeof why);
+    config_unref(&server);              /* tc has its own */
+    if (rc != OK)
         return false;
     if (topic_config_describe(tc, &r->arena, &entries, &n) != OK)
         return false;

@@ -83,18 +83,6 @@ int adopt_allowed(struct store *s, bool asked, bool *allowed)
     return rc;
 }
 
-static int by_text(struct str x, struct str y)
-{
-    int d = memcmp(x.p, y.p, x.len < y.len ? x.len : y.len);
-
-    return d != 0 ? d : (x.len > y.len) - (x.len < y.len);
-}
-
-static int by_name(const void *x, const void *y)
-{
-    return by_text(*(const struct str *)x, *(const struct str *)y);
-}
-
 static int read_known(struct adoption *a)
 {
     struct store_call *call = store_call_new(NULL, NULL);
@@ -111,7 +99,7 @@ static int read_known(struct adoption *a)
     for (size_t i = 0; rc == OK && i < call->ops[0].children_n; i++)
         rc = arena_str(&a->arena, call->ops[0].children[i], &a->known[a->known_n++]);
     if (rc == OK && a->known_n > 1)
-        qsort(a->known, a->known_n, sizeof *a->known, by_name);
+        qsort(a->known, a->known_n, sizeof *a->known, str_order);
     if (rc != OK)
         log_error("metadata store: " ZK_BROKER_TOPICS " cannot be read: %s", err_text(rc));
     store_call_free(&call);
@@ -125,7 +113,7 @@ static int take_part(void *arg, const struct dir_scan_found *f)
     struct adoption *a = arg;
     struct part *p;
 
-    if (a->known_n > 0 && bsearch(&f->topic, a->known, a->known_n, sizeof f->topic, by_name) != NULL)
+    if (a->known_n > 0 && bsearch(&f->topic, a->known, a->known_n, sizeof f->topic, str_order) != NULL)
         return OK;
     if (a->n == a->cap) {
         size_t cap = a->cap == 0 ? 64 : a->cap * 2;
@@ -146,7 +134,7 @@ static int take_part(void *arg, const struct dir_scan_found *f)
 static int by_place(const void *x, const void *y)
 {
     const struct part *a = x, *b = y;
-    int d = by_text(a->topic, b->topic);
+    int d = str_cmp(a->topic, b->topic);
 
     return d != 0 ? d : (a->index > b->index) - (a->index < b->index);
 }
@@ -255,7 +243,7 @@ static int by_id(const void *x, const void *y)
     const struct topic *const *a = x, *const *b = y;
     int d = memcmp(&(*a)->id, &(*b)->id, sizeof (*a)->id);
 
-    return d != 0 ? d : by_text((*a)->name, (*b)->name);
+    return d != 0 ? d : str_cmp((*a)->name, (*b)->name);
 }
 
 /* A copy of a partition's directory under another name has the id of the first: two topics cannot share one. Nothing

@@ -35,11 +35,6 @@ static struct str field(const char *line, const char *name)
     return (struct str){ at, strcspn(at, "\t\r\n") };
 }
 
-static int by_name(const void *a, const void *b)
-{
-    return strcmp(((const struct znode_pair *)a)->name, ((const struct znode_pair *)b)->name);
-}
-
 /* "a=b,c=d,e": a value may have commas, so what has no '=' belongs to the value before. */
 static int split(struct arena *a, struct str text, struct znode_config *out)
 {
@@ -69,8 +64,7 @@ static int split(struct arena *a, struct str text, struct znode_config *out)
         out->pairs[out->n++] = (struct znode_pair){ p, equals + 1 };
         end += more;
     }
-    if (out->n > 1)
-        qsort(out->pairs, out->n, sizeof *out->pairs, by_name);
+    znode_config_sort(out);
     return OK;
 }
 
@@ -123,10 +117,7 @@ static int take_line(struct adopt_configs *c, const struct config *cfg, const ch
 
 static int by_topic(const void *x, const void *y)
 {
-    const struct described *a = x, *b = y;
-    int d = memcmp(a->topic.p, b->topic.p, a->topic.len < b->topic.len ? a->topic.len : b->topic.len);
-
-    return d != 0 ? d : (a->topic.len > b->topic.len) - (a->topic.len < b->topic.len);
+    return str_cmp(((const struct described *)x)->topic, ((const struct described *)y)->topic);
 }
 
 static int read_lines(struct adopt_configs *c, FILE *f, const char *path, const struct config *cfg)

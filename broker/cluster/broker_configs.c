@@ -199,6 +199,54 @@ int broker_configs_put(struct broker_configs *bc, enum config_layer layer, const
     return OK;
 }
 
+#define INVALID     "Invalid value org.apache.kafka.common.config.ConfigException: "
+#define INVALID_END " for configuration Invalid dynamic configuration"
+
+/* Numbers of threads that change by no more than half or double at a time, as Apache Kafka has it. */
+static int check_threads(const struct config *old, const struct config *now, char *why, size_t why_size)
+{
+    const struct {
+        const char *name;
+        int32_t     old, now;
+    } v[] = {
+        { "num.io.threads", old->num_io_threads, now->num_io_threads },
+        { "num.network.threads", old->num_network_threads, now->num_network_threads },
+        { "num.replica.fetchers", old->num_replica_fetchers, now->num_replica_fetchers },
+        { "num.recovery.threads.per.data.dir", old->num_recovery_threads_per_data_dir,
+          now->num_recovery_threads_per_data_dir },
+        { "background.threads", old->background_threads, now->background_threads },
+    };
+    int32_t was = old->log_cleaner_threads, is = now->log_cleaner_threads;
+    char fault[256] = "";
+
+    for (size_t i = 0; i < sizeof v / sizeof v[0] && fault[0] == '\0'; i++) {
+        if (v[i].now == v[i].old)
+            continue;
+        if (v[i].now <= 0)
+            snprintf(fault, sizeof fault, "value should be at least 1");
+        else if (v[i].now < v[i].old / 2)
+            snprintf(fault, sizeof fault, "value should be at least half the current value %d", v[i].old);
+        else if (v[i].now > (int64_t)v[i].old * 2)
+            snprintf(fault, sizeof fault, "value should not be greater than double the current value %d", v[i].old);
+        if (fault[0] != '\0')
+            snprintf(why, why_size, INVALID "Dynamic thread count update validation failed for %s=%d, %s" INVALID_END,
+                     v[i].name, v[i].now, fault);
+    }
+    if (fault[0] != '\0')
+        return ERR_INVALID;
+    if (is != was && is < 1)
+        snprintf(fault, sizeof fault, "Log cleaner threads should be at least 1");
+    else if (is < was / 2)
+        snprintf(fault, sizeof fault, "Log cleaner threads cannot be reduced to less than half the current value %d",
+                 was);
+    else if (is > (int64_t)was * 2)
+        snprintf(fault, sizeof fault,
+                 "Log cleaner threads cannot be increased to more than double the current value %d", was);
+    if (fault[0] != '\0')
+        snprintf(why, why_size, INVALID "%s" INVALID_END, fault);
+    return fault[0] != '\0' ? ERR_INVALID : OK;
+}
+
 int broker_configs_check(struct broker_configs *bc, enum config_layer layer, const struct znode_config *z, char *why,
                          size_t why_size)
 {
@@ -208,6 +256,8 @@ int broker_configs_check(struct broker_configs *bc, enum config_layer layer, con
 
     TRY(layer_of(layer, z, &l));
     rc = build(bc, layer, &l, &cfg, why, why_size);
+    if (rc == OK)
+        rc = check_threads(bc->now, cfg, why, why_size);        /* by the thread that puts: `now` stays */
     config_unref(&cfg);
     arena_fini(&l.arena);
     return rc;

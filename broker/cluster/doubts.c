@@ -82,7 +82,7 @@ void doubts_note(struct doubts *d, int32_t broker)
     lock_take(&d->lock);
     forget_old(d);
     n = atomic_load(&d->n);
-    if (find(d, broker) < 0 && n < DOUBTS_MAX) {
+    if (!d->stopped && find(d, broker) < 0 && n < DOUBTS_MAX) {
         d->v[n] = (struct doubt){ broker, mono_ns() + DOUBT_MS * (int64_t)1000000 };
         atomic_store(&d->n, n + 1);
     }
@@ -191,18 +191,42 @@ static void waited_enough(struct timer_entry *e)
     w->resume(w);
 }
 
+static void park(struct doubts *d, struct doubt_waiter *w, int64_t ms)
+{
+    lock_assert(&d->lock);
+    DL_APPEND(d->waiters, w);
+    timer_start(d->timer, &w->timer, ms);
+}
+
+static void prepare(struct doubts *d, struct doubt_waiter *w)
+{
+    w->home = d;
+    w->timer = (struct timer_entry){ .fire = waited_enough };
+}
+
 void doubts_wait(struct doubts *d, struct doubt_waiter *w, uint32_t round)
 {
     bool over;
 
-    w->home = d;
-    w->timer = (struct timer_entry){ .fire = waited_enough };
+    prepare(d, w);
     lock_take(&d->lock);
     over = d->stopped || d->round != round || atomic_load(&d->n) == 0;
-    if (!over) {
-        DL_APPEND(d->waiters, w);
-        timer_start(d->timer, &w->timer, DOUBT_MS);
-    }
+    if (!over)
+        park(d, w, DOUBT_MS);
+    lock_drop(&d->lock);
+    if (over)
+        w->resume(w);
+}
+
+void doubts_expect(struct doubts *d, struct doubt_waiter *w)
+{
+    bool over;
+
+    prepare(d, w);
+    lock_take(&d->lock);
+    over = d->stopped;
+    if (!over)
+        park(d, w, DOUBT_COMES_MS);
     lock_drop(&d->lock);
     if (over)
         w->resume(w);

@@ -281,11 +281,17 @@ int registration_register(struct store *s, const struct broker_info *b, int32_t 
 {
     static const struct timespec pause = { .tv_nsec = LOOK_MS * 1000000L };
     int64_t until = mono_ms() + wait_ms;
-    bool waits = false, said = false;
-    int rc = endpoints_check(s, b);
+    bool waits = false, said = false, last;
+    int rc;
 
-    while (rc == OK) {
-        rc = register_once(s, b, epoch, mono_ms() >= until, &waits);
+    *epoch = 0;
+    while (true) {
+        last = mono_ms() >= until;
+        rc = endpoints_check(s, b);
+        if (rc == OK)
+            rc = register_once(s, b, epoch, last, &waits);
+        if (rc == ERR_CLOSED && !last)
+            rc = OK;                    /* the session has ended since the start began: with the next one */
         if (rc != OK || *epoch != 0)
             break;
         if (waits && !said)

@@ -44,8 +44,8 @@ int cluster_next_broker_id(struct store *s, int32_t reserved_max, int32_t *id) m
 
 /* Creates /brokers/ids/<id>. *epoch = the broker epoch. A node that a session of ours which is over has left is
  * replaced. One with our very endpoints, which nobody else can serve while we listen there, is of an earlier run that
- * was not known to end: it is waited for, up to wait_ms. ERR_EXISTS: another live broker has the id, or advertises one
- * of the same endpoints. */
+ * was not known to end: it is waited for, up to wait_ms, and so is a new session if ours ends meanwhile. ERR_EXISTS:
+ * another live broker has the id, or advertises one of the same endpoints. */
 int registration_register(struct store *s, const struct broker_info *b, int32_t wait_ms, int64_t *epoch) must_use;
 
 /* The same in steps, for who does not wait: read the node, judge what was read, write. */

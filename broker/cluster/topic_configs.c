@@ -167,7 +167,7 @@ static void warn_of_format(const struct topic_config *tc, struct str topic)
                  "batches are stored in format %d", STR_ARG(topic), wanted, protocol, tc->magic);
 }
 
-/* From the node as read; *out has the defaults already. */
+/* From the node as read; *out has the defaults already, and keeps them with ERR_INVALID. */
 static int entry_of_settings(const struct config *cfg, struct arena *a, const struct store_op *op, struct str topic,
                              struct topic_config_entry **out)
 {
@@ -198,7 +198,7 @@ static int entry_of_settings(const struct config *cfg, struct arena *a, const st
     if (rc != OK)
         log_error("topic %.*s: its settings in " ZK_CONFIG_TOPICS " cannot be used, the server's defaults hold: %s",
                   STR_ARG(topic), why[0] != '\0' ? why : err_text(rc));
-    return OK;
+    return rc == OK ? OK : ERR_INVALID;
 }
 
 /* *out: a reference. */
@@ -261,11 +261,11 @@ int topic_configs_put(struct topic_configs *tc, struct str topic, const struct s
     struct topic_config_entry *e = NULL, *old = topic_configs_get(tc, topic);
     int rc = entry_of_node(tc, a, node, topic, &e);
 
-    *changed = rc == OK && !same_given(&e->cfg, &old->cfg);
+    *changed = (rc == OK || rc == ERR_INVALID) && !same_given(&e->cfg, &old->cfg);
     if (rc == OK && node->rc == ERR_NOENT)
         topic_configs_forget(tc, topic);            /* deleted, most probably */
-    else if (rc == OK)
-        rc = named_add(tc, topic, e, true);
+    else if ((rc == OK || rc == ERR_INVALID) && named_add(tc, topic, e, true) != OK)
+        rc = ERR_NOMEM;
     topic_config_entry_put(&e);
     topic_config_entry_put(&old);
     return rc;
@@ -347,7 +347,7 @@ int topic_configs_load(struct topic_configs *tc, const struct str *topics, size_
         struct topic_config_entry *e = NULL;
 
         rc = entry_of_node(tc, &call->arena, &call->ops[i], wanted[i], &e);
-        if (rc == OK)
+        if (rc == OK || rc == ERR_INVALID)
             rc = named_add(tc, wanted[i], e, false);
         topic_config_entry_put(&e);
     }

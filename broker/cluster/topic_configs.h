@@ -40,7 +40,7 @@ void topic_config_entry_put(struct topic_config_entry **e);             /* NULL-
 int  topic_configs_load(struct topic_configs *tc, const struct str *topics, size_t n) must_use;
 int  topic_configs_load_all(struct topic_configs *tc) must_use;         /* of every topic; at start */
 /* What the topic's node in the store holds now: node->rc is OK (with a value) or ERR_NOENT. *changed: the settings
- * are others than before. Settings that are not valid are replaced by the defaults, with a log line. ERR_NOMEM. */
+ * are others than before. ERR_NOMEM. ERR_INVALID: settings that are not valid; the defaults replace them (logged). */
 int  topic_configs_put(struct topic_configs *tc, struct str topic, const struct store_op *node, struct arena *a,
                        bool *changed) must_use;
 /* Other defaults of the server from now on, under the settings that the topics have of their own. ERR_NOMEM: some

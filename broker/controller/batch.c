@@ -121,7 +121,7 @@ void batch_update_all(struct controller *c, int32_t broker)
         update_add(c, p);
 }
 
-void batch_leader_and_isr(struct controller *c, int32_t broker, struct ctl_partition *p, bool is_new)
+static void lai_add(struct controller *c, int32_t broker, const struct lai_entry *e)
 {
     struct ctl_broker *b = context_broker(&c->ctx, broker);
 
@@ -132,10 +132,15 @@ void batch_leader_and_isr(struct controller *c, int32_t broker, struct ctl_parti
         b->lai = v;
         if (at == NULL)
             return;
-        *at = (struct lai_entry){ p, is_new };
+        *at = *e;
         b->lai_n++;
     }
-    batch_update(c, p);
+    batch_update(c, e->p);
+}
+
+void batch_leader_and_isr(struct controller *c, int32_t broker, struct ctl_partition *p, bool is_new)
+{
+    lai_add(c, broker, &(struct lai_entry){ .p = p, .is_new = is_new });
 }
 
 void batch_stop(struct controller *c, int32_t broker, struct ctl_partition *p, bool delete_it)
@@ -153,6 +158,12 @@ void batch_stop(struct controller *c, int32_t broker, struct ctl_partition *p, b
         return;
     *at = (struct stop_entry){ p, delete_it };
     b->stop_n++;
+}
+
+void batch_dismiss(struct controller *c, int32_t broker, struct ctl_partition *p)
+{
+    lai_add(c, broker, &(struct lai_entry){ .p = p, .dismissed = true });
+    batch_stop(c, broker, p, false);
 }
 
 /* ---- grouping: entries of all three kinds begin with their partition ---------------------------------- */
@@ -252,7 +263,24 @@ static bool lai_leaders(struct controller *c, const struct ctl_broker *b, struct
     return true;
 }
 
-static bool lai_partition(struct arena *a, const struct lai_entry *e, LAI(partition_state) *out)
+/* Brokers refuse to follow where they are not among the replicas; StopReplica alone, without deletion, does not end a
+ * leadership. */
+static bool lai_replicas(struct arena *a, const struct lai_entry *e, int32_t broker, LAI(partition_state) *out)
+{
+    struct ids told = { arena_array(a, (size_t)e->p->replicas.n + 1, sizeof(int32_t)), e->p->replicas.n };
+
+    if (told.v == NULL)
+        return false;
+    if (told.n > 0)
+        memcpy(told.v, e->p->replicas.v, (size_t)told.n * sizeof *told.v);
+    if (e->dismissed)
+        told.v[told.n++] = broker;
+    out->replicas = told.v;
+    out->replicas_n = told.n;
+    return true;
+}
+
+static bool lai_partition(struct arena *a, const struct lai_entry *e, int32_t broker, LAI(partition_state) *out)
 {
     const struct ctl_partition *p = e->p;
 
@@ -263,8 +291,7 @@ static bool lai_partition(struct arena *a, const struct lai_entry *e, LAI(partit
     out->partition_epoch = p->zk_version;
     out->is_new = e->is_new;
     out->leader_recovery_state = p->recovering;
-    return copy_ids(a, &p->isr, &out->isr, &out->isr_n) &&
-           copy_ids(a, &p->replicas, &out->replicas, &out->replicas_n) &&
+    return copy_ids(a, &p->isr, &out->isr, &out->isr_n) && lai_replicas(a, e, broker, out) &&
            copy_ids(a, &p->adding, &out->adding_replicas, &out->adding_replicas_n) &&
            copy_ids(a, &p->removing, &out->removing_replicas, &out->removing_replicas_n);
 }
@@ -296,7 +323,7 @@ static struct control_request *lai_build(struct controller *c, struct ctl_broker
             LAI(partition_state) *out = &t->partition_states[t->partition_states_n++];
 
             leader_and_isr_request_leader_and_isr_partition_state_init(out);
-            ok = lai_partition(&req->arena, &b->lai[i + k], out);
+            ok = lai_partition(&req->arena, &b->lai[i + k], b->id, out);
         }
     }
     if (!ok)
@@ -364,7 +391,8 @@ static bool um_partition(struct controller *c, struct arena *a, const struct ctl
     if (out->offline_replicas == NULL)
         return false;
     for (int32_t i = 0; i < p->replicas.n; i++)
-        if (!context_replica_online(&c->ctx, p, p->replicas.v[i]))
+        if (!context_replica_online(&c->ctx, p, p->replicas.v[i]) ||
+            context_broker(&c->ctx, p->replicas.v[i])->unreachable)
             out->offline_replicas[out->offline_replicas_n++] = p->replicas.v[i];
     return true;
 }
@@ -539,8 +567,8 @@ static const LAI(topic_state) *asked_topic(const struct leader_and_isr_request *
 }
 
 struct lai_result {
-    struct replica_ref *lost;
-    size_t              lost_n, failed;
+    struct replica_ref *lost, *found;
+    size_t              lost_n, found_n, failed;
 };
 
 static void lai_partition_answered(struct controller *c, const struct control_request *req, struct str topic,
@@ -550,8 +578,8 @@ static void lai_partition_answered(struct controller *c, const struct control_re
     struct replica_ref ref = { t != NULL ? context_partition(t, index) : NULL, req->broker_id };
     bool *lost = ref.p != NULL ? context_lost(ref.p, ref.broker) : NULL;
 
-    if (error == KERR_NONE && lost != NULL)
-        *lost = false;
+    if (error == KERR_NONE && lost != NULL && *lost)
+        out->found[out->found_n++] = ref;
     if (error == KERR_KAFKA_STORAGE_ERROR && lost != NULL && !*lost)
         out->lost[out->lost_n++] = ref;
     /* STALE_CONTROLLER_EPOCH is what a replica says that knows all this already. */
@@ -561,6 +589,15 @@ static void lai_partition_answered(struct controller *c, const struct control_re
                   kerr_name(error));
 }
 
+/* Of this term, and of the start of the broker that is registered now: what an earlier one had lost says nothing. */
+static bool is_present(const struct controller *c, const struct control_request *req)
+{
+    const struct ctl_broker *b = context_broker(&c->ctx, req->broker_id);
+    const struct leader_and_isr_request *r = req->req.leader_and_isr;
+
+    return r->controller_epoch == c->epoch && b != NULL && b->live && b->epoch == r->broker_epoch;
+}
+
 static void lai_answered(struct controller *c, const struct control_request *req)
 {
     const struct leader_and_isr_response *resp = req->resp.leader_and_isr;
@@ -568,6 +605,10 @@ static void lai_answered(struct controller *c, const struct control_request *req
     struct lai_result out = { .lost = NULL };
     size_t total = 0;
 
+    if (resp->error_code == KERR_STALE_BROKER_EPOCH) {      /* it has been started again, which is seen to elsewhere */
+        log_debug("controller: broker %d has been started again since it was told to lead or follow", req->broker_id);
+        return;
+    }
     if (resp->error_code != KERR_NONE) {
         log_error("controller: broker %d refused to lead or follow: %s", req->broker_id, kerr_name(resp->error_code));
         return;
@@ -575,7 +616,10 @@ static void lai_answered(struct controller *c, const struct control_request *req
     for (int32_t i = 0; i < resp->topics_n; i++)
         total += (size_t)resp->topics[i].partition_errors_n;
     out.lost = calloc(total + 1, sizeof *out.lost);
-    if (out.lost == NULL) {
+    out.found = calloc(total + 1, sizeof *out.found);
+    if (out.lost == NULL || out.found == NULL) {
+        free(out.lost);
+        free(out.found);
         ctl_abort(c, ERR_NOMEM, "taking a broker's answer");
         return;
     }
@@ -588,9 +632,12 @@ static void lai_answered(struct controller *c, const struct control_request *req
     }
     if (out.failed > LINES_MAX)
         log_error("controller: broker %d cannot host %zu more partitions", req->broker_id, out.failed - LINES_MAX);
-    if (out.lost_n > 0 && r->controller_epoch == c->epoch)
+    if (out.found_n > 0 && is_present(c, req))
+        replicas_found(c, out.found, out.found_n);
+    if (out.lost_n > 0 && is_present(c, req))
         replicas_lost(c, out.lost, out.lost_n);
     free(out.lost);
+    free(out.found);
 }
 
 /* Was this partition to be deleted by the request? */
@@ -628,7 +675,7 @@ static void stop_answered(struct controller *c, const struct control_request *re
         int16_t error = resp->error_code != KERR_NONE ? resp->error_code : e->error_code;
 
         if (r.p != NULL && asked_to_delete(req->req.stop_replica, e->topic_name, e->partition_index) &&
-            reassign_stopped(c, &r))
+            reassign_stopped(c, &r, error))
             continue;
         if (r.p == NULL || !t->queued || !asked_to_delete(req->req.stop_replica, e->topic_name, e->partition_index) ||
             replica_state(r.p, r.broker) != REPLICA_DELETE_STARTED)

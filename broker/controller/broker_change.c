@@ -2,8 +2,11 @@
  *
  * A broker is bounced when its node has another czxid than the one that we know: it was away, if only for a moment, and
  * what it was told before is void. New ones start first, so that they may lead what the dead ones leave; a bounced one
- * fails and starts; then the dead ones fail. Nodes with a name that is no broker id, or with data that cannot be
- * understood, are reported and otherwise ignored; when such data is mended, the watch on it tells.
+ * fails and starts; then the dead ones fail. One whose node has other data only (listeners) was not away; but it gets
+ * another channel, and what it had not answered on the old one is lost: it starts without having failed.
+ *
+ * Nodes with a name that is no broker id, or with data that cannot be understood, are reported and otherwise ignored;
+ * when such data is mended, the watch on it tells.
  */
 #include "broker/controller/brokers.h"
 
@@ -315,12 +318,10 @@ static void one_read(struct controller *c, struct store_call *call, void *subjec
         if (broker_take(c, id, op)) {
             b->shutting_down = down;
             b->unreachable = far;
+            brokers_started(c, &id, 1);             /* it was there, but what it had not answered is lost */
         } else {
             brokers_failed(c, &id, 1);
         }
-        batch_begin(c);
-        batch_update_brokers(c);
-        batch_send(c);
     }
     arena_fini(&a);
 }

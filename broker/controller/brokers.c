@@ -78,14 +78,15 @@ static struct sequence *sequence_push(struct controller *c, const struct step *s
     return NULL;
 }
 
-/* The replicas on them for which pick() says yes. false: out of memory, aborted. */
+/* The replicas on them for which pick() says yes; what is no more assigned to them, and only to be deleted there, is
+ * reassign_brokers_back()'s. false: out of memory, aborted. */
 static bool pick_replicas(struct controller *c, struct sequence *s,
                           bool (*pick)(const struct ctl_partition *p, enum replica_state state))
 {
     size_t n = 0;
 
     CONTEXT_EACH(&c->ctx, p)
-        n += (size_t)p->hosts_n;
+        n += (size_t)p->replicas.n;
     free(s->refs);
     s->refs_n = 0;
     s->refs = calloc(n + 1, sizeof *s->refs);
@@ -94,7 +95,7 @@ static bool pick_replicas(struct controller *c, struct sequence *s,
         return false;
     }
     CONTEXT_EACH(&c->ctx, p)
-        for (int32_t i = 0; i < p->hosts_n; i++)
+        for (int32_t i = 0; i < p->replicas.n; i++)
             if (ids_have(&s->who, p->replicas.v[i]) && pick(p, (enum replica_state)p->replica_state[i]))
                 s->refs[s->refs_n++] = (struct replica_ref){ p, p->replicas.v[i] };
     return true;

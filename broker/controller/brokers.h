@@ -25,8 +25,9 @@ bool broker_take(struct controller *c, int32_t id, const struct store_op *op);
 
 /* unreachable.c: what unreachable brokers lead may go to somebody else now; pushes */
 void unreachable_retry(struct controller *c);
-/* At the start of a term: the controller before, if its links were seen to break, is out of reach. */
-void suspect_recall(struct controller *c);
+/* At the start of a term, when the brokers are known: the controller before, if its links were seen to break, is out of
+ * reach. What follows from that: unreachable_retry(). */
+void suspect_mark(struct controller *c);
 /* The broker has answered. */
 void unreachable_answered(struct controller *c, int32_t id, int64_t epoch);
 

@@ -166,18 +166,22 @@ static enum step_next changes_ask(struct controller *c, struct frame *f)
 
 void config_apply(struct controller *c, struct str topic, const struct store_op *node, struct arena *a)
 {
+    struct ctl_topic *t = context_topic(&c->ctx, topic);
     struct topic_config_entry *e;
-    bool changed = false;
+    bool changed = false, mended;
     int rc = node->rc == ERR_NOENT ? OK : node->rc;
 
     if (rc == OK)
         rc = topic_configs_put(c->opts.topic_configs, topic, node, a, &changed);
-    if (rc != OK)
+    if (rc != OK && rc != ERR_INVALID)
         log_error("topic %.*s: its new settings cannot be taken up: %s; they are at the next start", STR_ARG(topic),
                   err_text(rc));
-    if (!changed)
+    mended = rc == OK && t != NULL && t->settings_unknown;
+    if (t != NULL)
+        t->settings_unknown = rc != OK;
+    if (!changed && !mended)
         return;
-    if (c->opts.configured != NULL)
+    if (changed && c->opts.configured != NULL)
         c->opts.configured(c->opts.configured_arg, topic);
     e = topic_configs_get(c->opts.topic_configs, topic);
     if (e->cfg.unclean_leader_election_enable && event_post(c, EV_RETRY, NULL) != OK)

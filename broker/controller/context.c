@@ -27,6 +27,28 @@ bool ids_have(const struct ids *ids, int32_t id)
     return false;
 }
 
+static int by_id(const void *a, const void *b)
+{
+    int32_t x = *(const int32_t *)a, y = *(const int32_t *)b;
+
+    return (x > y) - (x < y);
+}
+
+bool replicas_repeat(struct arena *a, struct znode_replicas r)
+{
+    int32_t *sorted = arena_array(a, (size_t)r.n + 1, sizeof *sorted);
+    bool twice = false;
+
+    if (sorted == NULL)
+        return true;                                /* hardly an honest request */
+    if (r.n > 0)
+        memcpy(sorted, r.v, (size_t)r.n * sizeof *sorted);
+    qsort(sorted, (size_t)r.n, sizeof *sorted, by_id);
+    for (int32_t i = 1; i < r.n; i++)
+        twice |= sorted[i] == sorted[i - 1];
+    return twice;
+}
+
 void ids_fini(struct ids *ids)
 {
     free(ids->v);
@@ -293,6 +315,11 @@ bool *context_lost(const struct ctl_partition *p, int32_t broker)
     int32_t at = host_index(p, broker);
 
     return at >= 0 ? &p->lost[at] : NULL;
+}
+
+bool context_hosts(const struct ctl_partition *p, int32_t broker)
+{
+    return host_index(p, broker) >= 0;
 }
 
 bool context_replica_online(const struct context *x, const struct ctl_partition *p, int32_t broker)

@@ -38,6 +38,7 @@ struct ctl_partition {
     bool                 recovering;
     int32_t              leader, leader_epoch, controller_epoch;
     int32_t              zk_version;            /* of the state node: the partition epoch */
+    int64_t              state_zxid;            /* that wrote the state, as it was read at the start of the term */
     struct ids           isr;
     struct ids           replicas;              /* as assigned; while it is reassigned: the target, then what goes */
     struct ids           adding, removing;      /* of replicas; both empty: it is not being reassigned */
@@ -60,6 +61,7 @@ struct ctl_topic {
     bool                  queued;               /* for deletion */
     bool                  deleting;             /* deletion has begun: its partitions do not exist any more */
     bool                  ineligible;           /* deletion waits for something */
+    bool                  settings_unknown;     /* they could not be read, or understood: no unclean election */
     uint32_t              name_len;
     char                  name[];
 };
@@ -72,6 +74,7 @@ struct stop_entry {
 struct lai_entry {
     struct ctl_partition *p;
     bool                  is_new;
+    bool                  dismissed;            /* not assigned: see batch_dismiss() */
 };
 
 struct ctl_broker {
@@ -107,6 +110,7 @@ static inline struct str topic_str(const struct ctl_topic *t)
 
 int  ids_set(struct ids *ids, const int32_t *v, int32_t n) must_use;    /* copies; ERR_NOMEM leaves it as it was */
 bool ids_have(const struct ids *ids, int32_t id);
+bool replicas_repeat(struct arena *a, struct znode_replicas r);         /* a broker twice, or no memory to look */
 void ids_fini(struct ids *ids);
 
 struct ctl_topic *context_topic(const struct context *x, struct str name);
@@ -135,7 +139,8 @@ bool context_live(const struct context *x, int32_t broker);             /* regis
 bool context_online(const struct context *x, int32_t broker);           /* live, and not shutting down */
 /* The broker is online, and has not lost its replica of the partition. */
 bool context_replica_online(const struct context *x, const struct ctl_partition *p, int32_t broker);
-bool *context_lost(const struct ctl_partition *p, int32_t broker);      /* NULL: it has no replica */
+bool *context_lost(const struct ctl_partition *p, int32_t broker);      /* NULL: it is no host */
+bool context_hosts(const struct ctl_partition *p, int32_t broker);      /* assigned, or still to be stopped */
 void context_clear(struct context *x);                                  /* channels have been closed */
 
 #endif

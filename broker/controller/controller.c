@@ -190,12 +190,12 @@ int controller_new(struct controller **out, struct controller_opts *opts)
     return OK;
 }
 
+/* As with a new session: the one in which this broker was registered may have ended since, when nobody was told yet. */
 int controller_start(struct controller *c)
 {
     store_set_watcher(c->opts.store, on_store_event, c);
     metadata_cache_listen(c->opts.metacache, on_metadata, c);
-    TRY(event_post(c, EV_ELECT, NULL));
-    TRY(event_post(c, EV_CONFIGS, NULL));
+    TRY(event_post(c, EV_SESSION, NULL));
     if (pthread_create(&c->thread, NULL, controller_main, c) != 0)
         return ERR_SYSTEM;
     c->started = true;

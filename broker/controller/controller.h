@@ -58,7 +58,7 @@ struct controller_opts {
 };
 
 int  controller_new(struct controller **out, struct controller_opts *opts) must_use;
-int  controller_start(struct controller *c) must_use;           /* starts the thread: elect, initialise */
+int  controller_start(struct controller *c) must_use;           /* starts the thread: register if need be, elect */
 
 /* OK: a controller is known, and, if it is this broker, it has told this broker all its partitions.
  * ERR_TIMEOUT; ERR_* when the initialisation failed (logged). */

@@ -27,7 +27,6 @@ struct election {
     bool         have_epoch;            /* else it has to be made first */
     int32_t      epoch, version;        /* of /controller_epoch */
     int32_t      wanted;
-    bool         won;
 };
 
 static void looked(struct controller *c, struct store_call *call, void *subject)
@@ -63,14 +62,9 @@ static enum step_next look(struct controller *c, struct frame *f)
 
 static void tried(struct controller *c, struct store_call *call, void *subject)
 {
-    struct election *e = subject;
-
-    if (call->rc == OK) {
-        e->won = true;
-        e->version = call->ops[1].stat.version;
-    } else if (call->rc != ERR_EXISTS && call->rc != ERR_VERSION) {
+    (void)subject;
+    if (call->rc != OK && call->rc != ERR_EXISTS && call->rc != ERR_VERSION)
         ctl_abort(c, call->rc, "cannot become controller");
-    }
 }
 
 static enum step_next try_it(struct controller *c, struct frame *f)
@@ -91,7 +85,7 @@ static enum step_next try_it(struct controller *c, struct frame *f)
     store_create(call, ZK_CONTROLLER, (struct bytes){ (uint8_t *)node, strlen(node) }, STORE_EPHEMERAL);
     store_set(call, ZK_CONTROLLER_EPOCH, (struct bytes){ (uint8_t *)epoch, strlen(epoch) }, e->version);
     free(node);
-    ctl_ask(c, call, tried, e);
+    ctl_ask(c, call, tried, NULL);
     return STEP_NEXT;
 }
 
@@ -133,19 +127,7 @@ static enum step_next yield_or_claim(struct controller *c, struct frame *f)
     return try_it(c, f);
 }
 
-/* Arms the watch in any case, and tells a lost answer from a lost election. */
-static enum step_next look_again(struct controller *c, struct frame *f)
-{
-    struct election *e = (struct election *)f;
-    bool won = e->won;
-    int32_t version = e->version;
-    enum step_next next = look(c, f);
-
-    e->won = won;
-    e->version = version;
-    return next;
-}
-
+/* What stands tells a lost answer from a lost election; the look at it has armed the watch, too. */
 static enum step_next conclude(struct controller *c, struct frame *f)
 {
     struct election *e = (struct election *)f;
@@ -155,8 +137,7 @@ static enum step_next conclude(struct controller *c, struct frame *f)
         return STEP_END;
     }
     c->controller_id = e->holder;
-    e->won = e->holder == c->opts.broker->id && e->epoch == e->wanted;
-    if (!e->won) {
+    if (e->holder != c->opts.broker->id || e->epoch != e->wanted) {
         log_info("controller: broker %d is the controller", e->holder);
         controller_set_ready(c, OK);
         return STEP_END;
@@ -173,7 +154,7 @@ void election_begin(struct controller *c)
 {
     static const struct step steps[] = {
         { "look at /controller", look },       { "yield or claim it", yield_or_claim },
-        { "look at the outcome", look_again }, { "conclude", conclude },
+        { "look at the outcome", look },       { "conclude", conclude },
         { NULL, NULL },
     };
 
@@ -261,8 +242,11 @@ struct renewal {
     enum registration found;
 };
 
+/* At the start it mostly stands as the daemon has made it. */
 static void registered_as(struct controller *c, const struct store_call *call)
 {
+    if (c->broker_epoch == registration_epoch(call))
+        return;
     c->broker_epoch = registration_epoch(call);
     if (c->opts.standing != NULL)
         standing_registered(c->opts.standing, c->broker_epoch);

@@ -14,7 +14,8 @@
  *                 broker can be reached                        out of reach
  *
  * "online": its broker lives and is not shutting down, and has not lost its log. Among several, those whose broker can
- * be reached come first. Every election raises the leader epoch. What is told goes to live brokers only (see batch.c).
+ * be reached come first. Every election raises the leader epoch. A leader that was not assigned (returned.c) leaves
+ * the ISR, for it is told to stop (rewrite.c). What is told goes to live brokers only (see batch.c).
  */
 #include "broker/controller/leaders.h"
 
@@ -25,10 +26,12 @@
 #include "config/config.h"
 #include "proto/kerr.h"
 
+#include <stdlib.h>
+
 static bool unclean_allowed(struct controller *c, const struct ctl_partition *p)
 {
     struct topic_config_entry *e = topic_configs_get(c->opts.topic_configs, topic_str(p->topic));
-    bool yes = e->cfg.unclean_leader_election_enable;
+    bool yes = e->cfg.unclean_leader_election_enable && !p->topic->settings_unknown;
 
     topic_config_entry_put(&e);
     return yes;
@@ -109,6 +112,7 @@ static const struct strategy {
 struct electing {
     struct rewrite         rw;
     const struct strategy *how;
+    const struct context  *ctx;
 };
 
 /* The first assigned replica that may lead, one that can be reached before one that cannot; -1: none. */
@@ -133,14 +137,14 @@ static enum rewrite_verdict decide(struct controller *c, struct rewrite *rw, str
 {
     const struct strategy *how = ((struct electing *)rw)->how;
     struct ctl_partition *p = it->p;
-    int32_t leader = first(c, p, how->candidate, true);
+    int32_t leader = first(c, p, how->candidate, true), dismissed = context_hosts(p, p->leader) ? -1 : p->leader;
 
     it->next.leader_epoch = p->leader_epoch + 1;
     if (leader >= 0) {
         it->next.leader = leader;
         it->next.isr.n = 0;
         for (int32_t i = 0; i < p->isr.n; i++)
-            if (how->stays(c, p, p->isr.v[i]) || p->isr.v[i] == leader)
+            if ((how->stays(c, p, p->isr.v[i]) && p->isr.v[i] != dismissed) || p->isr.v[i] == leader)
                 it->next.isr.v[it->next.isr.n++] = p->isr.v[i];
         return REWRITE_WRITE;
     }
@@ -171,6 +175,14 @@ static void settled(struct controller *c, struct rewrite *rw, struct rewrite_ite
             batch_leader_and_isr(c, p->replicas.v[i], p, false);
 }
 
+/* By a broker that is stopping: it has a leader still. */
+static bool led_to_the_end(const struct context *x, const struct ctl_partition *p)
+{
+    const struct ctl_broker *b = context_broker(x, p->leader);
+
+    return b != NULL && b->live && b->shutting_down;
+}
+
 /* The outcome goes to whoever asked; what concerns many partitions is said in one line. */
 static void elected(struct rewrite *rw)
 {
@@ -184,7 +196,7 @@ static void elected(struct rewrite *rw)
         w->error = rw->v[i].error;
         if (w->error == KERR_NONE && rw->v[i].pending)
             w->error = KERR_NOT_CONTROLLER;         /* cut off by an abort */
-        if (w->error == how->error && failed++ == 0)
+        if (w->error == how->error && !led_to_the_end(((struct electing *)rw)->ctx, w->p) && failed++ == 0)
             shown = w->p;
     }
     if (failed == 1 && how->unclean_config)
@@ -192,6 +204,82 @@ static void elected(struct rewrite *rw)
     else if (failed > 1 && how->unclean_config)
         log_warn("controller: %s-%d and %zu other partitions: no replica in sync is alive; they have no leader",
                  shown->topic->name, shown->index, failed - 1);
+}
+
+/* ---- what the topics allow ---------------------------------------------------------------------------- */
+
+#define READS_PER_CALL 256
+
+/* This broker need not have replicas of them, and then nobody has told it their settings. */
+struct asking {
+    struct frame       f;
+    struct ctl_topic **v;
+    size_t             n;
+};
+
+static void asking_fini(struct frame *f)
+{
+    free(((struct asking *)f)->v);
+}
+
+static void settings_read(struct controller *c, struct store_call *call, void *subject)
+{
+    struct ctl_topic **v = subject;
+
+    for (size_t i = 0; i < call->ops_n; i++)
+        config_apply(c, topic_str(v[i]), &call->ops[i], &call->arena);
+}
+
+static enum step_next settings_ask(struct controller *c, struct frame *f)
+{
+    struct asking *ask = (struct asking *)f;
+
+    for (size_t at = 0; at < ask->n; at += READS_PER_CALL) {
+        struct store_call *call = ctl_call(c);
+
+        if (call == NULL)
+            return STEP_END;
+        for (size_t i = at; i < ask->n && i < at + READS_PER_CALL; i++)
+            store_get(call, zpath_topic_config(topic_str(ask->v[i])).z, 0);
+        ctl_ask(c, call, settings_read, ask->v + at);
+    }
+    return STEP_NEXT;
+}
+
+/* Nobody in sync is there, but somebody else is. Where leaders write their ISRs themselves, who is in sync may turn out
+ * only when the election's write is refused. */
+static bool settings_matter(struct controller *c, const struct strategy *how, const struct ctl_partition *p)
+{
+    if (!p->has_leadership || first(c, p, how->candidate, false) < 0)
+        return false;
+    return !ibp_has(&c->ibp, IBP_ALTER_PARTITION) || first(c, p, how->candidate, true) < 0;
+}
+
+/* Only of topics on whose settings an election depends. */
+static void ask_settings(struct controller *c, const struct strategy *how, const struct elect_wish *v, size_t n)
+{
+    static const struct step steps[] = { { "read the topics' settings", settings_ask }, { NULL, NULL } };
+    struct asking *ask = NULL;
+
+    for (size_t i = 0; i < n; i++) {
+        struct ctl_partition *p = v[i].p;
+
+        if (!settings_matter(c, how, p))
+            continue;
+        if (ask == NULL) {
+            ask = frame_push(c, sizeof *ask, steps);
+            if (ask == NULL)
+                return;
+            ask->f.fini = asking_fini;
+            ask->v = calloc(n, sizeof(struct ctl_topic *));
+            if (ask->v == NULL) {
+                ctl_abort(c, ERR_NOMEM, steps[0].name);
+                return;
+            }
+        }
+        if (ask->n == 0 || ask->v[ask->n - 1] != p->topic)
+            ask->v[ask->n++] = p->topic;
+    }
 }
 
 void leaders_elect(struct controller *c, enum elect_how how, struct elect_wish *v, size_t n)
@@ -203,10 +291,13 @@ void leaders_elect(struct controller *c, enum elect_how how, struct elect_wish *
     if (el == NULL)
         return;
     el->how = &strategies[how];
+    el->ctx = &c->ctx;
     for (size_t i = 0; i < n; i++) {
         el->rw.v[i].p = v[i].p;
         el->rw.v[i].subject = &v[i];
         el->rw.v[i].error = v[i].p->has_leadership ? KERR_NONE : el->how->error;
     }
     el->rw.fini = elected;
+    if (el->how->unclean_config && !el->how->unclean)
+        ask_settings(c, el->how, v, n);
 }

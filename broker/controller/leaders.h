@@ -24,7 +24,9 @@ struct elect_wish {
     int16_t               error;        /* KERR_NONE: it has a new leader; else Kafka's code: all is as it was */
 };
 
-/* Pushes. Elects for each partition, whatever its leader is now; which ones need it is the asker's affair. */
+/* Pushes. Elects for each partition, whatever its leader is now; which ones need it is the asker's affair. Where a
+ * topic's settings decide (unclean.leader.election.enable) they are read from the store first; where they cannot be
+ * read or understood, nobody leads who is not in sync. */
 void leaders_elect(struct controller *c, enum elect_how how, struct elect_wish *v, size_t n);
 
 #endif

@@ -3,7 +3,8 @@
  * A broker that loses a log directory, or a single log, puts a node under /log_dir_event_notification (notices.c). It
  * is then sent LeaderAndIsr for all that it hosts; what it answers with KAFKA_STORAGE_ERROR is offline: somebody else
  * leads, and it leaves the ISR. Any later LeaderAndIsr may be answered so as well. A replica comes back with its
- * broker's next start.
+ * broker's next start; one for whose log there was no room comes back when there is some: the broker puts a node there
+ * once more, and takes the LeaderAndIsr.
  */
 #include "broker/controller/priv.h"
 
@@ -75,4 +76,25 @@ void replicas_lost(struct controller *c, const struct replica_ref *v, size_t n)
     }
     if (lo->n > 0)
         log_warn("controller: broker %d has lost %zu replicas with their log directory", v[0].broker, lo->n);
+}
+
+void replicas_found(struct controller *c, const struct replica_ref *v, size_t n)
+{
+    struct replica_ref *up = calloc(n + 1, sizeof *up);
+    size_t up_n = 0;
+
+    if (up == NULL) {
+        ctl_abort(c, ERR_NOMEM, "replicas whose log has come back");
+        return;
+    }
+    for (size_t i = 0; i < n; i++) {
+        *context_lost(v[i].p, v[i].broker) = false;
+        if (!v[i].p->topic->queued && replica_state(v[i].p, v[i].broker) == REPLICA_OFFLINE)
+            up[up_n++] = v[i];
+    }
+    log_info("controller: broker %d has %zu replicas again that it had lost", v[0].broker, n);
+    if (up_n > 0)
+        replicas_to(c, up, up_n, REPLICA_ONLINE);
+    free(up);
+    retry_partitions(c);
 }

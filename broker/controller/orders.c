@@ -101,16 +101,22 @@ static int do_leader_and_isr(struct orders *o, struct control_request *req, int1
 
 /* ---- UpdateMetadata ---- */
 
-/* The groups forget the offsets of partitions that are deleted. */
+/* The groups forget the offsets of partitions that are deleted, and the settings of their topics go. StopReplica does
+ * not tell a topic that is deleted from a partition that has moved away and leaves others of its topic here. */
 static void forget_deleted(struct orders *o, struct control_request *req)
 {
     const struct update_metadata_request *r = req->req.update_metadata;
     struct offset_key *v;
     size_t n = 0;
 
-    for (int32_t i = 0; i < r->topic_states_n; i++)
+    for (int32_t i = 0; i < r->topic_states_n; i++) {
+        size_t before = n;
+
         for (int32_t k = 0; k < r->topic_states[i].partition_states_n; k++)
             n += r->topic_states[i].partition_states[k].leader == LEADER_GONE;
+        if (n > before)
+            topic_configs_forget(o->opts.topic_configs, r->topic_states[i].topic_name);
+    }
     if (n == 0 || o->opts.groups == NULL)
         return;
     v = arena_array(&req->arena, n, sizeof *v);
@@ -142,8 +148,6 @@ static int do_update_metadata(struct orders *o, struct control_request *req, int
 
 static int do_stop_replica(struct orders *o, struct control_request *req, int16_t stale)
 {
-    const struct stop_replica_request *r = req->req.stop_replica;
-
     req->resp.stop_replica = arena_zalloc(&req->arena, sizeof *req->resp.stop_replica);
     if (req->resp.stop_replica == NULL)
         return ERR_NOMEM;
@@ -151,11 +155,7 @@ static int do_stop_replica(struct orders *o, struct control_request *req, int16_
     req->resp.stop_replica->error_code = stale;
     if (stale != KERR_NONE)
         return OK;
-    TRY(replicas_stop_replica(o->opts.replicas, r, req->resp.stop_replica, &req->arena));
-    for (int32_t i = 0; i < r->topic_states_n; i++)
-        if (r->topic_states[i].partition_states_n > 0 && r->topic_states[i].partition_states[0].delete_partition)
-            topic_configs_forget(o->opts.topic_configs, r->topic_states[i].topic_name);
-    return OK;
+    return replicas_stop_replica(o->opts.replicas, req->req.stop_replica, req->resp.stop_replica, &req->arena);
 }
 
 /* ---- who may order ---- */

@@ -84,7 +84,7 @@ static void state_failed(struct controller *c, const struct ctl_partition *p, in
     int hidden;
 
     if (log_limit(&limit, &hidden))
-        log_error("controller: the state of %s-%d cannot be written: %s; it has no leader until that works",
+        log_error("controller: the state of %s-%d cannot be written or read: %s; it has no leader until that works",
                   p->topic->name, p->index, err_text(rc));
     c->retry_at_ns = mono_ns() + RETRY_NS;
 }
@@ -339,4 +339,27 @@ void partitions_online(struct controller *c, struct ctl_partition **v, size_t n)
         else
             o->old[o->old_n++].p = v[i];
     }
+}
+
+/* ---- EV_RETRY: partitions that have no leader because a write failed ---------------------------------- */
+
+void retry_partitions(struct controller *c)
+{
+    struct ctl_partition **v = NULL;
+    size_t n = 0, total = 0;
+
+    for (const struct ctl_topic *t = c->ctx.topics; t != NULL; t = t->hh.next)
+        total += (size_t)t->partitions_n;
+    v = calloc(total + 1, sizeof *v);
+    if (v == NULL) {
+        ctl_abort(c, ERR_NOMEM, "looking for partitions without a leader");
+        return;
+    }
+    for (struct ctl_topic *t = c->ctx.topics; t != NULL; t = t->hh.next)
+        for (int32_t i = 0; i < t->partitions_n && !t->queued; i++)
+            if (t->partitions[i].state == PARTITION_NEW || t->partitions[i].state == PARTITION_OFFLINE)
+                v[n++] = &t->partitions[i];
+    if (n > 0)
+        partitions_online(c, v, n);
+    free(v);
 }

@@ -12,6 +12,7 @@
 #include "proto/kerr.h"
 
 #define ELECT_TYPE_PREFERRED 0          /* on the wire */
+#define BALANCE_MAX_S        ((int64_t)1 << 32)     /* a longer interval is as good as never */
 
 struct elections {
     struct frame       f;
@@ -254,7 +255,7 @@ int64_t elections_deadline(const struct controller *c)
 static enum step_next asked_wait(struct controller *c, struct frame *f)
 {
     if (wait_begin(c, (struct elections *)f))
-        elections_recheck(c, false);
+        elections_recheck(c, c->stopping);          /* nobody looks again after the stop */
     return STEP_NEXT;
 }
 
@@ -439,10 +440,11 @@ void leaders_balance(struct controller *c)
 {
     static const struct step steps[] = { { "elect", elect_preferred }, { "say so", balance_done }, { NULL, NULL } };
     struct elections *el = elections_push(c, steps);
+    int64_t interval_s = c->opts.cfg->leader_imbalance_check_interval_seconds;
     struct share *v;
     size_t away;
 
-    c->balance_at_ns = mono_ns() + c->opts.cfg->leader_imbalance_check_interval_seconds * 1000000000;
+    c->balance_at_ns = mono_ns() + (interval_s < BALANCE_MAX_S ? interval_s : BALANCE_MAX_S) * 1000000000;
     if (el == NULL)
         return;
     v = arena_array(&el->arena, c->ctx.brokers_n + 1, sizeof *v);

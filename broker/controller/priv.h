@@ -45,6 +45,7 @@ struct controller {
     int32_t                controller_id;       /* -1: none known */
     int32_t                suspect;             /* a controller whose links broke; -1: none. See unreachable.c */
     int64_t                suspect_epoch;       /* its broker epoch then */
+    int64_t                suspect_until_ns;    /* if it is registered still it was no more than a moment */
     int32_t                deposed;             /* whom this broker removed last, and when it may do so again */
     int64_t                depose_again_ns;
     int32_t                epoch;               /* ours, while active */
@@ -81,7 +82,7 @@ void topics_changed(struct controller *c);              /* topics.c */
 void topic_changed(struct controller *c);
 void deletions_changed(struct controller *c);           /* deletion.c */
 void broker_answered(struct controller *c);             /* batch.c */
-void retry_partitions(struct controller *c);            /* topics.c */
+void retry_partitions(struct controller *c);            /* partitions.c */
 void brokers_changed(struct controller *c);             /* broker_change.c */
 void broker_changed(struct controller *c);
 void log_dirs_changed(struct controller *c);            /* notices.c */
@@ -89,6 +90,7 @@ void isrs_changed(struct controller *c);
 void configs_changed(struct controller *c);             /* config_changes.c */
 void ask_begin(struct controller *c);                   /* ask.c */
 void link_down(struct controller *c);                   /* unreachable.c */
+void broker_reached(struct controller *c);
 
 /* What is asked of the active controller; each answers into ask->resp, and may push frames. */
 void alter_partition_asked(struct controller *c, struct controller_ask *ask);   /* alter_partition.c */
@@ -104,8 +106,11 @@ void ask_end(struct controller_ask *ask, bool failed);
 /* election.c */
 void election_resign(struct controller *c);
 
-/* topics.c: becoming the controller, from the moment that /controller is ours; pushes */
+/* failover.c: becoming the controller, from the moment that /controller is ours; pushes */
 void failover_begin(struct controller *c);
+
+/* vanished.c: UpdateMetadata to all brokers, with nothing but what they are to forget since the tree has it no more */
+void vanished_tell(struct controller *c);
 
 /* deletion.c; all push */
 void deletion_init(struct controller *c, const struct str *topics, size_t n);   /* what is there at the start */
@@ -117,6 +122,9 @@ void partitions_start(struct controller *c, struct ctl_partition **v, size_t n);
 void partitions_to(struct controller *c, struct ctl_partition **v, size_t n, enum partition_state to);
 void partition_elected(struct ctl_partition *p);                                        /* -> Online */
 void partitions_online(struct controller *c, struct ctl_partition **v, size_t n);       /* pushes */
+
+/* returned.c: at the start of a term, before anybody is told of these partitions; pushes */
+void returned_start(struct controller *c, struct ctl_partition **v, size_t n);
 
 /* replicas.c */
 struct replica_ref {
@@ -135,10 +143,13 @@ void notices_init(struct controller *c);                /* at the start of a ter
 
 /* log_dirs.c */
 void replicas_lost(struct controller *c, const struct replica_ref *v, size_t n);        /* of one broker; pushes */
+void replicas_found(struct controller *c, const struct replica_ref *v, size_t n);       /* that were lost; pushes */
 
 /* batch.c: begin, add, send */
 void batch_begin(struct controller *c);
 void batch_leader_and_isr(struct controller *c, int32_t broker, struct ctl_partition *p, bool is_new);
+/* A broker that led without being assigned: it follows the new leader, and stops. Its log stays. */
+void batch_dismiss(struct controller *c, int32_t broker, struct ctl_partition *p);
 void batch_update(struct controller *c, struct ctl_partition *p);       /* to every live broker */
 void batch_update_all(struct controller *c, int32_t broker);            /* every partition, to this one */
 void batch_update_brokers(struct controller *c);                        /* without partitions, to every live broker */
@@ -146,7 +157,8 @@ void batch_stop(struct controller *c, int32_t broker, struct ctl_partition *p, b
 void batch_send(struct controller *c);
 void batch_fini(struct controller *c);
 
-/* config_changes.c: the topic's node holds this now */
+/* config_changes.c: the node holds this now. What cannot be read or understood is logged. Partitions that wait for a
+ * leader are looked at again when the new settings, or that they can be understood now, may give them one. */
 void broker_config_apply(struct controller *c, enum config_layer layer, const struct store_op *node, struct arena *a);
 void config_apply(struct controller *c, struct str topic, const struct store_op *node, struct arena *a);
 

@@ -4,7 +4,7 @@
  * replicas = T, then those of O that are not in T; adding_replicas = T without O; removing_replicas = O without T.
  *
  *   U   U1 the node is written   U2 memory follows; replicas that an earlier move was adding and this one does not
- *       want are stopped and deleted
+ *       want are stopped and deleted (U3)
  *   A   some of T is not in the ISR: A1 leader epoch + 1, all are told by LeaderAndIsr   A2 new replicas -> New.
  *       The move waits until the ISR has grown.
  *   B   T is in the ISR: B1 new replicas -> Online   B2 in memory the assignment is T   B3 a leader that is not in T,
@@ -16,7 +16,16 @@
  * Any step may be the last one of a controller. Until B6 the node tells the next one O and T, and everything it finds
  * done it does again to the same end; after B6 nothing is left but B7, which it does for a target that is reached
  * already. So a partition has all of O, or all of T, never less: what goes is deleted only once T is in the ISR and one
- * of T can lead (Apache Kafka asks for the first only, and may then delete all that lives).
+ * of T can lead (Apache Kafka asks for the first only, and may then delete all that lives). One thing is not found:
+ * after U1 of a move that cancels or replaces another the node does not name any more what that was adding. A
+ * controller that ends before U2 leaves it in the ISR, from which the next one takes it (returned.c), and its log there
+ * for ever.
+ *
+ * Who is down in B5 or U3, or ends before it has answered, keeps its log. Nobody waits for it; but it stays a host,
+ * in DeletionStarted, and is told as soon as it is back (reassign_brokers_back()), unless a later move wants it again.
+ * That is memory, and goes with the term and with the topic: the log is there for ever then, as always with Apache
+ * Kafka. The tree does not tell whether a log that nobody is assigned was taken away or is all that is left after the
+ * tree was restored from a backup, so no broker deletes one unasked.
  */
 #include "broker/controller/reassign.h"
 
@@ -151,22 +160,42 @@ static void take_offline(struct controller *c, const struct moves *ms,
     free(refs);
 }
 
-/* Their brokers are told to delete them; the answers are not waited for. */
+/* Their brokers are told to delete them. They stay hosts until they have answered. */
 static void delete_them(struct controller *c, const struct moves *ms,
                         struct znode_replicas (*pick)(const struct move *))
 {
     size_t n;
     struct replica_ref *refs = refs_of(c, ms, &n, pick);
 
-    if (refs != NULL && n > 0) {
+    if (refs != NULL && n > 0)
         replicas_to(c, refs, n, REPLICA_DELETE_STARTED);
-        replicas_to(c, refs, n, REPLICA_DELETE_DONE);
-        replicas_to(c, refs, n, REPLICA_NONEXISTENT);
-    }
     free(refs);
 }
 
 /* ---- phase U ------------------------------------------------------------------------------------------ */
+
+/* Would all that is in sync be deleted? A replica that an earlier move was adding may be the last one: all others were
+ * dead, and it leads since. (Apache Kafka deletes it under ZooKeeper, and refuses under KRaft, as here.) Who is in sync
+ * without being assigned does not count: it cannot lead. */
+static bool takes_all_in_sync(const struct move *m)
+{
+    const struct ids *isr = &m->p->isr;
+    bool takes = false, leaves = false;
+
+    for (int32_t i = 0; i < isr->n; i++) {
+        takes |= among(m->unneeded, isr->v[i]);
+        leaves |= among(m->to.replicas, isr->v[i]);
+    }
+    return m->p->has_leadership && takes && !leaves;
+}
+
+static void refuse(struct move *m)
+{
+    m->error = KERR_INVALID_REPLICA_ASSIGNMENT;
+    m->p->next = NULL;
+    log_warn("%s-%d: its move is not cancelled or replaced: only a replica that it is adding is in sync, and records "
+             "would be lost", m->p->topic->name, m->p->index);
+}
 
 static enum step_next u1_write(struct controller *c, struct frame *f)
 {
@@ -187,6 +216,10 @@ static enum step_next u1_write(struct controller *c, struct frame *f)
             out_of_memory(c);
             return STEP_END;
         }
+        if (takes_all_in_sync(m)) {
+            refuse(m);
+            continue;
+        }
         p->next = m->changes ? &m->to : NULL;
         any |= m->changes;
     }
@@ -202,11 +235,32 @@ static void log_begin(const struct move *m)
                  m->to.adding.n, m->to.removing.n);
 }
 
+/* A replica that was being deleted is known no more. */
+static void gone(struct controller *c, const struct replica_ref *r)
+{
+    replicas_to(c, r, 1, REPLICA_DELETE_DONE);
+    replicas_to(c, r, 1, REPLICA_NONEXISTENT);
+}
+
+/* Brokers that are to delete what an earlier move has taken from them, and that this one wants again: what they are
+ * told then comes after what they were told before. */
+static void forget_deletions(struct controller *c, const struct move *m)
+{
+    for (int32_t i = m->p->hosts_n - 1; i >= m->p->replicas.n; i--) {
+        struct replica_ref r = { m->p, m->p->replicas.v[i] };
+
+        if (among(m->to.replicas, r.broker) && replica_state(m->p, r.broker) == REPLICA_DELETE_STARTED)
+            gone(c, &r);
+    }
+}
+
 static enum step_next u2_follow(struct controller *c, struct frame *f)
 {
     struct moves *ms = (struct moves *)f;
 
     EACH(ms, m) {
+        if (m->changes)
+            forget_deletions(c, m);
         if (m->changes && context_assign(m->p, &m->to) != OK) {
             out_of_memory(c);
             return STEP_END;
@@ -221,9 +275,36 @@ static enum step_next u2_follow(struct controller *c, struct frame *f)
     return STEP_NEXT;
 }
 
+/* The ISR has been read again, if U1 did not know it as it stood: leaders that write it themselves
+ * (inter.broker.protocol.version < 2.7-IV2) may have made it smaller. Who is in it still, because nobody else was, or
+ * because it could not be written, has what may be the only log with all records. */
+static void keep_in_sync(struct move *m)
+{
+    const struct ids *isr = &m->p->isr;
+    int32_t n = 0, stay = 0;
+
+    for (int32_t i = 0; i < isr->n; i++)
+        stay += among(m->to.replicas, isr->v[i]);
+    for (int32_t i = 0; i < m->unneeded.n; i++) {
+        int32_t id = m->unneeded.v[i];
+
+        if (!m->p->has_leadership || (stay > 0 && !ids_have(isr, id)))
+            m->unneeded.v[n++] = id;
+        else
+            log_error("%s-%d: was being moved to broker %d, which is not wanted any more; its log stays there, for it "
+                      "may be the only one with all records: move the partition there again, and have a leader elected",
+                      m->p->topic->name, m->p->index, id);
+    }
+    m->unneeded.n = n;
+}
+
 static enum step_next u3_delete_unneeded(struct controller *c, struct frame *f)
 {
-    delete_them(c, (struct moves *)f, pick_unneeded);
+    struct moves *ms = (struct moves *)f;
+
+    EACH(ms, m)
+        keep_in_sync(m);
+    delete_them(c, ms, pick_unneeded);
     return STEP_NEXT;
 }
 
@@ -324,7 +405,17 @@ static enum step_next b3_elect(struct controller *c, struct frame *f)
     return STEP_NEXT;
 }
 
-/* Without a leader from the target nothing may be deleted: back to phase A, until something changes. */
+/* Back to phase A, until something changes. */
+static bool wait_on(struct controller *c, struct move *m)
+{
+    m->in_sync = false;
+    if (context_assign(m->p, &m->to) == OK)
+        return true;
+    out_of_memory(c);
+    return false;
+}
+
+/* Without a leader from the target nothing may be deleted. */
 static enum step_next b3_look_at_leader(struct controller *c, struct frame *f)
 {
     struct moves *ms = (struct moves *)f;
@@ -334,11 +425,8 @@ static enum step_next b3_look_at_leader(struct controller *c, struct frame *f)
             continue;
         log_warn("%s-%d: none of the replicas that it is moved to can lead; the move waits", m->p->topic->name,
                  m->p->index);
-        m->in_sync = false;
-        if (context_assign(m->p, &m->to) != OK) {
-            out_of_memory(c);
+        if (!wait_on(c, m))
             return STEP_END;
-        }
     }
     return STEP_NEXT;
 }
@@ -364,8 +452,8 @@ static enum step_next a2_b4_replicas(struct controller *c, struct frame *f)
         replicas_to(c, refs, fresh, REPLICA_NEW);
     free(refs);
     EACH_IN_SYNC(ms, m)
-        if (m->bump)
-            m->in_sync = false;                     /* its epoch could not be raised, and B6 must not come first */
+        if (m->bump && !wait_on(c, m))              /* its epoch could not be raised, and B6 must not come first */
+            return STEP_END;
     take_offline(c, ms, pick_removing);
     return STEP_NEXT;
 }
@@ -377,34 +465,22 @@ static bool reachable(const struct controller *c, int32_t broker)
     return b != NULL && b->live && b->channel != NULL;
 }
 
-static void gone(struct controller *c, const struct replica_ref *r)
+/* Is some broker still to answer? Who is down is not waited for: it stays a host, and is told when it is back. */
+static bool deleting(const struct controller *c, const struct ctl_partition *p)
 {
-    replicas_to(c, r, 1, REPLICA_DELETE_DONE);
-    replicas_to(c, r, 1, REPLICA_NONEXISTENT);
+    for (int32_t i = p->replicas.n; i < p->hosts_n; i++)
+        if (replica_state(p, p->replicas.v[i]) == REPLICA_DELETE_STARTED && reachable(c, p->replicas.v[i]))
+            return true;
+    return false;
 }
 
-/* Those that nobody will answer for are forgotten. true: some broker is still to answer. */
-static bool deleting(struct controller *c, struct ctl_partition *p)
+bool reassign_stopped(struct controller *c, const struct replica_ref *r, int16_t error)
 {
-    bool wait = false;
-
-    for (int32_t i = p->hosts_n - 1; i >= p->replicas.n; i--) {
-        struct replica_ref r = { p, p->replicas.v[i] };
-
-        if (replica_state(p, r.broker) != REPLICA_DELETE_STARTED)
-            continue;
-        if (reachable(c, r.broker))
-            wait = true;
-        else
-            gone(c, &r);
-    }
-    return wait;
-}
-
-bool reassign_stopped(struct controller *c, const struct replica_ref *r)
-{
-    if (!r->p->unwritten || replica_state(r->p, r->broker) != REPLICA_DELETE_STARTED)
+    if (ids_have(&r->p->replicas, r->broker) || replica_state(r->p, r->broker) != REPLICA_DELETE_STARTED)
         return false;
+    if (error != KERR_NONE)
+        log_warn("%s-%d: has been moved away from broker %d, which cannot delete its log: %s; delete it there by hand",
+                 r->p->topic->name, r->p->index, r->broker, kerr_name(error));
     gone(c, r);
     reassign_isr_changed(c, r->p);
     return true;
@@ -453,6 +529,19 @@ static enum step_next b7_unlist(struct controller *c, struct frame *f)
     return STEP_NEXT;
 }
 
+static void log_kept(const struct controller *c, const struct ctl_partition *p)
+{
+    static struct log_limit limit = LOG_LIMIT(60000, 20);
+    int hidden;
+
+    for (int32_t i = p->replicas.n; i < p->hosts_n; i++)
+        if (replica_state(p, p->replicas.v[i]) == REPLICA_DELETE_STARTED && !reachable(c, p->replicas.v[i]) &&
+            log_limit(&limit, &hidden))
+            log_warn("%s-%d: has been moved away from broker %d, which is down and has its log still: deleted when it "
+                     "is back; delete it there by hand if another controller is elected before", p->topic->name,
+                     p->index, p->replicas.v[i]);
+}
+
 static bool still_reassigning(const struct ctl_topic *t)
 {
     for (int32_t i = 0; i < t->partitions_n; i++)
@@ -473,6 +562,7 @@ static enum step_next b8_tell(struct controller *c, struct frame *f)
         batch_update(c, m->p);
         if (m->was_unwritten || m->to.adding.n > 0 || m->to.removing.n > 0)
             log_info("%s-%d: has been moved", t->name, m->p->index);
+        log_kept(c, m->p);
         if (t->queued && !still_reassigning(t)) {
             t->ineligible = false;
             deletions = true;

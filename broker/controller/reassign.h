@@ -39,7 +39,7 @@ int move_back(struct arena *a, const struct ctl_partition *p, struct assignment 
 void moves_run(struct controller *c, struct arena *a, struct move *v, size_t n);
 
 /* A broker has deleted a replica, or could not. false: it was not one that a move has taken away. */
-bool reassign_stopped(struct controller *c, const struct replica_ref *r);
+bool reassign_stopped(struct controller *c, const struct replica_ref *r, int16_t error);
 
 /* reassign_nodes.c; all push, and answer in move.error */
 void moves_write_topics(struct controller *c, struct move *v, size_t n);    /* p->next: what the node is to hold */

@@ -25,9 +25,8 @@ struct alter {
     struct arena      *arena;           /* of the ask */
     struct move       *v;
     struct part_out  **out;             /* of each move */
+    struct unlist     *listed;          /* of each move */
     size_t             n;
-    struct unlist     *accepted;
-    size_t             accepted_n;
 };
 
 #define IDS_TEXT 256                    /* longer lists are cut in messages */
@@ -53,15 +52,6 @@ static const char *live_text(char out[IDS_TEXT], const struct controller *c)
     return out;
 }
 
-static bool repeats(struct znode_replicas r)
-{
-    for (int32_t i = 0; i < r.n; i++)
-        for (int32_t k = 0; k < i; k++)
-            if (r.v[i] == r.v[k])
-                return true;
-    return false;
-}
-
 static void fail(struct part_out *out, int16_t error, const char *message)
 {
     out->error_code = error;
@@ -75,7 +65,7 @@ static const char *list_fault(struct arena *a, struct znode_replicas r)
 
     if (r.n == 0)
         return "Empty replica list specified in partition reassignment.";
-    if (repeats(r))
+    if (replicas_repeat(a, r))
         return arena_printf(a, "Duplicate replica ids in partition reassignment replica list: ArrayBuffer(%s)",
                             ids_text(ids, r));
     for (int32_t i = 0; i < r.n; i++)
@@ -95,7 +85,7 @@ static const char *dead_fault(const struct controller *c, struct arena *a, struc
     return NULL;
 }
 
-/* Adds a move, or says in out why there is none. ERR_NOMEM. */
+/* Adds a move, or says in out why there is none. broker/api/reassignments.c has left each partition once. ERR_NOMEM. */
 static int alter_partition_in(struct controller *c, struct alter *al, struct str topic, const struct part_in *in,
                               struct part_out *out)
 {
@@ -107,9 +97,11 @@ static int alter_partition_in(struct controller *c, struct alter *al, struct str
     const char *bad;
 
     *m = (struct move){ .p = p };
-    if (in->replicas != NULL) {
+    if (in->replicas_n >= 0) {
         bad = list_fault(al->arena, want);
-        if (bad == NULL) {
+        if (bad == NULL && (size_t)want.n > c->ctx.brokers_n + (size_t)(p != NULL ? p->replicas.n : 0)) {
+            bad = dead_fault(c, al->arena, want);   /* so many do not live: not worth a closer look */
+        } else if (bad == NULL) {
             TRY(move_to(al->arena, p != NULL ? p : &nobody, want, &m->to));
             bad = dead_fault(c, al->arena, m->to.adding);
         }
@@ -127,13 +119,8 @@ static int alter_partition_in(struct controller *c, struct alter *al, struct str
         fail(out, KERR_UNKNOWN_TOPIC_OR_PARTITION, "The partition does not exist.");
         return OK;
     }
-    al->accepted[al->accepted_n++] = (struct unlist){ topic_str(t), p->index, { NULL, 0 } };
-    if (p->listed > 0) {                            /* named before: the last one counts */
-        al->v[p->listed - 1].to = m->to;
-        return OK;
-    }
+    al->listed[al->n] = (struct unlist){ topic_str(t), p->index, { NULL, 0 } };
     al->out[al->n++] = out;
-    p->listed = al->n;
     return OK;
 }
 
@@ -145,9 +132,9 @@ static int alter_in(struct controller *c, struct alter *al, const struct alter_r
         total += (size_t)req->topics[i].partitions_n;
     al->v = arena_array(al->arena, total + 1, sizeof *al->v);
     al->out = arena_array(al->arena, total + 1, sizeof(struct part_out *));
-    al->accepted = arena_array(al->arena, total + 1, sizeof *al->accepted);
+    al->listed = arena_array(al->arena, total + 1, sizeof *al->listed);
     resp->responses = arena_array(al->arena, (size_t)req->topics_n + 1, sizeof *resp->responses);
-    if (al->v == NULL || al->out == NULL || al->accepted == NULL || resp->responses == NULL)
+    if (al->v == NULL || al->out == NULL || al->listed == NULL || resp->responses == NULL)
         return ERR_NOMEM;
     for (int32_t i = 0; i < req->topics_n; i++) {
         struct topic_out *to = &resp->responses[resp->responses_n++];
@@ -173,8 +160,8 @@ static enum step_next alter_unlist(struct controller *c, struct frame *f)
 {
     struct alter *al = (struct alter *)f;
 
-    if (al->accepted_n > 0)
-        reassign_unlist(c, al->accepted, al->accepted_n);
+    if (al->n > 0)
+        reassign_unlist(c, al->listed, al->n);
     return STEP_NEXT;
 }
 
@@ -211,12 +198,8 @@ void reassignments_asked(struct controller *c, struct controller_ask *ask)
     if (alter_in(c, al, ask->req, ask->resp) != OK) {
         alter_partition_reassignments_response_init(ask->resp);
         ((struct alter_resp *)ask->resp)->error_code = KERR_UNKNOWN_SERVER_ERROR;
-        al->accepted_n = 0;
-    }
-    for (size_t i = 0; i < al->n; i++)
-        al->v[i].p->listed = 0;
-    if (al->accepted_n == 0)
         al->n = 0;
+    }
 }
 
 /* ---- ListPartitionReassignments ------------------------------------------------------------------------ */
@@ -277,19 +260,20 @@ void reassignments_list_asked(struct controller *c, struct controller_ask *ask)
 {
     const struct list_req *req = ask->req;
     struct list_resp *resp = ask->resp;
-    size_t max = req->topics != NULL ? (size_t)req->topics_n : HASH_COUNT(c->ctx.topics);
+    bool all = req->topics_n < 0;
+    size_t max = all ? HASH_COUNT(c->ctx.topics) : (size_t)req->topics_n;
     int rc = OK;
 
     resp->topics = arena_array(ask->arena, max + 1, sizeof *resp->topics);
     if (resp->topics == NULL)
         rc = ERR_NOMEM;
-    for (int32_t i = 0; req->topics != NULL && i < req->topics_n && rc == OK; i++) {
+    for (int32_t i = 0; i < req->topics_n && rc == OK; i++) {
         const struct ctl_topic *t = context_topic(&c->ctx, req->topics[i].name);
 
         if (t != NULL)
             rc = list_topic(ask->arena, t, &req->topics[i], resp);
     }
-    for (const struct ctl_topic *t = c->ctx.topics; req->topics == NULL && t != NULL && rc == OK; t = t->hh.next)
+    for (const struct ctl_topic *t = c->ctx.topics; all && t != NULL && rc == OK; t = t->hh.next)
         rc = list_topic(ask->arena, t, NULL, resp);
     if (rc != OK) {
         list_partition_reassignments_response_init(resp);

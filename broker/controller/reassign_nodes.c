@@ -80,7 +80,16 @@ static struct znode_replicas view(const struct ids *ids)
     return (struct znode_replicas){ ids->v, ids->n };
 }
 
-/* What the controller knows; the partitions of the node that it does not know yet stay as they stand there. */
+/* What the controller knows of a partition, or is to know next. */
+static struct znode_partition known(const struct ctl_partition *p)
+{
+    if (p->next != NULL)
+        return (struct znode_partition){ p->index, p->next->replicas, p->next->adding, p->next->removing };
+    return (struct znode_partition){ p->index, view(&p->replicas), view(&p->adding), view(&p->removing) };
+}
+
+/* What the controller knows; the partitions of the node that it does not know yet stay as they stand there. So do those
+ * that have arrived while their old replicas are still being deleted: the next controller is to find their move. */
 static int topic_merge(const struct ctl_topic *t, struct arena *a, struct znode_topic *z)
 {
     struct znode_partition *all = arena_array(a, (size_t)t->partitions_n + (size_t)z->partitions_n + 1, sizeof *all);
@@ -91,16 +100,13 @@ static int topic_merge(const struct ctl_topic *t, struct arena *a, struct znode_
     for (int32_t i = 0; i < t->partitions_n; i++) {
         const struct ctl_partition *p = &t->partitions[i];
 
+        bool there;
+
         for (; k < z->partitions_n && z->partitions[k].index < p->index; k++)
             all[n++] = z->partitions[k];
-        if (k < z->partitions_n && z->partitions[k].index == p->index)
-            k++;
-        all[n++] = (struct znode_partition){
-            .index = p->index,
-            .replicas = p->next != NULL ? p->next->replicas : view(&p->replicas),
-            .adding = p->next != NULL ? p->next->adding : view(&p->adding),
-            .removing = p->next != NULL ? p->next->removing : view(&p->removing),
-        };
+        there = k < z->partitions_n && z->partitions[k].index == p->index;
+        all[n++] = there && p->unwritten && p->next == NULL ? z->partitions[k] : known(p);
+        k += there;
     }
     for (; k < z->partitions_n; k++)
         all[n++] = z->partitions[k];

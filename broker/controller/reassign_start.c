@@ -113,16 +113,8 @@ static enum step_next run(struct controller *c, struct frame *f)
 
 /* ---- the list ----------------------------------------------------------------------------------------- */
 
-static bool repeats(struct znode_replicas r)
-{
-    for (int32_t i = 0; i < r.n; i++)
-        for (int32_t k = 0; k < i; k++)
-            if (r.v[i] == r.v[k])
-                return true;
-    return false;
-}
-
-static const char *fault(const struct controller *c, const struct znode_named *e, struct ctl_partition **p)
+static const char *fault(const struct controller *c, struct start *s, const struct znode_named *e,
+                         struct ctl_partition **p)
 {
     struct ctl_topic *t = context_topic(&c->ctx, e->topic);
 
@@ -133,7 +125,7 @@ static const char *fault(const struct controller *c, const struct znode_named *e
         return "the topic is being deleted";
     if (e->replicas.n == 0)
         return "it names no replicas";
-    return repeats(e->replicas) ? "it names a broker twice" : NULL;
+    return replicas_repeat(&s->arena, e->replicas) ? "it names a broker twice" : NULL;
 }
 
 static bool is_target(const struct ctl_partition *p, struct znode_replicas want)
@@ -153,7 +145,7 @@ static bool is_target(const struct ctl_partition *p, struct znode_replicas want)
 static void list_entry(struct controller *c, struct start *s, const struct znode_named *e)
 {
     struct move m = { .p = NULL };
-    const char *why = fault(c, e, &m.p);
+    const char *why = fault(c, s, e, &m.p);
 
     if (why != NULL) {
         if (s->bad_n < LINES_MAX)
@@ -273,15 +265,15 @@ void reassign_init(struct controller *c)
 
 static const struct step wait_steps[] = { { "move", run }, { NULL, NULL } };
 
-/* What they were to delete may not have reached them. */
+/* What they were to delete may not have reached them, or they were down when it was taken from them. Also of topics
+ * that are being deleted: for one that was not away, and has another channel now. */
 static void delete_again(struct controller *c, const int32_t *ids, size_t n)
 {
     batch_begin(c);
-    for (struct ctl_topic *t = c->ctx.topics; t != NULL; t = t->hh.next)
-        for (int32_t i = 0; i < t->partitions_n; i++)
-            for (size_t k = 0; k < n && t->partitions[i].unwritten; k++)
-                if (replica_state(&t->partitions[i], ids[k]) == REPLICA_DELETE_STARTED)
-                    batch_stop(c, ids[k], &t->partitions[i], true);
+    CONTEXT_EACH(&c->ctx, p)
+        for (size_t k = 0; k < n; k++)
+            if (replica_state(p, ids[k]) == REPLICA_DELETE_STARTED)
+                batch_stop(c, ids[k], p, true);
     batch_send(c);
 }
 
@@ -298,9 +290,9 @@ void reassign_brokers_back(struct controller *c, const int32_t *ids, size_t n)
     size_t moving = count_moving(c);
     struct start *s = moving > 0 ? start_push(c, wait_steps) : NULL;
 
+    delete_again(c, ids, n);
     if (s == NULL || !start_room(c, s, moving))
         return;
-    delete_again(c, ids, n);
     for (struct ctl_topic *t = c->ctx.topics; t != NULL; t = t->hh.next)
         for (int32_t i = 0; i < t->partitions_n; i++) {
             struct ctl_partition *p = &t->partitions[i];

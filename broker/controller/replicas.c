@@ -6,7 +6,8 @@
  *   Offline, Online, ... -> Online   LeaderAndIsr with the present leader
  *   -> Offline                       StopReplica without deletion; the replica leaves the ISR (the last one
  *                                    stays), and the leadership, in the state node: leader epoch + 1; the
- *                                    others learn by LeaderAndIsr
+ *                                    others learn by LeaderAndIsr. Who is in sync without being assigned leaves
+ *                                    with it
  *   -> DeletionStarted               StopReplica with deletion
  *   DeletionSuccessful -> NonExistent  a replica that has left the assignment is forgotten
  *   the others                       memory only
@@ -48,13 +49,16 @@ static bool go(const struct replica_ref *r, enum replica_state to)
     return true;
 }
 
-/* Replicas of live brokers are Online, the others Offline; each online one is told who leads. */
+/* Replicas of live brokers are Online, the others Offline; each online one is told who leads. Every broker hears of
+ * every partition, also of those whose replicas are all offline: it may be new itself. */
 void replicas_start(struct controller *c, struct ctl_partition **v, size_t n)
 {
     batch_begin(c);
     for (size_t i = 0; i < n; i++) {
         struct ctl_partition *p = v[i];
 
+        if (p->has_leadership)
+            batch_update(c, p);
         for (int32_t k = 0; k < p->replicas.n; k++) {
             bool live = context_online(&c->ctx, p->replicas.v[k]);
 
@@ -103,22 +107,56 @@ static bool leaves(const struct rewrite_item *it, int32_t broker)
     return false;
 }
 
+/* Of those that leave the ISR one that is assigned, if there is any; the leader before others. */
+static int32_t last_in_sync(const struct rewrite_item *it)
+{
+    const struct ctl_partition *p = it->p;
+    int32_t last = -1;
+
+    for (int32_t i = 0; i < p->isr.n; i++)
+        if (leaves(it, p->isr.v[i]) && ids_have(&p->replicas, p->isr.v[i]) && (last != p->leader || last < 0))
+            last = p->isr.v[i];
+    return last;
+}
+
+/* A leader is in its ISR, whoever it is. */
+static void drop_unassigned(const struct ctl_partition *p, struct znode_state *next)
+{
+    struct znode_replicas *isr = &next->isr;
+    int32_t n = 0;
+
+    for (int32_t i = 0; i < isr->n; i++)
+        if (ids_have(&p->replicas, isr->v[i]) || isr->v[i] == next->leader)
+            isr->v[n++] = isr->v[i];
+    isr->n = n;
+}
+
+/* The last in sync stays: it has all that was ever acknowledged. Only who is assigned counts, for nobody else may lead:
+ * a controller that ended while it cancelled a move may have left others in the ISR. They go: nobody may read what only
+ * they and the leader have, and they would count for min.insync.replicas. */
 static enum rewrite_verdict leave_isr(struct controller *c, struct rewrite *rw, struct rewrite_item *it)
 {
     const struct ctl_partition *p = it->p;
     struct znode_replicas *isr = &it->next.isr;
+    bool assigned = false;
+    int32_t last;
 
     (void)c, (void)rw;
     isr->n = 0;
     for (int32_t i = 0; i < p->isr.n; i++)
-        if (!leaves(it, p->isr.v[i]))
+        if (!leaves(it, p->isr.v[i])) {
             isr->v[isr->n++] = p->isr.v[i];
+            assigned |= ids_have(&p->replicas, p->isr.v[i]);
+        }
     if (isr->n == p->isr.n)
         return REWRITE_KEEP;
-    if (isr->n == 0)                    /* the last in sync stays: it has all that was ever acknowledged */
-        isr->v[isr->n++] = leaves(it, p->leader) && ids_have(&p->isr, p->leader) ? p->leader : p->isr.v[p->isr.n - 1];
+    last = assigned ? -1 : last_in_sync(it);
+    if (last >= 0 || isr->n == 0)
+        isr->v[isr->n++] = last >= 0 ? last : p->isr.v[p->isr.n - 1];
     if (leaves(it, p->leader))
         it->next.leader = -1;
+    if (assigned || last >= 0)
+        drop_unassigned(p, &it->next);
     it->next.leader_epoch = p->leader_epoch + 1;
     return REWRITE_WRITE;
 }

@@ -137,6 +137,14 @@ static void refused(struct controller *c, struct rewrite *rw, struct rewrite_ite
     }
 }
 
+/* Somebody who led without being assigned (left behind by a move whose controller ended, see returned.c) is nobody whom
+ * the askers tell; it would take records with acks=1 as long as its clients do not know better. */
+static void dismiss(struct controller *c, struct ctl_partition *p, int32_t former)
+{
+    if (former >= 0 && former != p->leader && !context_hosts(p, former))
+        batch_dismiss(c, former, p);
+}
+
 static void written(struct controller *c, struct store_call *call, void *subject)
 {
     const struct span *span = subject;
@@ -145,16 +153,19 @@ static void written(struct controller *c, struct store_call *call, void *subject
     for (size_t i = 0; i < span->n; i++) {
         struct rewrite_item *it = &rw->v[span->at[i]];
         bool culprit = span->n == 1 || call->failed == 1 + i;
+        int32_t former = it->p->leader;
 
         if (call->rc == OK && context_leadership(it->p, &it->next, call->ops[1 + i].stat.version) != OK) {
             ctl_abort(c, ERR_NOMEM, rw->kind->what);
             return;
         }
-        if (call->rc == OK)
+        if (call->rc == OK) {
+            dismiss(c, it->p, former);
             settle(c, rw, it, true);
-        else if (culprit)
+        }
+        if (call->rc != OK && culprit)
             refused(c, rw, it, call->rc);
-        else
+        if (call->rc != OK && !culprit)
             it->alone = rw->again = true;           /* nothing has been written: it is decided again */
     }
 }

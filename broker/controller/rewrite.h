@@ -7,6 +7,8 @@
  * and decided again. settled() is called for each partition that was written, or was to stay as it is; the context has
  * what stands then.
  *
+ * A leader that was not assigned, and is not the leader any more, is told so here, as nobody else would tell it.
+ *
  * A rewrite is a frame; it opens the batch of requests to brokers at its beginning and sends it at its end, so that
  * decide() and settled() may add to it. An asker that keeps more makes a struct that begins with a struct rewrite.
  */

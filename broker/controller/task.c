@@ -28,7 +28,7 @@ static const struct event_def {
     [EV_ASK] = { "question", false, ask_begin },
     [EV_BROKERS] = { "change of brokers", true, brokers_changed },
     [EV_BROKER] = { "change of a broker", true, broker_changed },
-    [EV_REACHED] = { "broker in reach again", true, unreachable_retry },
+    [EV_REACHED] = { "broker in reach again", true, broker_reached },
     [EV_ISRS] = { "ISRs written by leaders", true, isrs_changed },
     [EV_LINK] = { "broker out of reach", false, link_down },
     [EV_REASSIGN] = { "list of reassignments", true, reassign_listed },
@@ -171,14 +171,14 @@ bool event_ask(struct controller *c, struct controller_ask *ask, int *rc)
     return false;
 }
 
-int event_link(struct controller *c, int32_t broker, int64_t epoch)
+int event_broker(struct controller *c, enum event_kind kind, int32_t broker, int64_t epoch)
 {
     struct event *ev = calloc(1, sizeof *ev + 1);
 
     if (ev == NULL)
         return ERR_NOMEM;
     ev->item.run = event_arrived;
-    ev->kind = EV_LINK;
+    ev->kind = kind;
     ev->broker = broker;
     ev->epoch = epoch;
     if (!loop_offer(&c->loop, &ev->item))

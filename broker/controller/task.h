@@ -75,15 +75,16 @@ struct event {
     struct control_request *req;        /* EV_ANSWER */
     struct controller_ask  *ask;        /* EV_ASK: answered when the event has ended */
     bool                    failed;     /* EV_ASK: it was not done, or not to the end */
-    int32_t                 broker;     /* EV_LINK */
-    int64_t                 epoch;      /* EV_LINK */
+    int32_t                 broker;     /* EV_LINK, EV_REACHED */
+    int64_t                 epoch;      /* the same */
     char                    topic[];    /* EV_TOPIC; EV_STATE: with what follows in the path; EV_BROKER: its id */
 };
 
 void event_answer(struct controller *c, struct control_request *req);   /* the controller's thread; takes req */
 /* false: it has not been taken, rc says why */
 bool event_ask(struct controller *c, struct controller_ask *ask, int *rc) must_use;     /* any thread */
-int  event_link(struct controller *c, int32_t broker, int64_t epoch) must_use;          /* any thread */
+/* Any thread. kind: EV_LINK, EV_REACHED. */
+int  event_broker(struct controller *c, enum event_kind kind, int32_t broker, int64_t epoch) must_use;
 /* Any thread. name: of the topic, or broker, that the event is about; NULL: none. */
 int  event_post(struct controller *c, enum event_kind kind, const char *name) must_use;
 

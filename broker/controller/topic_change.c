@@ -107,7 +107,7 @@ static void grow_manual_check(struct op_topic *ot, int32_t old)
         if (r.n == 0)
             op_failf(ot, KERR_INVALID_REPLICA_ASSIGNMENT, "Cannot have replication factor of 0 for partition id %d.",
                      old + i);
-        else if (op_repeats(ot, &r))
+        else if (replicas_repeat(ot->s->op->arena, r))
             op_failf(ot, KERR_INVALID_REPLICA_ASSIGNMENT,
                  "Duplicate brokers not allowed in replica assignment: %s for partition id %d.",
                  op_ids_text(ot, &r), old + i);

@@ -141,7 +141,7 @@ static void check_assignment(struct op_topic *ot)
             return;
         }
     for (int32_t i = 0; i < ot->node.partitions_n; i++)
-        if (op_repeats(ot, &p[i].replicas)) {
+        if (replicas_repeat(ot->s->op->arena, p[i].replicas)) {
             op_failf(ot, KERR_INVALID_REPLICA_ASSIGNMENT, "Duplicate replica assignment found: HashMap(%s)",
                      assignment_text(ot));
             return;

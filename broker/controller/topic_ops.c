@@ -41,28 +41,6 @@ void op_failf(struct op_topic *ot, int16_t error, const char *fmt, ...)
     op_fail(ot, error, arena_cstr(ot->s->op->arena, str_of(buf)));
 }
 
-static int by_id(const void *a, const void *b)
-{
-    int32_t x = *(const int32_t *)a, y = *(const int32_t *)b;
-
-    return (x > y) - (x < y);
-}
-
-bool op_repeats(struct op_topic *ot, const struct znode_replicas *r)
-{
-    int32_t *sorted = arena_alloc(ot->s->op->arena, ((size_t)r->n + 1) * sizeof *sorted);
-    bool twice = false;
-
-    if (sorted == NULL)
-        return true;                                /* hardly an honest request */
-    if (r->n > 0)
-        memcpy(sorted, r->v, (size_t)r->n * sizeof *sorted);
-    qsort(sorted, (size_t)r->n, sizeof *sorted, by_id);
-    for (int32_t i = 1; i < r->n; i++)
-        twice |= sorted[i] == sorted[i - 1];
-    return twice;
-}
-
 const char *op_ids_text(struct op_topic *ot, const struct znode_replicas *r)
 {
     const char *z = "";

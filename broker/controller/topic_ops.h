@@ -56,7 +56,6 @@ extern const struct op_kind op_create, op_grow, op_delete, op_settings;
 /* message: NULL (the error's own), static or in op->arena. */
 void op_fail(struct op_topic *ot, int16_t error, const char *message);
 void op_failf(struct op_topic *ot, int16_t error, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
-bool op_repeats(struct op_topic *ot, const struct znode_replicas *r);           /* a broker twice */
 const char *op_ids_text(struct op_topic *ot, const struct znode_replicas *r);   /* "1, 2" */
 bool op_leaderless(const struct metadata *md, const struct op_topic *ot);       /* some partition of ot->node */
 

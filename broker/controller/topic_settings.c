@@ -216,13 +216,6 @@ static void apply_one(struct op_topic *ot, struct znode_config *z, const struct 
         op_fail(ot, KERR_UNKNOWN_SERVER_ERROR, NULL);
 }
 
-static int by_name(const void *a, const void *b)
-{
-    const struct znode_pair *x = a, *y = b;
-
-    return strcmp(x->name, y->name);
-}
-
 /* Gives a setting that is to be set and that no topic has; NULL: none. */
 static const struct topic_op_config *apply_changes(struct op_topic *ot)
 {
@@ -240,8 +233,7 @@ static const struct topic_op_config *apply_changes(struct op_topic *ot)
         memcpy(z.pairs, ot->settings.pairs, kept * sizeof *z.pairs);
     for (size_t i = 0; i < named && ot->t->error == 0; i++)
         apply_one(ot, &z, &ot->t->configs[i], &unknown);
-    if (z.n > 1)
-        qsort(z.pairs, z.n, sizeof *z.pairs, by_name);
+    znode_config_sort(&z);
     ot->settings = z;
     return unknown;
 }

@@ -3,15 +3,20 @@
  * When a broker's process dies, the system resets its connections at once, and refuses new ones; its session, and with
  * it its node, stays for as long as zookeeper.session.timeout.ms. The channels tell of both (controller_link_down), and
  * the active controller, if the broker's node is still the one that the connection was for, marks the broker as
- * unreachable: what it leads goes to another replica in sync, and it leaves the ISRs of what it follows. Later, when
- * its node goes, it fails as ever. When it answers again, the mark goes.
+ * unreachable: what it leads goes to another replica in sync, and it leaves the ISRs of what it follows. All are told
+ * that its replicas are offline; it stays one of the live brokers as long as it is registered, so that topics can be
+ * made while it is started again. Later, when its node goes, it fails as ever. When it answers again, the mark goes.
  *
  * Why this is safe, even if the broker is alive after all:
  *
  * U1  What is written is an election: leader epoch + 1, an ISR without the broker, conditional on the version of the
  *     state node and on the controller's epoch. For each leader epoch there is one leader.
  * U2  The new leader is a member of the ISR that stands in the node. A record was acknowledged with acks=all, or was
- *     below the high watermark, only when all members of that ISR had it. So the new leader has it.
+ *     below the high watermark, only when all members of that ISR had it. So the new leader has it, as long as it has
+ *     been there since. One that has come back with less leaves the ISR first, if a controller sees it come back; at
+ *     the start of a term it does only if somebody else in sync can be reached (returned.c). If it is the only other
+ *     one it is elected here, and what it lost, with the system or a disk under it, is lost; waiting would leave the
+ *     choice to the return of the one that is out of reach.
  * U3  The old leader cannot acknowledge acks=all, or raise its high watermark, any more. For that it needs a fetch
  *     from each member of its ISR, or a smaller ISR. The members that have heard of the new epoch do not fetch from it
  *     (and a fetch that names a higher epoch is refused by it); those that have not are still in sync with both, but
@@ -38,8 +43,10 @@
  * held up.
  *
  * A dead controller: /controller is its session's, too. Whoever sees its links reset and refused removes it, as an
- * administrator does who wants another election; whoever is elected then takes the old one for unreachable. Why that
- * is safe, even if it is alive:
+ * administrator does who wants another election. Whoever is elected then takes the old one for unreachable, if its own
+ * links to it were refused, not longer ago than zookeeper.session.timeout.ms, and it is still registered as it was (by
+ * then a dead process's node has gone); otherwise its channels tell of it as ever. Why that is safe, even if it is
+ * alive:
  *
  * C1  /controller is not what keeps two controllers apart. Every write of a controller checks the version of
  *     /controller_epoch, which each election raises, and brokers refuse requests of a lower epoch: one that lives on
@@ -64,7 +71,7 @@
 
 void controller_link_down(struct controller *c, int32_t id, int64_t epoch)
 {
-    if (event_link(c, id, epoch) != OK)
+    if (event_broker(c, EV_LINK, id, epoch) != OK)
         log_error("controller: out of memory: broker %d is out of reach; others lead when its session ends", id);
 }
 
@@ -82,6 +89,8 @@ struct moving {
     struct elect_wish  *led;
     struct replica_ref *followed;
     size_t              led_n, followed_n;
+    int32_t             about;          /* whose replicas have gone offline or come online; -1: nobody's */
+    uint32_t            batch;          /* the last before this */
 };
 
 static void moving_fini(struct frame *f)
@@ -146,6 +155,9 @@ static enum step_next say(struct controller *c, struct frame *f)
     batch_begin(c);                                 /* something that it answers as soon as it can */
     for (size_t i = 0; i < c->ctx.brokers_n; i++)
         c->ctx.brokers[i].update = unreachable(c, c->ctx.brokers[i].id);
+    CONTEXT_EACH(&c->ctx, p)
+        if (ids_have(&p->replicas, m->about) && !p->topic->queued && (int32_t)(p->batch - m->batch) <= 0)
+            batch_update(c, p);                     /* the others have been told with their new leader, or ISR */
     batch_send(c);
     if (m->led_n + m->followed_n > 0)
         log_info("controller: %zu leaderships moved away from brokers out of reach, %zu replicas taken out of ISRs",
@@ -153,7 +165,7 @@ static enum step_next say(struct controller *c, struct frame *f)
     return STEP_NEXT;
 }
 
-static void move_push(struct controller *c)
+static void move_push(struct controller *c, int32_t about)
 {
     static const struct step steps[] = {
         { "move the leaderships", survey },  { "shrink the ISRs", suspend },
@@ -161,20 +173,35 @@ static void move_push(struct controller *c)
     };
     struct moving *m = frame_push(c, sizeof *m, steps);
 
-    if (m != NULL)
-        m->f.fini = moving_fini;
+    if (m == NULL)
+        return;
+    m->f.fini = moving_fini;
+    m->about = about;
+    m->batch = c->batch.number;
 }
 
 void unreachable_retry(struct controller *c)
 {
     for (size_t i = 0; i < c->ctx.brokers_n; i++)
         if (unreachable(c, c->ctx.brokers[i].id)) {
-            move_push(c);
+            move_push(c, -1);
             return;
         }
 }
 
+void broker_reached(struct controller *c)
+{
+    move_push(c, c->event->broker);
+}
+
 /* ---- EV_LINK -------------------------------------------------------------------------------------------- */
+
+static void mark(struct ctl_broker *b)
+{
+    b->unreachable = true;
+    log_warn("controller: broker %d has closed its connections and refuses new ones; it is still registered; others "
+             "lead from now on", b->id);
+}
 
 static void still_there(struct controller *c, struct store_call *call, void *subject)
 {
@@ -183,10 +210,8 @@ static void still_there(struct controller *c, struct store_call *call, void *sub
     (void)subject;
     if (call->rc != OK || b == NULL || call->ops[0].stat.czxid != b->epoch)
         return;                                     /* gone, or anew: the watch on the list tells, or has told */
-    b->unreachable = true;
-    log_warn("controller: broker %d has closed its connections and refuses new ones; it is still registered; others "
-             "lead from now on", b->id);
-    move_push(c);
+    mark(b);
+    move_push(c, b->id);
 }
 
 static enum step_next check(struct controller *c, struct frame *f)
@@ -211,6 +236,15 @@ struct deposing {
     int32_t      epoch_version;
 };
 
+/* Whoever has removed it, this broker may be elected. A dead process's node is gone when its session has ended: one
+ * that stands later is that of a broker which was out of reach for a moment only. */
+static void suspect_note(struct controller *c, const struct store_op *node)
+{
+    c->suspect = c->event->broker;
+    c->suspect_epoch = c->event->epoch >= 0 ? c->event->epoch : node->rc == OK ? node->stat.czxid : -1;
+    c->suspect_until_ns = mono_ns() + (int64_t)c->opts.cfg->zookeeper_session_timeout_ms * 1000000;
+}
+
 static void holder_read(struct controller *c, struct store_call *call, void *subject)
 {
     struct deposing *d = subject;
@@ -221,10 +255,11 @@ static void holder_read(struct controller *c, struct store_call *call, void *sub
         return;                                     /* not ours to judge */
     if (!there && event_post(c, EV_ELECT, NULL) != OK)
         ctl_abort(c, ERR_NOMEM, "election");
+    if (!there)
+        suspect_note(c, &call->ops[2]);             /* another broker has been faster */
     if (!there || holder != c->event->broker || kraft >= 0 || call->ops[1].rc != OK)
         return;
-    c->suspect = holder;
-    c->suspect_epoch = call->ops[2].rc == OK ? call->ops[2].stat.czxid : -1;
+    suspect_note(c, &call->ops[2]);
     d->epoch_version = call->ops[1].stat.version;
     d->remove = c->deposed != holder || mono_ns() >= c->depose_again_ns;
 }
@@ -279,13 +314,15 @@ static void depose(struct controller *c)
     (void)frame_push(c, sizeof(struct deposing), steps);
 }
 
-void suspect_recall(struct controller *c)
+/* The brokers have just been read: it is still registered as the one that refused. */
+void suspect_mark(struct controller *c)
 {
-    int32_t id = c->suspect;
+    struct ctl_broker *b = context_broker(&c->ctx, c->suspect);
 
-    c->suspect = -1;
-    if (id >= 0 && id != c->opts.broker->id && event_link(c, id, c->suspect_epoch) != OK)
-        ctl_abort(c, ERR_NOMEM, "a broker out of reach");
+    if (b == NULL || !b->live || b->id == c->opts.broker->id || b->epoch != c->suspect_epoch ||
+        mono_ns() >= c->suspect_until_ns)
+        return;
+    mark(b);
 }
 
 void link_down(struct controller *c)
@@ -312,6 +349,6 @@ void unreachable_answered(struct controller *c, int32_t id, int64_t epoch)
         return;
     b->unreachable = false;
     log_info("controller: broker %d answers again", id);
-    if (event_post(c, EV_REACHED, NULL) != OK)
+    if (event_broker(c, EV_REACHED, id, epoch) != OK)
         log_error("controller: out of memory: broker %d leads nothing until the next change", id);
 }

@@ -28,6 +28,7 @@ struct group_write_state {
     struct group       *g;              /* reference */
     struct group_write *w;
     int64_t             base, end;      /* offsets */
+    int32_t             leader_epoch;   /* that it was appended in */
     int16_t             acks;
     enum delayed_why    why;
 };
@@ -74,7 +75,8 @@ static bool wait_ready(struct delayed *d, const struct watch *which);
 static void wait_done(struct delayed *d, enum delayed_why why);
 
 /* Hangs it up in the session. false: out of memory. */
-static bool hang_up(struct group_session *s, const struct plog_appended *at, int16_t acks, struct group_write *w)
+static bool hang_up(struct group_session *s, const struct plog_appended *at, int32_t leader_epoch, int16_t acks,
+                    struct group_write *w)
 {
     struct group_write_state *st = calloc(1, sizeof *st);
 
@@ -85,6 +87,7 @@ static bool hang_up(struct group_session *s, const struct plog_appended *at, int
     st->w = w;
     st->base = at->base_offset;
     st->end = at->last_offset + 1;
+    st->leader_epoch = leader_epoch;
     st->acks = acks;
     st->watch.list = &s->g->log->produces;
     st->delayed.ready = wait_ready;
@@ -132,7 +135,7 @@ int16_t groups_write(struct group_session *s, const struct group_record *v, size
     if (kerr != KERR_NONE || w == NULL || w->done == NULL)
         return kerr;
     if ((acks != 0 && at.held) || (acks == -1 && at.offsets.hw <= at.last_offset)) {
-        if (hang_up(s, &at, acks, w))
+        if (hang_up(s, &at, in.leader_epoch, acks, w))
             return KERR_NONE;
         kerr = KERR_REQUEST_TIMED_OUT;  /* it is in the log, and nobody can wait for more */
     }
@@ -148,7 +151,7 @@ static int16_t wait_state(const struct group_write_state *st, bool *done)
     int16_t kerr = partition_safe(st->g->log, st->end, done);
 
     if (kerr == KERR_NONE && *done && st->acks == -1)
-        kerr = partition_committed(st->g->log, st->end, done);
+        kerr = partition_committed(st->g->log, st->end, st->leader_epoch, done);
     return kerr;
 }
 

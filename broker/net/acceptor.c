@@ -105,8 +105,6 @@ int acceptor_open(struct acceptor *l, struct server *s, const struct listen_opts
     socklen_t len = sizeof ss;
 
     *l = (struct acceptor){ .server = s, .inter_broker = o->inter_broker, .fd = -1 };
-    l->max_connections = o->max_connections;
-    l->rate.per_second = o->max_creation_rate;
     snprintf(l->name, sizeof l->name, "%s", o->name);
     l->name_str = str_of(l->name);
     TRY(bind_any(l, o));
@@ -126,22 +124,30 @@ static void pause_accepting(struct acceptor *l, int64_t ms)
         event_add(&l->ev_retry, &tv);
 }
 
-/* A thread of another listener gives up its longest idle connection. */
-static void evict_elsewhere(struct acceptor *l)
+/* How many connections a thread has, but for those that it is to close. */
+static long has_left(struct nthread *t)
+{
+    return (long)atomic_load(&t->conns_n) - atomic_load(&t->evict);
+}
+
+bool evict_one(struct server *s, const struct acceptor *but)
 {
     struct nthread *most = NULL;
 
-    for (size_t i = 0; i < l->server->listeners_n; i++) {
-        struct acceptor *other = &l->server->listeners[i];
+    for (size_t i = 0; i < s->listeners_n; i++) {
+        struct acceptor *l = &s->listeners[i];
 
-        for (int k = 0; other != l && k < other->threads_n; k++)
-            if (most == NULL || atomic_load(&other->threads[k].conns_n) > atomic_load(&most->conns_n))
-                most = &other->threads[k];
+        if (l == but || (but == NULL && l->inter_broker && s->listeners_n > 1))
+            continue;
+        for (int k = 0; k < l->threads_n; k++)
+            if (most == NULL || has_left(&l->threads[k]) > has_left(most))
+                most = &l->threads[k];
     }
-    if (most == NULL)
-        return;
+    if (most == NULL || has_left(most) <= 0)
+        return false;
     atomic_fetch_add(&most->evict, 1);
     nthread_wake(most);
+    return true;
 }
 
 static void welcome(struct acceptor *l, int fd, const struct peer *p)
@@ -161,7 +167,7 @@ static void welcome(struct acceptor *l, int fd, const struct peer *p)
         return;
     }
     if (admit == ADMIT_EVICT)
-        evict_elsewhere(l);
+        (void)evict_one(s, l);
     c = calloc(1, sizeof *c);
     if (c == NULL) {
         limits_leave(&s->limits, l, p);

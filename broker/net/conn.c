@@ -1,4 +1,4 @@
-/* broker/net/conn.c - one connection: bytes become requests, one at a time.
+/* broker/net/conn.c - one connection: bytes become requests, one batch at a time.
  *
  * Bytes are read into the thread's scratch while nothing of a frame is here yet, so an idle connection has no buffer.
  * What is left of them when the event is over moves to a buffer of the connection's own (`in`). A large frame gets a
@@ -7,10 +7,10 @@
  *            bytes               whole frames, nothing in work              ended           sent
  *   (idle) --------> in: partial ------------------------------> req: in work --> answers ------> next frames or idle
  *
- * Small frames that are here together go as one batch. While it is in work the connection reads on until one more whole
- * frame is here, then stops reading. Otherwise the read event stays added: a request costs no epoll_ctl(). A peer that
- * sends more than we keep up with is read again when its batch is done, without the event, as long as that finds
- * frames.
+ * Frames that are here together go as one batch, unless they are large. While it is in work the connection reads on
+ * until one more whole frame is here, then stops reading. Otherwise the read event stays added: a request costs no
+ * epoll_ctl(). A peer that sends more than we keep up with is read again when its batch is done, without the event, as
+ * long as that finds frames.
  */
 #include "broker/net/net_priv.h"
 
@@ -32,6 +32,7 @@
 #define FRAME_MIN_BYTES    8            /* key, version, correlation id */
 #define READ_BUDGET_BYTES  ((size_t)2 << 20)    /* then the thread's other connections have their turn */
 #define BIG_FRAME_BYTES    ((size_t)32 << 10)
+#define TOP_UP_BYTES       ((size_t)48 << 10)   /* with less than that here, more is read before the next batch */
 
 static struct log_limit refusals = LOG_LIMIT(10000, 20);
 
@@ -122,7 +123,8 @@ static void conn_free(struct conn *c)
 static void tell_closed(struct conn *c)
 {
     for (struct request *r = c->stall != STALL_QUEUE ? c->req : NULL; r != NULL; r = r->batch_next)
-        request_notify_close(r);
+        if (!r->back)
+            request_notify_close(r);
 }
 
 /* The descriptor stays open while an IO thread may be sending on it, so that its number is not used for another. */
@@ -293,24 +295,41 @@ static struct request *take_frame(struct conn *c, int64_t now_ns)
     r->received_ns = now_ns;
     c->greeted = true;
     c->big = size > BIG_FRAME_BYTES;
+    c->small = size <= INLINE_BODY_BYTES;
     return r;
 }
 
-/* The frames that are here and can go together: one of any size, or several small ones. */
+/* May the frame at in_pos, of a good size, go with those before it, `bytes` in all? Then its memory is reserved. */
+static bool keeps_company(struct conn *c, size_t bytes)
+{
+    size_t size = (size_t)in_size(c);
+
+    if (size <= INLINE_BODY_BYTES)
+        return true;
+    if (size > BIG_FRAME_BYTES || bytes + size > BATCH_BYTES)
+        return false;
+    if (c->reserved == 0 && rbuf_reserve(&c->t->server->pool, size))
+        c->reserved = size;
+    return c->reserved > 0;
+}
+
+/* The frames that are here and can go together: one of any size, or several that are not large. */
 static struct request *take_batch(struct conn *c)
 {
     struct request *first = NULL, *r, **link = &first;
     int64_t now_ns = mono_ns();
+    size_t bytes = 0;
 
     for (int n = 0; n < BATCH_MAX && frame_waits(c) && size_allowed(c, in_size(c)); n++) {
-        if (n > 0 && in_size(c) > INLINE_BODY_BYTES)
+        if (n > 0 && !keeps_company(c, bytes))
             break;
         r = take_frame(c, now_ns);
         if (r == NULL)
             break;
         *link = r;
         link = &r->batch_next;
-        if (r->buf != NULL)
+        bytes += r->size_bytes;
+        if (r->size_bytes > BIG_FRAME_BYTES)
             break;
     }
     if (first != NULL)
@@ -329,9 +348,10 @@ static bool pump(struct conn *c)
     }
     c->req = c->answers = take_batch(c);
     if (c->req == NULL) {
-        if (c->stall == STALL_NONE)
-            conn_refuse(c, "no memory for a request of %d bytes", in_size(c));
-        return c->stall != STALL_NONE;
+        if (c->stall != STALL_NONE)
+            return true;
+        conn_refuse(c, "no memory for a request of %d bytes", in_size(c));
+        return false;
     }
     c->direct = true;
     if (!queue_push(&c->t->server->requests, &c->req->link))
@@ -422,7 +442,7 @@ static enum got fill(struct conn *c)
         room = c->big ? AHEAD_BYTES : c->in->cap;
     } else {
         room = c->in->cap - c->in_end;
-        if (in_avail(c) >= FRAME_LEN_BYTES) {
+        if (c->in != c->t->scratch && in_avail(c) >= FRAME_LEN_BYTES) {
             frame_end = c->in_pos + FRAME_LEN_BYTES + (size_t)in_size(c);
             if (room > frame_end + AHEAD_BYTES - c->in_end)
                 room = frame_end + AHEAD_BYTES - c->in_end;
@@ -438,12 +458,37 @@ static enum got fill(struct conn *c)
     return errno == EAGAIN || errno == EINTR ? GOT_SOME : GOT_ERROR;
 }
 
+/* What comes may be many frames that are neither small nor large: there is room for them in the scratch only. */
+static bool wants_scratch(const struct conn *c)
+{
+    return c->in != NULL && c->in != c->t->scratch && !c->big && !c->small && in_avail(c) < TOP_UP_BYTES;
+}
+
+static void use_scratch(struct conn *c)
+{
+    size_t avail = in_avail(c);
+
+    memcpy(c->t->scratch->data, c->in->data + c->in_pos, avail);
+    rbuf_put(&c->t->server->pool, &c->in);
+    c->in = c->t->scratch;
+    c->in_pos = 0;
+    c->in_end = avail;
+}
+
+/* Without the event, since nothing is in work. */
+static bool may_read(const struct conn *c)
+{
+    return c->answers == NULL && !c->reading && !c->eof && c->stall == STALL_NONE;
+}
+
 /* Reads what is there, within reason, and starts what it makes whole. */
 static void read_on(struct conn *c)
 {
     size_t before, budget = READ_BUDGET_BYTES;
     enum got got;
 
+    if (wants_scratch(c))
+        use_scratch(c);
     do {
         before = c->in != NULL ? c->in_end : 0;
         got = fill(c);
@@ -567,11 +612,21 @@ static void on_writable(evutil_socket_t fd, short what, void *arg)
 
 void conn_ended(struct conn *c, struct request *r)
 {
-    assert(c->req == r);
-    c->req = r->batch_next;
-    if (r->ending == ENDING_CLOSE || (c->dead && r->ended_parked))
-        c->req = NULL;                  /* the rest is not run; it is freed with the connection */
-    c->rest_waits = r->ended_parked && c->req != NULL;
+    r->back = true;
+    if (r != c->req && r->buf != NULL && r->buf->reserved > 0) {    /* it has been run; only its answer waits */
+        rbuf_unreserve(&c->t->server->pool, r->buf->reserved);
+        r->buf->reserved = 0;
+    }
+    while (c->req != NULL && c->req->back) {
+        r = c->req;
+        c->req = r->batch_next;
+        c->rest_waits = false;
+        if (r->alone)
+            continue;                   /* the rest is in work, or is back */
+        if (r->ending == ENDING_CLOSE || (c->dead && r->ended_parked))
+            c->req = NULL;              /* the rest is not run; it is freed with the connection */
+        c->rest_waits = r->ended_parked && c->req != NULL;
+    }
 }
 
 void conn_returned(struct conn *c, struct request *r)
@@ -615,9 +670,10 @@ void conn_go_on(struct conn *c)
         conn_close(c);
         return;
     }
-    if (!pump(c))
+    /* With more of them than are here by now, the next batch costs each request less. */
+    if (!(may_read(c) && wants_scratch(c)) && !pump(c))
         return;
-    if (c->answers == NULL && !c->reading && !c->eof && c->stall == STALL_NONE)
+    if (may_read(c))
         read_on(c);
     else
         settle(c);

@@ -15,17 +15,17 @@ struct ip_count {
     UT_hash_handle hh;
 };
 
-static struct ip_count *find(struct limits *m, const uint8_t ip[16])
+static struct ip_count *find(struct ip_count *table, const uint8_t ip[16])
 {
     struct ip_count *e = NULL;
 
-    HASH_FIND(hh, m->ips, ip, 16, e);
+    HASH_FIND(hh, table, ip, 16, e);
     return e;
 }
 
-static struct ip_count *find_or_add(struct limits *m, const uint8_t ip[16])
+static struct ip_count *find_or_add(struct ip_count **table, const uint8_t ip[16])
 {
-    struct ip_count *e = find(m, ip);
+    struct ip_count *e = find(*table, ip);
 
     if (e != NULL)
         return e;
@@ -34,7 +34,7 @@ static struct ip_count *find_or_add(struct limits *m, const uint8_t ip[16])
         return NULL;
     memcpy(e->ip, ip, 16);
     e->max = -1;
-    HASH_ADD(hh, m->ips, ip, 16, e);
+    HASH_ADD(hh, *table, ip, 16, e);
     return e;
 }
 
@@ -54,7 +54,8 @@ void peer_from_sockaddr(struct peer *p, const struct sockaddr *sa)
     }
 }
 
-static int add_override(struct limits *m, const struct server_ip_limit *o)
+/* The addresses of one entry of max.connections.per.ip.overrides, into a table of their own. */
+static int add_override(struct ip_count **table, const struct server_ip_limit *o)
 {
     struct addrinfo hints = { .ai_socktype = SOCK_STREAM }, *found = NULL;
     int rc = OK, err = getaddrinfo(o->host, NULL, &hints, &found);
@@ -69,7 +70,7 @@ static int add_override(struct limits *m, const struct server_ip_limit *o)
         struct ip_count *e;
 
         peer_from_sockaddr(&p, a->ai_addr);
-        e = find_or_add(m, p.ip);
+        e = find_or_add(table, p.ip);
         if (e != NULL)
             e->max = o->max_connections;
         else
@@ -79,24 +80,91 @@ static int add_override(struct limits *m, const struct server_ip_limit *o)
     return rc;
 }
 
-int limits_init(struct limits *m, const struct server_opts *o)
+static void free_table(struct ip_count **table)
 {
-    *m = (struct limits){ .max = o->max_connections, .max_per_ip = o->max_connections_per_ip };
-    m->rate.per_second = o->max_creation_rate;
+    struct ip_count *e, *tmp;
+
+    HASH_ITER(hh, *table, e, tmp) {
+        HASH_DEL(*table, e);
+        free(e);
+    }
+}
+
+void limits_init(struct limits *m)
+{
+    *m = (struct limits){ .max = INT32_MAX, .max_per_ip = INT32_MAX };
     lock_init(&m->lock, LOCK_listener);
-    for (size_t i = 0; i < o->ip_limits_n; i++)
-        TRY(add_override(m, &o->ip_limits[i]));
-    return OK;
+}
+
+/* The counts go on in the new table, which has an entry for each address already. */
+static void change_table(struct limits *m, struct ip_count **table)
+{
+    struct ip_count *e, *tmp, *to;
+
+    HASH_ITER(hh, m->ips, e, tmp) {
+        HASH_FIND(hh, *table, e->ip, 16, to);
+        if (to != NULL) {
+            to->n = e->n;
+            continue;
+        }
+        HASH_DEL(m->ips, e);
+        e->max = -1;
+        if (e->n > 0)
+            HASH_ADD(hh, *table, ip, 16, e);
+        else
+            free(e);
+    }
+    e = m->ips;
+    m->ips = *table;
+    *table = e;
+}
+
+/* Those that wait look again. Under the lock. */
+static void wake_waiting(struct acceptor *listeners, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (!listeners[i].waits)
+            continue;
+        listeners[i].waits = false;
+        atomic_store(&listeners[i].threads[0].accept_again, true);
+        nthread_wake(&listeners[i].threads[0]);
+    }
+}
+
+/* Another rate begins with all of its permits: what came while there was none is not owed. */
+static void rate_set(struct rate *r, int per_second)
+{
+    if (r->per_second != per_second)
+        *r = (struct rate){ .per_second = per_second };
+}
+
+int limits_set(struct limits *m, struct acceptor *listeners, size_t n, const struct server_limits *o)
+{
+    struct ip_count *table = NULL;
+    int rc = OK;
+
+    for (size_t i = 0; i < o->ip_limits_n && rc == OK; i++)
+        rc = add_override(&table, &o->ip_limits[i]);
+    if (rc == OK) {
+        lock_take(&m->lock);
+        change_table(m, &table);
+        m->max = o->max_connections;
+        m->max_per_ip = o->max_connections_per_ip;
+        rate_set(&m->rate, o->max_creation_rate);
+        for (size_t i = 0; i < n; i++) {
+            listeners[i].max_connections = o->listeners[i].max_connections;
+            rate_set(&listeners[i].rate, o->listeners[i].max_creation_rate);
+        }
+        wake_waiting(listeners, n);
+        lock_drop(&m->lock);
+    }
+    free_table(&table);
+    return rc;
 }
 
 void limits_fini(struct limits *m)
 {
-    struct ip_count *e, *tmp;
-
-    HASH_ITER(hh, m->ips, e, tmp) {
-        HASH_DEL(m->ips, e);
-        free(e);
-    }
+    free_table(&m->ips);
     lock_fini(&m->lock);
 }
 
@@ -128,7 +196,7 @@ enum admit limits_admit(struct limits *m, struct acceptor *l, const struct peer 
     struct ip_count *e;
 
     lock_take(&m->lock);
-    e = find_or_add(m, p->ip);
+    e = find_or_add(&m->ips, p->ip);
     if (e != NULL && e->n < (e->max >= 0 ? e->max : m->max_per_ip)) {
         admit = m->conns_n >= m->max ? ADMIT_EVICT : ADMIT_OK;
         e->n++;
@@ -146,24 +214,17 @@ enum admit limits_admit(struct limits *m, struct acceptor *l, const struct peer 
 
 void limits_leave(struct limits *m, struct acceptor *l, const struct peer *p)
 {
-    struct server *s = l->server;
     struct ip_count *e;
 
     lock_take(&m->lock);
-    e = find(m, p->ip);
+    e = find(m->ips, p->ip);
     if (e != NULL && --e->n == 0 && e->max < 0) {
         HASH_DEL(m->ips, e);
         free(e);
     }
     l->conns_n--;
     m->conns_n--;
-    for (size_t i = 0; i < s->listeners_n; i++) {
-        if (!s->listeners[i].waits)
-            continue;
-        s->listeners[i].waits = false;
-        atomic_store(&s->listeners[i].threads[0].accept_again, true);
-        nthread_wake(&s->listeners[i].threads[0]);
-    }
+    wake_waiting(l->server->listeners, l->server->listeners_n);
     lock_drop(&m->lock);
 }
 
@@ -187,9 +248,10 @@ static int64_t rate_wait_ms(struct rate *r, int64_t now_ns)
 
 int64_t limits_wait_ms(struct limits *m, struct acceptor *l)
 {
-    int64_t now = mono_ns(), own = rate_wait_ms(&l->rate, now), all;
+    int64_t now = mono_ns(), own, all;
 
     lock_take(&m->lock);
+    own = rate_wait_ms(&l->rate, now);
     all = rate_wait_ms(&m->rate, now);
     lock_drop(&m->lock);
     return own > all ? own : all;

@@ -13,6 +13,7 @@
 #ifndef BROKER_NET_NET_PRIV_H
 #define BROKER_NET_NET_PRIV_H
 
+#include "base/crew.h"
 #include "base/log.h"
 #include "broker/net/rbuf.h"
 #include "broker/net/request.h"
@@ -28,8 +29,9 @@
 #define LISTENER_NAME_MAX 64
 
 #define INLINE_BODY_BYTES 1536          /* a smaller frame is copied into the request's own memory */
-#define BATCH_MAX         32            /* small frames that go to an IO thread together */
-#define SCRATCH_BYTES     65536         /* what one read takes from a connection that is between frames */
+#define BATCH_MAX         32            /* frames that go to an IO thread together */
+#define BATCH_BYTES       ((size_t)256 << 10)   /* ... and their bytes, unless there is only one */
+#define SCRATCH_BYTES     ((size_t)256 << 10)   /* what one read takes from a connection that is between frames */
 #define AHEAD_BYTES       4096          /* read beyond the end of a large frame, and before one that may be large */
 
 /* ---- connections ---- */
@@ -60,7 +62,7 @@ struct conn {
     bool             reading, writing;  /* which events are added */
     bool             eof;               /* the peer sends no more */
     bool             dead;              /* closed, but for the descriptor: until nothing is in work */
-    bool             big;               /* the last frame was large */
+    bool             big, small;        /* what the last frame was; neither: of middle size */
     bool             greeted;           /* a whole frame has been seen */
     bool             impatient;         /* counted in the thread's `impatient` */
     bool             dirty;             /* in the list of nthread_take_done() */
@@ -70,7 +72,7 @@ struct conn {
     size_t           in_pos, in_end;
     size_t           reserved;          /* of the pool's limit, for the frame at in_pos */
     struct request  *answers;           /* the batch, by batch_next, from the first that is not freed; NULL: none */
-    struct request  *req;               /* the first of it that has not come back; from answers to here: to be sent */
+    struct request  *req;               /* the first of it that is not back; from answers to here: to be sent */
     bool             rest_waits;        /* req was not run, because the one before it was parked */
     enum stall       stall;
     struct conn     *stall_next;
@@ -88,7 +90,7 @@ void conn_adopt(struct nthread *t, struct conn *c);     /* on its thread: starts
 void conn_close(struct conn *c);                        /* frees c unless a request is in work */
 void conn_refuse(struct conn *c, const char *fmt, ...)  /* one line in the log, then conn_close() */
     __attribute__((format(printf, 2, 3)));
-void conn_ended(struct conn *c, struct request *r);     /* r, which is c->req, comes back; then conn_go_on() */
+void conn_ended(struct conn *c, struct request *r);     /* r comes back; then conn_go_on() */
 void conn_returned(struct conn *c, struct request *r);  /* from PHASE_SENDING; then conn_go_on() */
 void conn_go_on(struct conn *c);                        /* sends what was ended, starts what is next */
 void conn_unstall(struct conn *c);                      /* there is room again */
@@ -129,6 +131,17 @@ enum request_ending { ENDING_NONE, ENDING_REPLY, ENDING_SILENT, ENDING_CLOSE };
  */
 enum request_phase { PHASE_QUEUED, PHASE_RUNNING, PHASE_PARKED, PHASE_RESUMED, PHASE_ENDED, PHASE_SENDING };
 
+#define AFTERS_MAX 16
+
+/* What is to be done when the requests of a batch have been run (run.c). On their thread's stack. */
+struct request_afters {
+    struct { void (*fn)(void *arg); void *arg; } v[AFTERS_MAX];
+    size_t  n;
+    int64_t since_ns;                   /* of the first */
+};
+
+/* The requests from first to before end have been ended: sends what can be sent, and hands them back (run.c). */
+void answers_hand_back(struct request *first, const struct request *end);
 /* Runs a batch on an IO thread (run.c). true: it has announced itself to the request queue. */
 bool batch_run(struct server *s, struct request *r);
 /* On a disk thread: what the others could not send without waiting for the disk, as much as the socket takes now. */
@@ -152,6 +165,7 @@ struct nthread {
     atomic_bool        room;            /* look at the stalled ones again */
     atomic_bool        accept_again;    /* the listener may go on accepting */
     atomic_int         evict;           /* close so many of the longest idle */
+    atomic_bool        send_away;       /* close all that have nothing in work */
     atomic_int         mode;            /* enum nthread_mode */
     atomic_size_t      conns_n;
     /* this thread only */
@@ -194,7 +208,6 @@ struct acceptor {
     char            name[LISTENER_NAME_MAX];
     struct str      name_str;
     bool            inter_broker;
-    int             max_connections;
     int             fd;
     int             port;
     struct nthread *threads;
@@ -203,8 +216,9 @@ struct acceptor {
     struct event    ev_accept, ev_retry;
     bool            accepting;
     int             turn;
-    struct rate     rate;
     /* under limits.lock */
+    int             max_connections;    /* 0: no limit of its own */
+    struct rate     rate;
     int             conns_n;
     bool            waits;              /* for a connection to close */
 };
@@ -213,6 +227,10 @@ int  acceptor_open(struct acceptor *l, struct server *s, const struct listen_opt
 void acceptor_attach(struct acceptor *l);               /* on threads[0], before it runs */
 void acceptor_accept(struct acceptor *l, bool on);      /* on threads[0] */
 void acceptor_close(struct acceptor *l);
+
+/* The longest idle connection of whichever thread has most of them is closed by it: not one of `but`, nor of the
+ * inter-broker listener beside others (but NULL). false: there is none. */
+bool evict_one(struct server *s, const struct acceptor *but);
 
 struct ip_count;
 
@@ -224,11 +242,12 @@ struct limits {
     int              conns_n;
     struct ip_count *ips;               /* uthash by address; with a limit of its own, or connected */
     struct rate      rate;
-    /* fixed */
     int              max, max_per_ip;
 };
 
-int  limits_init(struct limits *m, const struct server_opts *o) must_use;
+void limits_init(struct limits *m);
+/* Looks names up, without the lock. What was accepted stays, whatever the limits are now. ERR_NOMEM: all as before. */
+int  limits_set(struct limits *m, struct acceptor *listeners, size_t n, const struct server_limits *o) must_use;
 void limits_fini(struct limits *m);
 bool limits_room(struct limits *m, struct acceptor *l); /* false: l waits; it is told when there is room */
 enum admit limits_admit(struct limits *m, struct acceptor *l, const struct peer *p);   /* OK and EVICT count it */
@@ -239,14 +258,16 @@ int64_t limits_wait_ms(struct limits *m, struct acceptor *l);   /* until one mor
 
 struct server {
     /* fixed */
-    struct server_opts opts;            /* its arrays are not kept */
+    struct server_opts opts;            /* its arrays are not kept; limits and io_threads are those of the start */
     struct acceptor   *listeners;
     size_t             listeners_n;
-    pthread_t         *io;
-    int                io_n;
+    struct qnode       thin;            /* an IO thread that pops it sees whether there are too many */
     /* under `stop_lock` */
     struct lock        stop_lock;
     struct cond        stop_cond;       /* a thread has come to its end */
+    struct crew        io;
+    struct crew        disk;
+    bool               thinning;        /* `thin` is in the queue, or will be at once */
     int                net_running, io_running;
     /* each with its own lock */
     struct rbuf_pool   pool;

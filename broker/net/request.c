@@ -91,6 +91,10 @@ static void end(struct request *r, enum request_ending ending)
     if (was != PHASE_PARKED)
         return;
     r->ended_parked = true;
+    if (r->sends && r->batch_next == NULL) {
+        answers_hand_back(r, NULL);
+        return;
+    }
     mpsc_push(&t->done, &r->link);
     nthread_wake(t);
 }
@@ -128,6 +132,26 @@ void request_release_body(struct request *r)
 {
     r->body = cur_ro(NULL, 0);
     rbuf_put(&r->conn->t->server->pool, &r->buf);
+}
+
+bool request_next_is_alike(const struct request *r)
+{
+    struct cursor next;
+
+    if (r->batch_next == NULL)
+        return false;
+    next = r->batch_next->body;         /* nobody has read of it yet */
+    return cur_i16(&next) == r->api_key;
+}
+
+void request_let_next(struct request *r)
+{
+    r->lets_next = true;
+}
+
+void request_end_here(struct request *r)
+{
+    r->sends = true;
 }
 
 bool request_on_close(struct request *r, void (*fn)(struct request *r, void *arg), void *arg)

@@ -3,11 +3,12 @@
  * A network thread reads the frame into the request's body and hands the request to an IO thread, which runs the
  * handler of its API. The request is ended exactly once, from any thread, by request_reply(), request_no_reply() or
  * request_close(); after that call it must not be touched. Until then the handler's side owns it and may keep it (park
- * it) as long as it likes. One request of a connection is in work at a time, so answers keep their order.
+ * it) as long as it likes. The requests of a connection are run one after the other, the next when the one before has
+ * been ended or lets it (request_let_next()); answers keep their order.
  *
- * Small requests that came together go to the IO thread together (a batch, linked by batch_next): it runs one after
- * the other and sends their answers in one go, if the socket takes them; what it does not take goes to the network
- * thread, which also sends the answer of a request that was ended after its handler had returned.
+ * Requests that came together go to the IO thread together (a batch, linked by batch_next) unless they are large: it
+ * runs one after the other and sends their answers in one go, if the socket takes them; what it does not take goes to
+ * the network thread, which also sends the answer of a request that was ended after its handler had returned.
  *
  * OWNER   body: the request, until request_release_body() or its end. arena: the handler's; it lives until the answer
  *         is sent, so a response may lie in it or refer to it, and to the body unless that was released.
@@ -27,6 +28,7 @@
 struct broker;
 struct conn;
 struct rbuf;
+struct request_afters;
 
 #define REQUEST_PEER_MAX 64             /* "[2001:db8::1]:65535" and its NUL */
 #define RESPONSE_HEAD_MAX 9             /* size, correlation id, no tagged fields */
@@ -49,6 +51,7 @@ struct request {
     void          *state;               /* free for the handler's use while the request is parked */
     /* broker/net only */
     struct rbuf   *buf;                 /* large body; NULL: inline or released */
+    struct request_afters *afters;      /* of the batch, while the handler runs on its thread */
     struct request *batch_next;         /* fixed before it goes to the queue */
     void         (*resume_fn)(struct broker *, struct request *);
     void         (*close_fn)(struct request *, void *arg);
@@ -56,7 +59,11 @@ struct request {
     _Atomic int    close_state;         /* enum close_state */
     _Atomic int    phase;               /* enum request_phase */
     int            ending;              /* enum request_ending */
-    bool           ended_parked;        /* after its handler had returned: the rest of the batch has not been run */
+    bool           ended_parked;        /* after its handler had returned */
+    bool           lets_next;           /* while it is parked, the next of the batch may be run */
+    bool           alone;               /* it is parked, or was, and who parked it runs the rest of the batch */
+    bool           sends;               /* who ends it may send its answer */
+    bool           back;                /* the network thread has it again */
     bool           sent;                /* its answer is out */
     const char    *close_why;
     struct chain   out;
@@ -81,6 +88,19 @@ void request_close(struct request *r, const char *why);
 
 /* Gives the body's memory back early; everything decoded without a copy goes with it. */
 void request_release_body(struct request *r);
+
+/* The caller, on whatever thread, will end r, which is parked, holding no lock: then it sends the answer, too, as far
+ * as the socket takes it and nothing has to come before. */
+void request_end_here(struct request *r);
+
+/* From the handler: fn(arg) is called once, without locks, when the requests that came together with r have been run,
+ * or in a moment; if r is the last of them, now. For what costs as much for many of them as for one. */
+void request_after(struct request *r, void (*fn)(void *arg), void *arg);
+
+/* Before the handler returns without having ended r: the connection's next requests need not wait until r is ended. */
+void request_let_next(struct request *r);
+/* From the handler: is the next that came together with r of the same API? */
+bool request_next_is_alike(const struct request *r) must_use;
 
 /* fn(r, arg) is called once, on the network thread and without locks, if the connection dies before r is ended. It must
  * see to it that r is ended soon, here or elsewhere, and must cope with somebody else ending it at the same moment: r

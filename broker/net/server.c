@@ -30,13 +30,40 @@ static void on_room(void *arg)
     server_each_thread(arg, tell_room);
 }
 
+/* After `thin` was popped: true, this thread is not wanted any more. It goes back into the queue until there are no
+ * more than there shall be. */
+static bool thin_out(struct crew_member *me)
+{
+    struct server *s = me->arg;
+    bool leaves, more;
+
+    lock_take(&s->stop_lock);
+    leaves = crew_leave(me);
+    more = s->thinning = s->io.working > s->io.wanted;
+    if (leaves) {
+        s->io_running--;
+        cond_broadcast(&s->stop_cond);
+    }
+    lock_drop(&s->stop_lock);
+    if (more)
+        queue_push_over(&s->requests, &s->thin);
+    return leaves;
+}
+
 static void *io_run(void *arg)
 {
-    struct server *s = arg;
+    struct crew_member *me = arg;
+    struct server *s = me->arg;
     struct qnode *q = queue_pop(&s->requests);
 
-    while (q != NULL)
-        q = batch_run(s, (struct request *)q) ? queue_pop_announced(&s->requests) : queue_pop(&s->requests);
+    while (q != NULL) {
+        if (q == &s->thin && thin_out(me))
+            return NULL;
+        if (q == &s->thin)
+            q = queue_pop(&s->requests);
+        else
+            q = batch_run(s, (struct request *)q) ? queue_pop_announced(&s->requests) : queue_pop(&s->requests);
+    }
     server_thread_ends(s, &s->io_running);
     return NULL;
 }
@@ -44,7 +71,7 @@ static void *io_run(void *arg)
 /* Answers whose bytes are on the disk and not in memory: whoever reads old records waits here, in nobody's way. */
 static void *disk_run(void *arg)
 {
-    struct server *s = arg;
+    struct server *s = ((struct crew_member *)arg)->arg;
     struct qnode *q;
 
     while ((q = queue_pop(&s->cold)) != NULL)
@@ -53,36 +80,33 @@ static void *disk_run(void *arg)
     return NULL;
 }
 
-static int start_thread(struct server *s, const pthread_attr_t *attr, const char *name, int i, void *(*fn)(void *))
+int server_set_io_threads(struct server *s, int n)
 {
-    char text[16];
-    int err = pthread_create(&s->io[s->io_n], attr, fn, s);
+    bool thin;
+    int rc, had;
 
-    if (err != 0)
-        return err_from_errno(err);
-    snprintf(text, sizeof text, "%s-%d", name, i);
-    pthread_setname_np(s->io[s->io_n++], text);
-    return OK;
+    lock_take(&s->stop_lock);
+    had = s->io.working;
+    rc = crew_resize(&s->io, n);
+    if (s->io.working > had)
+        s->io_running += s->io.working - had;
+    thin = s->io.working > s->io.wanted && !s->thinning;
+    s->thinning |= thin;
+    lock_drop(&s->stop_lock);
+    if (thin)
+        queue_push_over(&s->requests, &s->thin);
+    return rc;
 }
 
 static int io_start(struct server *s)
 {
-    int n = s->opts.io_threads, rc = OK;
-    pthread_attr_t attr;
+    int rc;
 
-    s->io = calloc((size_t)n + DISK_THREADS, sizeof *s->io);
-    if (s->io == NULL)
-        return ERR_NOMEM;
-    pthread_attr_init(&attr);
-    pthread_attr_setstacksize(&attr, IO_STACK_BYTES);
-    for (int i = 0; i < n && rc == OK; i++)
-        rc = start_thread(s, &attr, "io", i, io_run);
-    for (int i = 0; i < DISK_THREADS && rc == OK; i++)
-        rc = start_thread(s, &attr, "disk", i, disk_run);
+    TRY(server_set_io_threads(s, s->opts.io_threads));
     lock_take(&s->stop_lock);
-    s->io_running += s->io_n;
+    rc = crew_resize(&s->disk, DISK_THREADS);
+    s->io_running += s->disk.working;
     lock_drop(&s->stop_lock);
-    pthread_attr_destroy(&attr);
     return rc;
 }
 
@@ -128,15 +152,18 @@ int server_new(struct server **out, const struct server_opts *opts)
         return ERR_NOMEM;
     s->opts = *opts;
     s->opts.listeners = NULL;
-    s->opts.ip_limits = NULL;
+    s->opts.limits = (struct server_limits){ .listeners = NULL };
     lock_init(&s->stop_lock, LOCK_netstop);
     cond_init(&s->stop_cond);
     rbuf_pool_init(&s->pool, limit, on_room, s);
     queue_init(&s->requests, opts->queued_max_requests, on_room, s);
     queue_init(&s->cold, SIZE_MAX, NULL, NULL);
-    rc = limits_init(&s->limits, opts);
+    crew_init(&s->io, "io", io_run, s, IO_STACK_BYTES);
+    crew_init(&s->disk, "disk", disk_run, s, IO_STACK_BYTES);
+    limits_init(&s->limits);
+    rc = listeners_open(s, opts);
     if (rc == OK)
-        rc = listeners_open(s, opts);
+        rc = limits_set(&s->limits, s->listeners, s->listeners_n, &opts->limits);
     if (rc == OK) {
         rc = threads_start(s, opts);
         if (rc != OK)
@@ -172,6 +199,18 @@ static void set_drain(struct nthread *t)
 void server_drain(struct server *s)
 {
     server_each_thread(s, set_drain);
+}
+
+void server_send_away(struct server *s)
+{
+    for (size_t i = 0; i < s->listeners_n; i++) {
+        struct acceptor *l = &s->listeners[i];
+
+        for (int k = 0; k < l->threads_n && !(l->inter_broker && s->listeners_n > 1); k++) {
+            atomic_store(&l->threads[k].send_away, true);
+            nthread_wake(&l->threads[k]);
+        }
+    }
 }
 
 void server_thread_ends(struct server *s, int *running)
@@ -226,8 +265,10 @@ static bool stop_io(struct server *s)
         log_error("%d requests are still being worked on %d ms after the stop; they are abandoned", stuck, IO_STOP_MS);
         return false;
     }
-    for (int i = 0; i < s->io_n; i++)
-        pthread_join(s->io[i], NULL);
+    crew_join(&s->io);
+    crew_join(&s->disk);
+    while (queue_pop(&s->requests) != NULL)
+        ;                               /* `thin`, if its thread put it back when the others had gone */
     return true;
 }
 
@@ -254,7 +295,6 @@ void server_free(struct server **sp, int64_t grace_ms)
         free(l->threads);
     }
     free(s->listeners);
-    free(s->io);
     cond_fini(&s->stop_cond);
     lock_fini(&s->stop_lock);
     limits_fini(&s->limits);
@@ -262,6 +302,25 @@ void server_free(struct server **sp, int64_t grace_ms)
     queue_fini(&s->cold);
     rbuf_pool_fini(&s->pool);
     free(s);
+}
+
+/* As many as are too many are closed by their threads, which have the longest idle of their own at hand. */
+static void close_excess(struct server *s)
+{
+    int excess;
+
+    lock_take(&s->limits.lock);
+    excess = s->limits.conns_n - s->limits.max;
+    lock_drop(&s->limits.lock);
+    while (excess-- > 0 && evict_one(s, NULL))
+        continue;
+}
+
+int server_limit(struct server *s, const struct server_limits *o)
+{
+    TRY(limits_set(&s->limits, s->listeners, s->listeners_n, o));
+    close_excess(s);
+    return OK;
 }
 
 int server_port(const struct server *s, size_t listener)

@@ -28,9 +28,12 @@ struct listen_opts {
     const char *host;                   /* NULL or "": every address, IPv6 and IPv4 */
     int         port;                   /* 0: any free one; see server_port() */
     int         network_threads;
-    int         max_connections;        /* listener.name.X.max.connections; 0: no limit of its own */
-    int         max_creation_rate;      /* connections a second; 0: no limit */
     bool        inter_broker;           /* let in beyond max_connections of the whole, at the cost of another */
+};
+
+struct server_listener_limit {
+    int max_connections;                /* listener.name.X.max.connections; 0: no limit of its own */
+    int max_creation_rate;              /* connections a second; 0: no limit */
 };
 
 struct server_ip_limit {
@@ -38,11 +41,19 @@ struct server_ip_limit {
     int         max_connections;
 };
 
+struct server_limits {
+    const struct server_listener_limit *listeners;          /* one for each, in their order */
+    const struct server_ip_limit       *ip_limits;          /* max.connections.per.ip.overrides */
+    size_t                              ip_limits_n;
+    int                                 max_connections;
+    int                                 max_connections_per_ip;
+    int                                 max_creation_rate;  /* 0: no limit */
+};
+
 struct server_opts {
     const struct listen_opts *listeners;
     size_t                    listeners_n;
-    const struct server_ip_limit    *ip_limits;            /* max.connections.per.ip.overrides */
-    size_t                    ip_limits_n;
+    struct server_limits      limits;
     int                       io_threads;
     size_t                    queued_max_requests;
     int64_t                   queued_max_request_bytes;     /* <= 0: no limit */
@@ -50,9 +61,6 @@ struct server_opts {
     int                       send_buffer_bytes;    /* -1: the system's default, also below */
     int                       receive_buffer_bytes;
     int                       backlog;
-    int                       max_connections;
-    int                       max_connections_per_ip;
-    int                       max_creation_rate;
     int64_t                   max_idle_ms;          /* < 0: never */
     void                    (*handle)(struct broker *, struct request *);   /* on an IO thread; body: the whole frame */
     struct broker            *broker;
@@ -67,6 +75,15 @@ void server_accept(struct server *s);
  * grace_ms for peers that do not read their answers), then stops the threads. NULL-safe. */
 void server_drain(struct server *s);
 void server_free(struct server **s, int64_t grace_ms);
+
+/* Closes the connections of clients that have nothing in work, and those of brokers, too, where these have no listener
+ * of their own. They may come back. */
+void server_send_away(struct server *s);
+
+/* While it runs, by any one thread at a time. server_limit() looks names up, and so may take seconds; connections
+ * beyond a lower max_connections are closed, the longest idle first, but not those of the inter-broker listener. */
+int  server_limit(struct server *s, const struct server_limits *o) must_use;        /* ERR_NOMEM: all is as before */
+int  server_set_io_threads(struct server *s, int n) must_use;
 
 int    server_port(const struct server *s, size_t listener);
 size_t server_connections(struct server *s);

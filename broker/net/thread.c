@@ -121,6 +121,15 @@ static void start_draining(struct nthread *t)
         conn_drain(c);
 }
 
+static void send_away(struct nthread *t)
+{
+    struct conn *c, *tmp;
+
+    DL_FOREACH_SAFE(t->conns, c, tmp)
+        if (c->answers == NULL)
+            conn_close(c);
+}
+
 /* What other threads have asked for since the last look. */
 static void look_around(struct nthread *t)
 {
@@ -131,7 +140,9 @@ static void look_around(struct nthread *t)
     if (atomic_load(&t->room) && atomic_exchange(&t->room, false))
         look_at_stalled(t);
     for (; evict > 0 && t->conns != NULL; evict--)
-        conn_refuse(t->conns, "the longest idle, when max.connections=%d was reached", t->server->opts.max_connections);
+        conn_refuse(t->conns, "the longest idle, when max.connections was reached");
+    if (atomic_load(&t->send_away) && atomic_exchange(&t->send_away, false))
+        send_away(t);
     if (atomic_load(&t->mode) >= MODE_DRAIN && !t->draining)
         start_draining(t);
     if (atomic_load(&t->accept_again) && atomic_exchange(&t->accept_again, false) && !t->draining)
@@ -141,7 +152,7 @@ static void look_around(struct nthread *t)
 static bool lists_empty(struct nthread *t)
 {
     return mpsc_empty(&t->done) && mpsc_empty(&t->incoming) && !atomic_load(&t->room) &&
-           !atomic_load(&t->accept_again) && atomic_load(&t->evict) == 0 &&
+           !atomic_load(&t->accept_again) && !atomic_load(&t->send_away) && atomic_load(&t->evict) == 0 &&
            (t->draining || atomic_load(&t->mode) == MODE_RUN);
 }
 

@@ -64,11 +64,8 @@ static enum isr_outcome outcome_of(int16_t kerr)
 static int by_partition(const void *a, const void *b)
 {
     const struct isr_change *x = *(struct isr_change *const *)a, *y = *(struct isr_change *const *)b;
-    size_t n = x->topic.len < y->topic.len ? x->topic.len : y->topic.len;
-    int d = n > 0 ? memcmp(x->topic.p, y->topic.p, n) : 0;
+    int d = str_cmp(x->topic, y->topic);
 
-    if (d == 0)
-        d = (x->topic.len > y->topic.len) - (x->topic.len < y->topic.len);
     return d != 0 ? d : (x->index > y->index) - (x->index < y->index);
 }
 

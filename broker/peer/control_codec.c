@@ -85,11 +85,7 @@ static int lai_encode(struct control_request *req, int16_t version, struct contr
 
 static int by_name(const void *a, const void *b)
 {
-    const struct str *x = &((const struct lai_error *)a)->topic_name, *y = &((const struct lai_error *)b)->topic_name;
-    size_t n = x->len < y->len ? x->len : y->len;
-    int d = n > 0 ? memcmp(x->p, y->p, n) : 0;
-
-    return d != 0 ? d : (x->len > y->len) - (x->len < y->len);
+    return str_cmp(((const struct lai_error *)a)->topic_name, ((const struct lai_error *)b)->topic_name);
 }
 
 /* Before version 5 the answers come as one list in any order: to be given to the topics as they were asked. */

@@ -154,13 +154,17 @@ static int follow(struct controller_link *l)
 
 /* ---- what the connection tells ---- */
 
+/* A broker listens before it can be the controller. So one that has refused us a few times is as gone as one that we
+ * had a connection to: it may have ended before we had heard of it. */
 static int failed(struct controller_link *l, int rc)
 {
-    bool down = l->reached && peer_refused(l->peer);
+    bool down;
 
     if (rc == ERR_CLOSED)
         return rc;
-    if (++l->failures == PATIENCE || rc == ERR_TIMEOUT)
+    l->failures++;
+    down = peer_refused(l->peer) && (l->reached || l->failures % PATIENCE == 0);
+    if (l->failures == PATIENCE || rc == ERR_TIMEOUT)
         log_warn("%s: the controller, %s, cannot be reached: %s; tried again until it can, or there is another",
                  l->o.what, peer_text(l->peer), peer_fault(l->peer));
     if (down) {

@@ -2,8 +2,8 @@
  *
  * OWNER   whoever makes it; one thread calls at a time. What a call gives lives until the next one.
  * THREADS controller_link_interrupt() may be called from any thread: see peer_interrupt(). down() comes on the calling
- *         thread, with nothing locked: the controller's connection has gone, and it refuses a new one. What remains of
- *         the wait for another controller is its session: /controller stands until that has ended.
+ *         thread, with nothing locked: the controller's connection has gone, and it refuses a new one; or there was
+ *         none yet, and it has refused a few. It comes again as long as that lasts.
  * FAILURE as peer_call(); ERR_AGAIN: no controller is known, or no way to it. Said in the log once until it is better.
  */
 #ifndef BROKER_PEER_CONTROLLER_LINK_H

@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "broker/cluster/metadata_cache.h"
 #include "broker/cluster/standing.h"
+#include "broker/net/server.h"
 #include "broker/peer/controller_link.h"
 #include "config/config.h"
 #include "proto/gen/apis.h"
@@ -19,6 +20,8 @@
 #define LOOK_SOON_MS    5
 #define SEE_OFF_MS      10
 #define SEE_OFF_MAX_MS  1000
+#define COME_BACK_MS    40
+#define NOBODY_MS       1000            /* a broker that is being restarted is registered again by then */
 #define MEMORY_MAX ((size_t)64 << 20)
 
 static bool alone(const struct leaving_opts *o)
@@ -29,6 +32,55 @@ static bool alone(const struct leaving_opts *o)
     (void)metadata_brokers(md, &n);
     metadata_put(&md);
     return n <= 1;
+}
+
+static bool among(const int32_t *v, int32_t n, int32_t id)
+{
+    for (int32_t i = 0; i < n; i++)
+        if (v[i] == id)
+            return true;
+    return false;
+}
+
+/* What becomes of the leaderships that are still here. A replica is offline, too, when its broker is stopping. */
+enum outlook {
+    OUTLOOK_MOVABLE,            /* somebody else is in sync */
+    OUTLOOK_WAIT,               /* somebody else is there, but not in sync */
+    OUTLOOK_NOBODY,             /* all other replicas are offline */
+    OUTLOOK_NOTHING             /* nothing is led here that has other replicas */
+};
+
+static enum outlook outlook_of(const struct metadata_partition *p, int32_t us)
+{
+    enum outlook best = OUTLOOK_NOBODY;
+
+    if (p->leader != us || p->replicas_n <= 1)
+        return OUTLOOK_NOTHING;
+    for (int32_t i = 0; i < p->replicas_n; i++)
+        if (p->replicas[i] != us && !among(p->offline, p->offline_n, p->replicas[i])) {
+            if (among(p->isr, p->isr_n, p->replicas[i]))
+                return OUTLOOK_MOVABLE;
+            best = OUTLOOK_WAIT;
+        }
+    return best;
+}
+
+static enum outlook look_out(const struct leaving_opts *o)
+{
+    struct metadata *md = metadata_get(o->metacache);
+    enum outlook best = OUTLOOK_NOTHING;
+    const struct metadata_topic *t;
+    size_t pos = 0;
+
+    while ((t = metadata_next_topic(md, &pos)) != NULL)
+        for (int32_t i = 0; i < t->partitions_n; i++) {
+            enum outlook is = outlook_of(&t->partitions[i], o->broker_id);
+
+            if (is < best)
+                best = is;
+        }
+    metadata_put(&md);
+    return best;
 }
 
 static bool leads_any(const struct leaving_opts *o)
@@ -45,31 +97,57 @@ static bool leads_any(const struct leaving_opts *o)
     return leads;
 }
 
-/* Until the time has passed, or things are other than they were. */
-static void pause_for(const struct leaving_opts *o, struct controller_link *link, int64_t ms)
+static bool other_controller(const struct leaving_opts *o, const struct controller_link *link)
 {
-    int64_t end_ms = mono_ms() + ms, left;
+    struct metadata *md = metadata_get(o->metacache);
+    bool other = metadata_controller(md) != controller_link_to(link);
 
-    while ((left = end_ms - mono_ms()) > 0 && !alone(o)) {
-        struct metadata *md = metadata_get(o->metacache);
-        bool other = metadata_controller(md) != controller_link_to(link);
+    metadata_put(&md);
+    return other;
+}
 
-        metadata_put(&md);
-        if (controller_link_wait(link, -1, left < LOOK_MS ? left : LOOK_MS) != ERR_TIMEOUT || other)
-            break;
+/* Until the time has passed, or things are other than they were: another controller, or somebody has come into an ISR.
+ * false: there has been nobody for so long that nobody seems to be coming. */
+static bool pause_for(const struct leaving_opts *o, struct controller_link *link, enum outlook before, int64_t ms)
+{
+    int64_t began_ms = mono_ms(), met_ms = began_ms, now_ms = began_ms;
+    enum outlook now;
+
+    for (; now_ms < began_ms + ms && !alone(o); now_ms = mono_ms()) {
+        int64_t left = began_ms + ms - now_ms;
+
+        now = look_out(o);
+        if (now != OUTLOOK_NOBODY)
+            met_ms = now_ms;
+        if (now_ms >= met_ms + NOBODY_MS)
+            return false;
+        if (now == OUTLOOK_MOVABLE && before != now)
+            return true;
+        before = now;
+        if (controller_link_wait(link, -1, left < LOOK_MS ? left : LOOK_MS) != ERR_TIMEOUT ||
+            other_controller(o, link))
+            return true;
     }
+    return true;
 }
 
 /* The connections go when everybody has been told who leads: clients whose connection ends ask at once (librdkafka does
- * so sooner than after a refused request), and one that is told of the old leader once more waits for half a second. */
+ * so sooner than after a refused request), and one that is told of the old leader once more waits for half a second.
+ * They go twice: librdkafka asks only if it is connected to somebody else at that moment, else it connects to somebody,
+ * comes back to us, and asks nobody for a quarter of a second, or until the connection ends again. */
 static void see_off(const struct leaving_opts *o, struct controller_link *link)
 {
     int64_t end_ms = mono_ms() + SEE_OFF_MAX_MS;
+    int rc = ERR_TIMEOUT;
 
-    while (leads_any(o) && mono_ms() < end_ms)
-        if (controller_link_wait(link, -1, LOOK_SOON_MS) != ERR_TIMEOUT)
-            return;
-    pause_for(o, link, SEE_OFF_MS);
+    while (rc == ERR_TIMEOUT && leads_any(o) && mono_ms() < end_ms)
+        rc = controller_link_wait(link, -1, LOOK_SOON_MS);
+    if (rc == ERR_TIMEOUT)
+        rc = controller_link_wait(link, -1, SEE_OFF_MS);
+    if (rc != ERR_TIMEOUT || o->net == NULL)
+        return;
+    server_send_away(o->net);
+    (void)!controller_link_wait(link, -1, COME_BACK_MS);
 }
 
 static int encode(const struct leaving_opts *o, struct arena *a, int16_t version, uint8_t body[BODY_MAX], size_t *len)
@@ -129,6 +207,7 @@ void leave_cluster(const struct leaving_opts *o)
     rc = controller_link_new(&link, &lo);
     arena_init(&a, MEMORY_MAX);
     for (int left = cfg->controlled_shutdown_max_retries; rc == OK && left > 0 && !alone(o); left--) {
+        enum outlook before = look_out(o);
         int answer = ask(o, link, &a);
 
         arena_reset(&a);
@@ -137,11 +216,15 @@ void leave_cluster(const struct leaving_opts *o)
             see_off(o, link);
             break;
         }
-        if (left == 1)
+        if (left > 1 && pause_for(o, link, before, cfg->controlled_shutdown_retry_backoff_ms))
+            continue;
+        if (look_out(o) == OUTLOOK_NOBODY)
+            log_info("stopping: what is still led here has no other replica that is alive and not stopping itself; it "
+                     "has no leader until this broker is started again");
+        else
             log_warn("stopping without having moved all leaderships; their partitions have no leader until the "
                      "controller notices");
-        else
-            pause_for(o, link, cfg->controlled_shutdown_retry_backoff_ms);
+        break;
     }
     arena_fini(&a);
     controller_link_free(&link);

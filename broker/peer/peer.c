@@ -7,14 +7,16 @@
  * size of the largest answer; a size beyond the limit, a wrong correlation id, or bytes behind the answer (nothing else
  * has been asked for) close the connection. A first read takes what is there, so a short answer costs one.
  *
- * Finding the addresses of a host name is the system's affair: it may take longer than connect_timeout_ms, and cannot
- * be interrupted.
+ * A listener that takes connections only to close them (as what stands before a broker that has ended may) is asked
+ * again at once BRIEF_MAX times; from then on an attempt sooner than BRIEF_MS after the last one fails. So callers that
+ * connect again at once, to tell a closed connection from a process that has ended, do not spin.
  */
 #include "broker/peer/peer.h"
 
 #include "base/arena.h"
 #include "base/clock.h"
 #include "base/cursor.h"
+#include "broker/peer/resolve.h"
 #include "proto/header.h"
 
 #include <errno.h>
@@ -31,11 +33,13 @@
 #include <unistd.h>
 
 #define BUFFER_MIN   ((size_t)16384)
-#define BUFFER_KEEP  ((size_t)4 << 20)          /* what is beyond is given back when an answer needs less */
+#define BUFFER_KEEP  ((size_t)4 << 20)          /* what is beyond is given back when an answer needs no more */
 #define HEAD_MAX     512                        /* of a request: size and header; client ids are cut */
 #define CLIENT_MAX   256
 #define SIZE_LEN     4
 #define ANSWER_HEAD  (SIZE_LEN + 4)
+#define BRIEF_MS     100                        /* a connection that lives no longer, without an answer */
+#define BRIEF_MAX    4
 
 struct peer {
     struct peer_opts o;                         /* host and client_id: ours */
@@ -45,6 +49,9 @@ struct peer {
     int              heed_fd;                   /* -1: none */
     int32_t          correlation_id;
     bool             refused;
+    int64_t          made_ms;                   /* the connection; 0: none has been made */
+    int64_t          broke_ms;                  /* the last one that was brief */
+    int              brief;                     /* so many in a row were */
     char             fault[128];
     struct arena     arena;                     /* of one call: its headers */
     uint8_t         *buf;
@@ -102,6 +109,7 @@ void peer_drop(struct peer *p)
     if (p->fd >= 0)
         close(p->fd);
     p->fd = -1;
+    p->made_ms = 0;
 }
 
 void peer_interrupt(struct peer *p)
@@ -142,7 +150,13 @@ const char *peer_fault(const struct peer *p)
 
 static int fail(struct peer *p, int rc, const char *what)
 {
+    int64_t now_ms = mono_ms();
+
     snprintf(p->fault, sizeof p->fault, "%s", what);
+    if (rc == ERR_IO && p->made_ms > 0) {
+        p->brief = now_ms - p->made_ms < BRIEF_MS ? p->brief + 1 : 0;
+        p->broke_ms = now_ms;
+    }
     peer_drop(p);
     return rc;
 }
@@ -210,8 +224,8 @@ static int connect_one(struct peer *p, const struct addrinfo *ai)
 
 int peer_connect(struct peer *p)
 {
-    struct addrinfo hints = { .ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV }, *found = NULL;
-    char port[12];
+    struct addrinfo *found = NULL;
+    const char *fault;
     int rc;
 
     if (atomic_load(&p->interrupted))
@@ -219,14 +233,17 @@ int peer_connect(struct peer *p)
     if (p->fd >= 0)
         return OK;
     p->refused = false;
-    snprintf(port, sizeof port, "%d", p->o.port);
-    rc = getaddrinfo(p->o.host, port, &hints, &found);
-    if (rc != 0)
-        return fail(p, ERR_IO, gai_strerror(rc));
+    if (p->brief >= BRIEF_MAX && mono_ms() < p->broke_ms + BRIEF_MS)
+        return fail(p, ERR_IO, "its connections are closed as soon as they are made");
+    rc = resolve(p->o.host, p->o.port, p->interrupt_fd, p->o.connect_timeout_ms, &found, &fault);
+    if (rc != OK)
+        return fail(p, rc, rc == ERR_CLOSED ? "interrupted" : fault);
     rc = fail(p, ERR_IO, "the name has no address");
     for (const struct addrinfo *ai = found; ai != NULL && rc != OK && rc != ERR_CLOSED; ai = ai->ai_next)
         rc = connect_one(p, ai);
     freeaddrinfo(found);
+    if (rc == OK)
+        p->made_ms = mono_ms();
     return rc;
 }
 
@@ -305,7 +322,8 @@ static int receive(struct peer *p, int64_t deadline_ms, size_t *len)
 {
     size_t have = 0, want = 0;
 
-    TRY(make_room(p, BUFFER_MIN, 0));
+    if (p->cap < BUFFER_MIN)
+        TRY(make_room(p, BUFFER_MIN, 0));
     while (want == 0 || have < want) {
         ssize_t n = recv(p->fd, p->buf + have, (want > 0 ? want : BUFFER_MIN) - have, 0);
 
@@ -367,6 +385,7 @@ int peer_call(struct peer *p, int16_t api, int16_t version, struct bytes body, i
     deadline_ms = mono_ms() + (timeout_ms > 0 ? timeout_ms : p->o.request_timeout_ms);
     TRY(send_all(p, iov, deadline_ms));
     TRY(receive(p, deadline_ms, &len));
+    p->brief = 0;
     return read_head(p, api, version, len, answer);
 }
 

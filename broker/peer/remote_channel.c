@@ -36,6 +36,7 @@ struct remote_channel {
     bool                         reached;       /* since the last time that down() was told */
     bool                         ever;          /* reached at all */
     int                          failures;      /* in a row */
+    int                          unanswered;    /* requests, in a row, whose connection has gone */
     /* under lock */
     struct lock                  lock;
     struct control_request      *head, **tail;
@@ -104,6 +105,20 @@ static void drain(int fd)
 
 /* ---- requests ---- */
 
+/* One connection that goes says nothing: brokers stop. What follows from it is said by others. */
+static void note_unanswered(struct remote_channel *ch, const struct control_request *req, int rc)
+{
+    static struct log_limit limit = LOG_LIMIT(10000, 5);
+    int hidden;
+
+    if (rc == ERR_IO && ++ch->unanswered != PATIENCE)
+        return;
+    if (rc != ERR_CLOSED && log_limit(&limit, &hidden))
+        log_warn("controller: no answer of %s to %s: %s; it is sent again for as long as the broker is registered",
+                 peer_text(ch->peer), api_name(req->api),
+                 peer_connected(ch->peer) ? "it cannot be decoded" : peer_fault(ch->peer));
+}
+
 static int call_parts(struct remote_channel *ch, struct control_request *req, const struct control_wire *w, int *at)
 {
     for (; *at < w->parts_n; ++*at) {
@@ -114,13 +129,12 @@ static int call_parts(struct remote_channel *ch, struct control_request *req, co
         rc = peer_call(ch->peer, req->api, w->version, w->parts[*at], 0, &answer);
         if (rc == OK)
             rc = control_decode(req, w->version, answer);
-        if (rc != OK && rc != ERR_CLOSED)
-            log_warn("controller: no answer of %s to %s: %s", peer_text(ch->peer), api_name(req->api),
-                     peer_connected(ch->peer) ? "it cannot be decoded" : peer_fault(ch->peer));
         if (rc != OK) {
+            note_unanswered(ch, req, rc);
             peer_drop(ch->peer);
             return rc;
         }
+        ch->unanswered = 0;
     }
     return OK;
 }

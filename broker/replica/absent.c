@@ -3,12 +3,12 @@
 #include "broker/replica/absent.h"
 
 #include "base/err.h"
+#include "metadata/topic_name.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#define TOPIC_NAME_MAX 249
-#define KEY_MAX        (sizeof(int32_t) + TOPIC_NAME_MAX)
+#define KEY_MAX (sizeof(int32_t) + TOPIC_NAME_MAX)
 
 static bool key_make(char key[KEY_MAX], struct str topic, int32_t index, uint32_t *len)
 {

@@ -48,15 +48,25 @@ int16_t partition_append_quiet(struct partition *p, struct plog_append *in, int1
     return kerr;
 }
 
-int16_t partition_append(struct partition *p, struct plog_append *in, int16_t acks, struct plog_appended *out)
+int16_t partition_append_soon(struct partition *p, struct plog_append *in, int16_t acks, struct plog_appended *out,
+                              bool *followers)
 {
     struct changed changed;
     int16_t kerr = append(p, in, acks, out, &changed);
 
-    if (changed.leo)
-        partition_wake_appended(p);
+    *followers = changed.leo && atomic_load_explicit(&p->replicas_n, memory_order_relaxed) > 1;
     if (changed.hw)
         partition_wake_committed(p);
+    return kerr;
+}
+
+int16_t partition_append(struct partition *p, struct plog_append *in, int16_t acks, struct plog_appended *out)
+{
+    bool followers;
+    int16_t kerr = partition_append_soon(p, in, acks, out, &followers);
+
+    if (followers)
+        partition_wake_appended(p);
     return kerr;
 }
 

@@ -116,15 +116,15 @@ static bool fewer_by_now(struct partition *p)
     return maximal_isr(p->leading) < (min < all ? min : all);
 }
 
-int16_t partition_committed(struct partition *p, int64_t offset, bool *done)
+int16_t partition_committed(struct partition *p, int64_t offset, int32_t leader_epoch, bool *done)
 {
     int16_t kerr;
     bool safe;
 
     *done = true;
     lock_take(&p->lock);
-    if (p->leading == NULL) {
-        kerr = KERR_NOT_LEADER_OR_FOLLOWER;
+    if (p->leading == NULL || leader_epoch < p->leading->since) {
+        kerr = KERR_NOT_LEADER_OR_FOLLOWER;     /* it may have been cut off since, and others stand there */
     } else if (plog_offsets(p->log).hw >= offset) {
         kerr = fewer_by_now(p) ? KERR_NOT_ENOUGH_REPLICAS_AFTER_APPEND : KERR_NONE;
     } else {

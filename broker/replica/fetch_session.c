@@ -413,12 +413,11 @@ static int begin_incremental(struct fetch_sessions *fs, const struct fetch_ask *
         cx->error = KERR_FETCH_SESSION_TOPIC_ID_ERROR;
     } else {
         rc = session_update(s, ask);
+        s->epoch = epoch_after(s->epoch);   /* in any case: one before this may still hold entries that are gone */
         size = HASH_COUNT(s->entries);
         cx->kind = size == 0 ? FETCH_PLAIN : FETCH_INCREMENTAL;
-        if (rc == OK && size > 0) {
-            s->epoch = epoch_after(s->epoch);
+        if (rc == OK && size > 0)
             rc = session_items(s, ask, a, cx);
-        }
     }
     lock_drop(&s->lock);
     if (rc != OK || cx->kind == FETCH_PLAIN) {

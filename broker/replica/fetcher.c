@@ -13,6 +13,7 @@
 #include "config/config.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <unistd.h>
 #include <utlist.h>
@@ -138,12 +139,15 @@ static int64_t wake_waiting(struct fetcher *fe)
     int64_t now = mono_ns(), until = INT64_MAX;
     struct followed *fo, *next;
 
+    if (now < fe->wake_ns)
+        return fe->wake_ns;
     DL_FOREACH_SAFE2(fe->waiting, fo, next, wait_next) {
         if (fo->wait_until_ns <= now)
             followed_set(fo, fo->then);
         else if (fo->wait_until_ns < until)
             until = fo->wait_until_ns;
     }
+    fe->wake_ns = until;
     return until;
 }
 
@@ -164,6 +168,20 @@ static int rest(struct fetcher *fe, int64_t ms)
         rc = OK;
     }
     return rc == ERR_TIMEOUT ? OK : rc;
+}
+
+/* There is not even a peer to wait with. What the bell was rung for until now has to wait as well. */
+static void rest_alone(struct fetcher *fe, int64_t ms)
+{
+    struct pollfd bell = { .fd = fe->bell, .events = POLLIN };
+    bool stopped;
+
+    lock_take(&fe->home->lock);
+    fetcher_hear_bell(fe);
+    stopped = atomic_load(&fe->home->stopped);
+    lock_drop(&fe->home->lock);
+    if (!stopped)
+        (void)poll(&bell, 1, (int)ms);
 }
 
 static int round_of(struct fetcher *fe)
@@ -210,6 +228,8 @@ void *fetcher_main(void *arg)
         }
         if (fe->peer != NULL)
             (void)rest(fe, fe->failed_ms);
+        else
+            rest_alone(fe, fe->failed_ms);
     }
     lock_take(&fe->home->lock);
     p = fe->peer;

@@ -16,7 +16,9 @@
 #include <inttypes.h>
 #include <utlist.h>
 
-#define IDS_SINCE 13
+#define IDS_SINCE         13
+#define REFUSED_QUIET_NS  INT64_C(5000000000)
+#define REFUSED_EVERY_NS  INT64_C(10000000000)
 
 /* ---- errors ---------------------------------------------------------------------------------------------------- */
 
@@ -40,10 +42,11 @@ void followed_log_failed(struct fetcher *fe, struct followed *fo, int rc, const 
     if (is_for_good(rc))
         followed_set(fo, FOLLOW_FAILED);
     else
-        (void)followed_delay(fo, true);
+        followed_delay(fo, true);
 }
 
-/* Codes that come and go by themselves when leadership moves, for we may hear of it before the leader, or after. */
+/* Codes that come and go by themselves when leadership moves, or a topic is made or deleted: we may hear of it before
+ * the leader, or after. */
 static bool is_passing(int16_t kerr)
 {
     switch (kerr) {
@@ -59,15 +62,29 @@ static bool is_passing(int16_t kerr)
     }
 }
 
+/* What passes is not worth a line; where it does not, one partition stands for the others that it holds for as well. */
+static bool keeps_quiet(struct fetcher *fe, const struct followed *fo, int64_t now)
+{
+    if (now - fo->refused_ns < REFUSED_QUIET_NS ||
+        (fe->complained_ns != 0 && now - fe->complained_ns < REFUSED_EVERY_NS))
+        return true;
+    fe->complained_ns = now;
+    return false;
+}
+
 void followed_refused(struct fetcher *fe, struct followed *fo, int16_t kerr, const char *what)
 {
     bool passing = is_passing(kerr);
-    bool lasting = followed_delay(fo, !passing);
+    int64_t now = mono_ns();
 
-    if (fo->told || (passing && !lasting))
+    followed_delay(fo, !passing);
+    if (fo->refused_ns == 0)
+        fo->refused_ns = now;
+    if (fo->told || (passing && keeps_quiet(fe, fo, now)))
         return;
-    log_warn("%s: %s refuses %s in leader epoch %d: %s; tried again every %d ms", fo->p->name, peer_text(fe->peer),
-             what, (int)fo->leader_epoch, kerr_name(kerr), fe->home->opts.cfg->replica_fetch_backoff_ms);
+    log_warn("%s: %s refuses %s in leader epoch %d: %s%s; tried again every %d ms", fo->p->name, peer_text(fe->peer),
+             what, (int)fo->leader_epoch, kerr_name(kerr), passing ? " (for seconds by now; others may share its lot)"
+             : "", fe->home->opts.cfg->replica_fetch_backoff_ms);
     fo->told = true;
 }
 

@@ -283,7 +283,7 @@ static void settle_range(struct fetcher *fe, struct followed *fo, int64_t first,
     followed_set(fo, followed_first_state(fe->home, &now));
     /* In range after all: a moment ago it was not. But not in a circle. */
     if (at.offsets.leo >= first && at.offsets.leo <= end)
-        (void)followed_delay(fo, false);
+        followed_delay(fo, false);
 }
 
 static int find_one_range(struct fetcher *fe, struct partition *p, int32_t leader_epoch)

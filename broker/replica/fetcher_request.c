@@ -77,6 +77,8 @@ static void add_wanted(struct fetcher *fe, struct asking *as, struct followed *f
     part->partition_max_bytes = fo->max_bytes > 0 ? fo->max_bytes : cfg->replica_fetch_max_bytes;
     if (version >= 12 && ibp_has(&fe->home->ibp, IBP_TRUNCATE_ON_FETCH))
         part->last_fetched_epoch = at.epoch;
+    if (!fo->in_session)
+        forget_gone(fe, fo);
     fo->in_session = true;
 }
 
@@ -92,14 +94,21 @@ static void add_left(struct asking *as, struct uuid id, struct str topic, int32_
     t->partitions_n = 1;
 }
 
-static int make_room(struct fetcher *fe, struct asking *as)
+/* For as many as can be spoken of: each partition is asked for or left, or neither. */
+static int make_room(struct fetcher *fe, struct asking *as, bool full)
 {
-    size_t n = fe->n + fe->gone_n + 1;
+    size_t n = 0, left;
+    struct followed *fo;
 
-    as->parts = arena_array(&fe->arena, n, sizeof *as->parts);
-    as->in.topics = arena_array(&fe->arena, n, sizeof *as->in.topics);
-    as->left = arena_array(&fe->arena, n, sizeof *as->left);
-    as->in.forgotten_topics_data = arena_array(&fe->arena, n, sizeof *as->in.forgotten_topics_data);
+    if (full)
+        n = fe->n;
+    else
+        DL_COUNT2(fe->dirty, fo, n, dirty_next);
+    left = full ? 0 : n + fe->gone_n;
+    as->parts = arena_array(&fe->arena, n + 1, sizeof *as->parts);
+    as->in.topics = arena_array(&fe->arena, n + 1, sizeof *as->in.topics);
+    as->left = arena_array(&fe->arena, left + 1, sizeof *as->left);
+    as->in.forgotten_topics_data = arena_array(&fe->arena, left + 1, sizeof *as->in.forgotten_topics_data);
     return as->parts != NULL && as->in.topics != NULL && as->left != NULL && as->in.forgotten_topics_data != NULL
                ? OK : ERR_NOMEM;
 }
@@ -158,7 +167,6 @@ static int write_request(struct fetcher *fe, int64_t wait_ms, int16_t version, b
 
     fetcher_hear_bell(fe);              /* all that has come is in this one */
     fetch_request_init(&as.in);
-    TRY(make_room(fe, &as));
     if (fe->renew || as.ids != fe->session_ids || (fe->renew_ns != 0 && mono_ns() >= fe->renew_ns)) {
         fe->session_epoch = 0;
         fe->renew_ns = 0;
@@ -166,6 +174,7 @@ static int write_request(struct fetcher *fe, int64_t wait_ms, int16_t version, b
     fe->renew = false;
     fe->session_ids = as.ids;
     *full = version < SESSIONS_SINCE || fe->session_epoch == 0;
+    TRY(make_room(fe, &as, *full));
     if (*full)
         ask_all(fe, &as, version);
     else

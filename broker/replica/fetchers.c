@@ -7,6 +7,7 @@
 #include "broker/cluster/metadata_cache.h"
 #include "broker/peer/peer.h"
 #include "config/config.h"
+#include "metadata/topic_name.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -46,25 +47,34 @@ void followed_set(struct followed *fo, enum follow_state s)
     count_state(fo, (size_t)-1);
     fo->state = s;
     count_state(fo, 1);
-    if (s == FOLLOW_WAIT && fo->at != NULL)
+    if (s == FOLLOW_WAIT && fo->at != NULL) {
         DL_APPEND2(fo->at->waiting, fo, wait_prev, wait_next);
+        if (fo->wait_until_ns < fo->at->wake_ns)
+            fo->at->wake_ns = fo->wait_until_ns;
+    }
     if (s == FOLLOW_FETCH || fo->in_session)
         followed_mention(fo);
 }
 
-bool followed_delay(struct followed *fo, bool long_one)
+/* Thousands may be refused at about the same time. They come again together, not each with a Fetch of its own. */
+static int64_t with_others(int64_t until_ns, int64_t wait_ns)
+{
+    int64_t grid = wait_ns / 2;
+
+    return grid > 0 ? until_ns + grid - until_ns % grid : until_ns;
+}
+
+void followed_delay(struct followed *fo, bool long_one)
 {
     int64_t most = fo->at->home->opts.cfg->replica_fetch_backoff_ms;
-    bool was_long = fo->wait_ms >= most;
 
     if (fo->state != FOLLOW_WAIT)
         fo->then = fo->state;
     fo->wait_ms = fo->wait_ms > 0 ? fo->wait_ms * 2 : WAIT_FIRST_MS;
     if (long_one || fo->wait_ms > most)
         fo->wait_ms = most;
-    fo->wait_until_ns = mono_ns() + fo->wait_ms * 1000000;
+    fo->wait_until_ns = with_others(mono_ns() + fo->wait_ms * 1000000, fo->wait_ms * 1000000);
     followed_set(fo, FOLLOW_WAIT);
-    return fo->wait_ms >= most && !was_long;
 }
 
 void followed_pause(struct followed *fo)
@@ -80,6 +90,7 @@ void followed_worked(struct followed *fo)
         log_info("%s: follows broker %d again", fo->p->name, (int)fo->leader);
     fo->told = false;
     fo->wait_ms = 0;
+    fo->refused_ns = 0;
 }
 
 struct followed *followed_find(struct fetcher *fe, const void *key, size_t len)
@@ -92,7 +103,7 @@ struct followed *followed_find(struct fetcher *fe, const void *key, size_t len)
 
 struct followed *followed_find_name(struct fetcher *fe, struct str topic, int32_t index)
 {
-    char key[sizeof index + 249];
+    char key[sizeof index + TOPIC_NAME_MAX];
 
     if (topic.len > sizeof key - sizeof index || topic.len == 0)
         return NULL;
@@ -158,17 +169,22 @@ static void note_gone(struct fetcher *fe, const struct followed *fo)
     fe->gone_n++;
 }
 
-/* Who comes back has gone a moment before: it is said anew what is wanted of it, that it went need not be. */
-static void forget_gone(struct fetcher *fe, const struct followed *fo)
+static bool is_gone(const struct gone *g, const struct followed *fo)
 {
-    struct gone *g = fe->gone;
+    return g->index == fo->p->index && uuid_eq(g->id, fo->id.id) &&
+           str_eq((struct str){ g->topic, g->len }, fo->p->topic);
+}
 
-    if (g == NULL || g->index != fo->p->index || !uuid_eq(g->id, fo->id.id) ||
-        !str_eq((struct str){ g->topic, g->len }, fo->p->topic))
-        return;
-    LL_DELETE(fe->gone, g);
-    fe->gone_n--;
-    free(g);
+/* Most have gone a moment before, and are the first. */
+void forget_gone(struct fetcher *fe, const struct followed *fo)
+{
+    for (struct gone **link = &fe->gone, *g; (g = *link) != NULL; link = &g->next)
+        if (is_gone(g, fo)) {
+            *link = g->next;
+            fe->gone_n--;
+            free(g);
+            return;
+        }
 }
 
 static void leave_fetcher(struct followed *fo)
@@ -240,6 +256,7 @@ static int begin_fetcher(struct fetchers *f, int32_t source, int32_t index, stru
     fe->bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     arena_init(&fe->arena, ARENA_MAX);
     fe->moved = true;
+    fe->wake_ns = INT64_MAX;
     fe->host = address_of(f, source, &fe->port);
     if (fe->bell < 0 || fe->host == NULL || pthread_create(&fe->thread, NULL, fetcher_main, fe) != 0) {
         int rc = fe->bell < 0 ? err_from_errno(errno) : fe->host == NULL ? ERR_NOENT : ERR_AGAIN;
@@ -255,16 +272,21 @@ static int begin_fetcher(struct fetchers *f, int32_t source, int32_t index, stru
     return OK;
 }
 
+static int32_t index_for(const struct fetchers *f, const struct followed *fo)
+{
+    unsigned hash;
+
+    HASH_VALUE(fo->p->key, fo->p->key_len, hash);
+    return f->number > 1 ? (int32_t)(hash % (unsigned)f->number) : 0;
+}
+
 /* The fetcher that has the partition as long as this broker leads it; which one is nobody's business. ERR_NOENT:
  * nobody knows where the broker is. */
 static int fetcher_for(struct fetchers *f, const struct followed *fo, struct fetcher **out)
 {
-    int32_t n = f->opts.cfg->num_replica_fetchers, index;
+    int32_t index = index_for(f, fo);
     struct fetcher *fe;
-    unsigned hash;
 
-    HASH_VALUE(fo->p->key, fo->p->key_len, hash);
-    index = n > 1 ? (int32_t)(hash % (unsigned)n) : 0;
     LL_FOREACH(f->all, fe)
         if (fe->source == fo->leader && fe->index == index) {
             *out = fe;
@@ -318,7 +340,6 @@ static void find_home(struct fetchers *f, struct followed *fo)
     fo->at = fe;
     DL_APPEND(fe->order, fo);
     fe->n++;
-    forget_gone(fe, fo);
     fe->fresh = true;
     if (follower_place(fo->p, fo->leader_epoch, &at) == OK)
         followed_set(fo, followed_first_state(f, &at));
@@ -366,7 +387,7 @@ void fetchers_begin(struct fetchers *f)
 
 void fetchers_forget(struct fetchers *f, struct str topic, int32_t index)
 {
-    char key[sizeof index + 249];
+    char key[sizeof index + TOPIC_NAME_MAX];
     struct followed *fo;
 
     if (topic.len > sizeof key - sizeof index || topic.len == 0)
@@ -378,6 +399,39 @@ void fetchers_forget(struct fetchers *f, struct str topic, int32_t index)
     if (fo != NULL)
         drop(f, fo);
     lock_drop(&f->lock);
+}
+
+/* Moves those that have another fetcher than they should. False: some are being worked on. Under the lock. */
+static bool place_anew(struct fetchers *f)
+{
+    struct followed *fo, *tmp;
+    bool all = true;
+
+    HASH_ITER(hh, f->map, fo, tmp) {
+        if (fo->at == NULL || fo->at->index == index_for(f, fo))
+            continue;
+        if (fo->at->busy == fo) {
+            all = false;
+            continue;
+        }
+        leave_fetcher(fo);
+        fo->state = FOLLOW_FAILED;      /* as one that is followed anew */
+        DL_APPEND(f->homeless, fo);
+        find_home(f, fo);
+    }
+    return all;
+}
+
+void fetchers_set_number(struct fetchers *f, int32_t n)
+{
+    lock_take(&f->lock);
+    f->number = n;
+    f->leaving++;
+    while (!atomic_load(&f->stopped) && !place_anew(f))
+        cond_wait(&f->idle, &f->lock);
+    f->leaving--;
+    lock_drop(&f->lock);
+    fetchers_begin(f);
 }
 
 void fetchers_flushed(struct fetchers *f)
@@ -427,6 +481,7 @@ int fetchers_new(struct fetchers **out, const struct fetchers_opts *o)
     if (f == NULL)
         return ERR_NOMEM;
     f->opts = *o;
+    f->number = o->cfg->num_replica_fetchers;
     ibp_init(&f->ibp, o->cfg->inter_broker_protocol_version);
     lock_init(&f->lock, LOCK_fetchers);
     cond_init(&f->idle);
@@ -445,6 +500,7 @@ void fetchers_stop(struct fetchers *f)
     lock_take(&f->lock);
     atomic_store(&f->stopped, true);
     cond_broadcast(&f->flushed);
+    cond_broadcast(&f->idle);
     LL_FOREACH(f->all, fe) {
         if (fe->peer != NULL)
             peer_interrupt(fe->peer);

@@ -44,6 +44,9 @@ void fetchers_free(struct fetchers **f);                /* NULL-safe */
 int  fetchers_follow(struct fetchers *f, struct partition *p, int32_t leader, int32_t leader_epoch) must_use;
 void fetchers_begin(struct fetchers *f);
 void fetchers_forget(struct fetchers *f, struct str topic, int32_t index);      /* p need not be followed */
+/* num.replica.fetchers from now on: partitions go to other threads where that has to be; threads that have none left
+ * sleep. Waits for what is being worked on. */
+void fetchers_set_number(struct fetchers *f, int32_t n);
 /* Brokers have come, gone or moved (metadata cache): who waited for its leader's address begins. */
 void fetchers_brokers_changed(struct fetchers *f);
 /* A flush of some log has ended: who waits for its own goes on. */

@@ -54,6 +54,7 @@ struct followed {
     enum follow_state   state, then;
     int64_t             wait_until_ns;  /* WAIT */
     int64_t             wait_ms;        /* the last one; 0: there was no error since */
+    int64_t             refused_ns;     /* since when the leader refuses it; 0: it does not */
     int32_t             asked_epoch;    /* TRUNCATE: about which the leader was asked last; -1: not */
     bool                dirty;
     bool                in_session;     /* the leader's session has it */
@@ -91,6 +92,8 @@ struct fetcher {
     bool              rung;             /* the bell */
     struct followed  *order;            /* all; who was served last is last */
     struct followed  *dirty, *waiting;
+    int64_t           wake_ns;          /* nobody's time to wait ends sooner */
+    int64_t           complained_ns;    /* when the log was told last that a partition is refused; 0: never */
     struct followed  *by_id;
     size_t            n;
     size_t            without_id;
@@ -122,6 +125,7 @@ struct fetchers {
     struct followed     *map;
     struct followed     *homeless;      /* their leader's address is not known */
     struct fetcher      *all;
+    int32_t              number;        /* num.replica.fetchers */
     size_t               leaving;       /* threads in fetchers_forget() that wait */
     atomic_bool          stopped;       /* set under the lock */
 };
@@ -130,8 +134,8 @@ struct fetchers {
 enum follow_state followed_first_state(const struct fetchers *f, const struct follower_place *at);
 void followed_set(struct followed *fo, enum follow_state s);
 void followed_mention(struct followed *fo);                     /* into dirty */
-/* After an error; each time longer, until replica.fetch.backoff.ms. True: it has come to that for the first time. */
-bool followed_delay(struct followed *fo, bool long_one);
+/* After an error; each time longer, until replica.fetch.backoff.ms. */
+void followed_delay(struct followed *fo, bool long_one);
 /* The throttle holds it back: it is looked at again soon. */
 void followed_pause(struct followed *fo);
 void followed_worked(struct followed *fo);                      /* no error */
@@ -141,6 +145,9 @@ struct followed *followed_find_name(struct fetcher *fe, struct str topic, int32_
 void fetcher_hold(struct fetcher *fe, struct followed *fo);     /* returns without the lock */
 void fetcher_release(struct fetcher *fe);                       /* ... with it */
 void gone_free(struct fetcher *fe);
+/* Who comes back before the leader was told that it went, and is asked for anew in this request: it must not be said as
+ * well that it went, which the leader would do last. */
+void forget_gone(struct fetcher *fe, const struct followed *fo);
 void fetchers_ring(struct fetcher *fe);
 
 /* ---- fetcher.c: the thread ---- */

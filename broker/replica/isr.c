@@ -110,7 +110,9 @@ static void take_isr(struct partition *p, const struct isr_change *ch)
 /* [partition] True: *again is to be asked once more, or the high watermark has *moved. */
 static void take_answer(struct partition *p, const struct isr_change *ch, bool *again, bool *moved)
 {
+    static struct log_limit said = LOG_LIMIT(30000, 3);
     struct leading *ld = p->leading;
+    int hidden;
 
     switch (ch->outcome) {
     case ISR_DONE:
@@ -125,8 +127,9 @@ static void take_answer(struct partition *p, const struct isr_change *ch, bool *
         *moved = partition_advance_hw(p, plog_offsets(p->log).leo, NULL);
         return;
     case ISR_REVERT:
-        log_info("%s: the controller refuses the change of the ISR (%s): it stays as it is", p->name,
-                 kerr_name(ch->kerr));
+        if (log_limit(&said, &hidden))          /* who stops, or was started a moment ago, is refused again and again */
+            log_info("%s: the controller refuses the change of the ISR (%s): it stays as it is%s", p->name,
+                     kerr_name(ch->kerr), hidden > 0 ? "; the same of others" : "");
         refuse_joining(ld);
         settle(ld);
         *moved = partition_advance_hw(p, plog_offsets(p->log).leo, NULL);       /* who was to join held it back */

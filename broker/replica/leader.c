@@ -30,8 +30,10 @@ static const struct follower *find_old(const struct leading *old, int32_t id)
     return NULL;
 }
 
-/* Who is in the ISR is given the full time to fetch; who is not must not hold the high watermark back. */
-struct leading *leading_new(const struct leading *old, int32_t self, int64_t leo,
+/* Who is in the ISR is given the full time to fetch; who is not must not hold the high watermark back. Between two
+ * epochs that do not follow each other somebody else may have led, of whom we have not heard: what the others had of
+ * our log then they may have cut off since. */
+struct leading *leading_new(const struct leading *old, bool next, int32_t self, int64_t leo,
                             const struct leader_and_isr_request_leader_and_isr_partition_state *st)
 {
     size_t n = (size_t)(st->replicas_n > 0 ? st->replicas_n : 0);
@@ -40,6 +42,7 @@ struct leading *leading_new(const struct leading *old, int32_t self, int64_t leo
 
     if (ld == NULL)
         return NULL;
+    ld->since = old != NULL ? old->since : st->leader_epoch;
     ld->self_in_isr = is_among(st->isr, st->isr_n, self);
     for (size_t i = 0; i < n; i++) {
         const struct follower *was = find_old(old, st->replicas[i]);
@@ -52,10 +55,11 @@ struct leading *leading_new(const struct leading *old, int32_t self, int64_t leo
                                 .leo = -1, .log_start = -1, .fetch_leo = -1, .fetch_ms = FOLLOWER_NEVER,
                                 .broker_epoch = -1 };
         f->caught_up_ms = f->in_isr ? now : FOLLOWER_NEVER;
-        if (was != NULL) {
+        if (was != NULL)
+            f->broker_epoch = was->broker_epoch;
+        if (was != NULL && next) {
             f->leo = was->leo;
             f->log_start = was->log_start;
-            f->broker_epoch = was->broker_epoch;
             f->fetch_leo = leo;
             f->fetch_ms = f->in_isr ? now : FOLLOWER_NEVER;
         }
@@ -157,8 +161,8 @@ static bool has_our_log(const struct partition *p, const struct follower_fetch *
 static void begin_anew(struct partition *p, struct follower *f, int64_t broker_epoch)
 {
     if (f->broker_epoch >= 0 && f->leo >= 0)
-        log_info("%s: broker %d has registered anew (epoch %lld after %lld): it is believed to have nothing until it "
-                 "fetches", p->name, (int)f->id, (long long)broker_epoch, (long long)f->broker_epoch);
+        log_debug("%s: broker %d has registered anew (epoch %lld after %lld): it is believed to have nothing until it "
+                  "fetches", p->name, (int)f->id, (long long)broker_epoch, (long long)f->broker_epoch);
     if (f->broker_epoch >= 0) {
         f->leo = -1;
         f->log_start = -1;

@@ -9,8 +9,9 @@
  * INVARIANTS
  *  1. All that is here is read and written under `partition`. There is a struct leading exactly while we lead.
  *  2. A follower's state says nothing that it did not say itself in this leadership: it begins anew when we begin to
- *     lead, and when the follower has registered anew (its broker epoch has grown). A fetch with an older broker epoch
- *     than one that has been seen is refused (R6).
+ *     lead, or lead on in an epoch that is not the next one (another may have led in between), and when the follower
+ *     has registered anew (its broker epoch has grown). A fetch with an older broker epoch than one that has been seen
+ *     is refused (R6).
  *  3. The high watermark is at most the log end of every member of the maximal ISR - the committed one, with the
  *     one who is to join - and of every replica that has caught up within replica.lag.time.max.ms and may join. It
  *     never goes back, and stands still while the committed ISR is smaller than min.insync.replicas.
@@ -45,6 +46,7 @@ struct follower {
 };
 
 struct leading {
+    int32_t         since;              /* leader epoch in which we began to lead; we have not followed anybody since */
     bool            self_in_isr;
     bool            pending;            /* the controller has been asked, and has not answered for good */
     struct isr_ask *asked;              /* while the question is out; NULL: to be settled by a LeaderAndIsr */

@@ -239,7 +239,8 @@ static int begin_to_lead(struct partition *p, int32_t self,
                          const struct leader_and_isr_request_leader_and_isr_partition_state *st)
 {
     int64_t leo = plog_offsets(p->log).leo;
-    struct leading *ld = leading_new(p->leading, self, leo, st);
+    bool next = st->leader_epoch == partition_standing(p).leader_epoch + 1;
+    struct leading *ld = leading_new(p->leading, next, self, leo, st);
     int rc = ld != NULL ? plog_assign_epoch(p->log, st->leader_epoch) : ERR_NOMEM;
 
     if (rc != OK) {

@@ -137,6 +137,9 @@ bool partition_isr_short(struct partition *p);
  * another append came first. */
 enum { PARTITION_RACED = INT16_MIN };
 int16_t partition_append(struct partition *p, struct plog_append *in, int16_t acks, struct plog_appended *out);
+/* *followers says whether partition_wake_appended() is due, soon: after some more appends, if they are here already. */
+int16_t partition_append_soon(struct partition *p, struct plog_append *in, int16_t acks, struct plog_appended *out,
+                              bool *followers);
 /* Wakes nobody, so that the caller may hold locks: *wake says whether partition_wake() is due when they have been
  * dropped. */
 int16_t partition_append_quiet(struct partition *p, struct plog_append *in, int16_t acks, struct plog_appended *out,
@@ -149,9 +152,10 @@ int16_t partition_safe(struct partition *p, int64_t offset, bool *done);
 /* A flush of the log has ended: the high watermark moves, and who waits looks again. No lock may be held. */
 void partition_flushed(struct partition *p);
 
-/* For acks=all after an append: is everything below `offset` committed? *done says whether the question is decided;
- * the result is NONE, NOT_ENOUGH_REPLICAS_AFTER_APPEND or NOT_LEADER_OR_FOLLOWER. */
-int16_t partition_committed(struct partition *p, int64_t offset, bool *done);
+/* For acks=all after an append, in leader_epoch: is everything below `offset` committed? *done says whether the
+ * question is decided; the result is NONE, NOT_ENOUGH_REPLICAS_AFTER_APPEND or NOT_LEADER_OR_FOLLOWER: also when we
+ * lead again, but have followed another leader in between. */
+int16_t partition_committed(struct partition *p, int64_t offset, int32_t leader_epoch, bool *done);
 
 enum isolation { ISOLATION_LEO, ISOLATION_HW, ISOLATION_LSO };
 

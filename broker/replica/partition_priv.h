@@ -17,8 +17,9 @@ bool partition_moved(struct partition *p, const struct plog *l);
 bool partition_advance_hw(struct partition *p, int64_t leo, struct plog_offsets *now);
 
 /* ---- leader.c ---- */
-/* What a leader begins with; `old` is what it had while it led before, or NULL. NULL: out of memory. Under `lock`. */
-struct leading *leading_new(const struct leading *old, int32_t self, int64_t leo,
+/* What a leader begins with; `old` is what it had while it led before, or NULL. `next`: it did so in the epoch just
+ * before this one, so that nobody else has led since. NULL: out of memory. Under `lock`. */
+struct leading *leading_new(const struct leading *old, bool next, int32_t self, int64_t leo,
                             const struct leader_and_isr_request_leader_and_isr_partition_state *st);
 struct follower *leading_find(struct leading *ld, int32_t id);          /* NULL: no such replica */
 /* Has it our log's end, or had it that of a moment ago? */

@@ -88,6 +88,7 @@ void replicas_tell_role(struct replicas *rs, struct partition *p)
     if (rs->on_role != NULL)
         rs->on_role(rs->role_arg, p->topic, p->index, partition_standing(p).role == ROLE_LEADER);
 }
+
 /* ---- who lags -------------------------------------------------------------------------------------------------- */
 
 /* Apache Kafka looks every replica.lag.time.max.ms / 2; who lags need not be waited for that much longer. */
@@ -173,6 +174,11 @@ static int begin_fetchers(struct replicas *rs)
     return OK;
 }
 
+void replicas_set_fetchers(struct replicas *rs, int32_t n)
+{
+    fetchers_set_number(rs->fetchers, n);
+}
+
 /* ---- life ------------------------------------------------------------------------------------------------------ */
 
 static int choose_selector(struct replicas *rs)
@@ -205,6 +211,8 @@ int replicas_new(struct replicas **out, const struct replicas_opts *opts)
     if (rc == OK)
         rc = fetch_sessions_new(&rs->sessions, opts->cfg->max_incremental_fetch_session_cache_slots);
     if (rc == OK)
+        rc = refused_new(&rs->refused);
+    if (rc == OK)
         rc = repl_quota_new(&rs->leader_quota, opts->cfg);
     if (rc == OK)
         rc = repl_quota_new(&rs->follower_quota, opts->cfg);
@@ -227,6 +235,11 @@ int replicas_new(struct replicas **out, const struct replicas_opts *opts)
 void replicas_leave(struct replicas *rs)
 {
     atomic_store(&rs->leaving, true);
+}
+
+bool replicas_lacked_room(struct replicas *rs)
+{
+    return rs != NULL && atomic_exchange(&rs->lacked_room, false);
 }
 
 void replicas_stop(struct replicas *rs)
@@ -261,6 +274,7 @@ void replicas_free(struct replicas **rsp)
     }
     absents_fini(&rs->absents);
     fetch_sessions_free(&rs->sessions);
+    refused_free(&rs->refused);
     repl_quota_free(&rs->follower_quota);
     repl_quota_free(&rs->leader_quota);
     purgatory_free(&rs->produces);
@@ -305,6 +319,11 @@ struct purgatory *replicas_fetch_purgatory(struct replicas *rs)
 struct purgatory *replicas_produce_purgatory(struct replicas *rs)
 {
     return rs->produces;
+}
+
+struct refused *replicas_refused(struct replicas *rs)
+{
+    return rs->refused;
 }
 
 struct fetch_sessions *replicas_fetch_sessions(struct replicas *rs)

@@ -30,6 +30,7 @@ struct logmgr;
 struct metadata_cache;
 struct partition;
 struct purgatory;
+struct refused;
 struct repl_quota;
 struct replicas;
 struct scheduler;
@@ -61,6 +62,11 @@ struct replicas_opts {
 int  replicas_new(struct replicas **out, const struct replicas_opts *opts) must_use;
 /* The broker is about to stop: what it is told to follow from now on, it does not fetch. */
 void replicas_leave(struct replicas *rs);
+
+/* Since it was asked last there was no room to make a log, and the controller was answered KAFKA_STORAGE_ERROR. It is
+ * made when the controller speaks of the partition again. NULL-safe. */
+bool replicas_lacked_room(struct replicas *rs);
+
 /* Ends what is parked: its requests are answered or closed. Call while the network still stands and the IO threads
  * still run; afterwards appends and fetches answer NOT_LEADER_OR_FOLLOWER. */
 void replicas_stop(struct replicas *rs);
@@ -81,6 +87,7 @@ bool replicas_is_loading(struct replicas *rs, struct str topic, int32_t index);
 /* The topic's settings (topic_configs_get()) are taken up by the partitions of it that are here. Any thread. */
 void replicas_configure(struct replicas *rs, struct str topic);
 void replicas_configure_all(struct replicas *rs);
+void replicas_set_fetchers(struct replicas *rs, int32_t n);     /* num.replica.fetchers */
 
 /* A reference, or NULL with *kerr = UNKNOWN_TOPIC_OR_PARTITION (nobody knows it), NOT_LEADER_OR_FOLLOWER (it is
  * elsewhere, or still being loaded) or KAFKA_STORAGE_ERROR (its log directory is offline). kerr may be NULL. */
@@ -101,6 +108,7 @@ int32_t replicas_preferred(struct replicas *rs, struct partition *p, struct str 
 struct repl_quota    *replicas_leader_quota(struct replicas *rs);
 struct repl_quota    *replicas_follower_quota(struct replicas *rs);
 struct purgatory     *replicas_produce_purgatory(struct replicas *rs);
+struct refused       *replicas_refused(struct replicas *rs);
 struct fetch_sessions *replicas_fetch_sessions(struct replicas *rs);
 
 #endif

@@ -14,13 +14,19 @@ static bool is_among(const int32_t *ids, int32_t n, int32_t id)
     return false;
 }
 
+static bool other_topic(struct partition *p, const struct lai_topic *t)
+{
+    struct uuid known = partition_topic_id(p);
+
+    return !uuid_is_zero(t->topic_id) && !uuid_is_zero(known) && !uuid_eq(known, t->topic_id);
+}
+
 /* May the partition take up this state? The answer, or NONE. Fills in an id that the log does not have yet. */
 static int16_t judge_state(struct replicas *rs, struct partition *p, const struct lai_topic *t,
                            const struct lai_state *st)
 {
     int32_t current = -1;
     enum absence why = absents_why(&rs->absents, t->topic_name, st->partition_index, &current);
-    struct uuid known = p != NULL ? partition_topic_id(p) : t->topic_id;
     char fault[256];
 
     if (st->partition_index < 0 || topic_name_fault(t->topic_name, fault, sizeof fault) != NULL) {
@@ -32,12 +38,13 @@ static int16_t judge_state(struct replicas *rs, struct partition *p, const struc
         return KERR_KAFKA_STORAGE_ERROR;
     if (p != NULL)
         current = partition_standing(p).leader_epoch;
-    if (!uuid_is_zero(t->topic_id) && !uuid_is_zero(known) && !uuid_eq(known, t->topic_id)) {
+    if (p != NULL && other_topic(p, t)) {
         char ours[UUID_TEXT_LEN + 1], theirs[UUID_TEXT_LEN + 1];
 
-        uuid_text(known, ours);
+        uuid_text(partition_topic_id(p), ours);
         uuid_text(t->topic_id, theirs);
-        log_error("%.*s-%d: the log here is of topic id %s, the controller speaks of %s: not taken up",
+        log_error("%.*s-%d: the log here is of topic id %s, the controller speaks of %s: not taken up until its "
+                  "directory has been removed and a controller speaks of it again",
                   STR_ARG(t->topic_name), (int)st->partition_index, ours, theirs);
         return KERR_INCONSISTENT_TOPIC_ID;
     }
@@ -126,10 +133,26 @@ static void lai_fail_all(struct leader_and_isr_response *resp, int16_t kerr)
             resp->topics[i].partition_errors[k].error_code = kerr;
 }
 
-/* Sorts out what is to be done; what needs a log is put in create[]. */
+/* The partition as it is hosted here, if it is. What a topic of the same name has left, whose directories were removed
+ * by hand, is not in the way of a new one: then *gone. */
+static struct partition *lai_hosted(struct replicas *rs, const struct lai_topic *t, const struct lai_state *st,
+                                    struct partition **gone)
+{
+    struct partition *p = replicas_get(rs, t->topic_name, st->partition_index);
+    bool same = p != NULL && !uuid_is_zero(t->topic_id) && uuid_eq(partition_topic_id(p), t->topic_id);
+
+    if (!same && (st->is_new || (p != NULL && other_topic(p, t))) &&
+        logmgr_removed(rs->opts.logs, t->topic_name, st->partition_index)) {
+        replicas_let_go_removed(rs, p, t->topic_name, st->partition_index, gone);
+        partition_unref(&p);
+    }
+    return p;
+}
+
+/* Sorts out what is to be done; what needs a log is put in create[]. gone[]: by partition, what was let go of. */
 static void lai_plan(struct replicas *rs, const struct leader_and_isr_request *req,
                      struct leader_and_isr_response *resp, struct becoming *todo, size_t *todo_n,
-                     struct logmgr_create *create, size_t *create_n, struct log_opts *opts)
+                     struct logmgr_create *create, size_t *create_n, struct log_opts *opts, struct partition **gone)
 {
     for (int32_t i = 0; i < resp->topics_n; i++) {
         const struct lai_topic *t = &req->topic_states[i];
@@ -140,7 +163,7 @@ static void lai_plan(struct replicas *rs, const struct leader_and_isr_request *r
         for (int32_t k = 0; k < resp->topics[i].partition_errors_n; k++) {
             const struct lai_state *st = &t->partition_states[k];
             struct lai_answer *answer = &resp->topics[i].partition_errors[k];
-            struct partition *p = replicas_get(rs, t->topic_name, st->partition_index);
+            struct partition *p = lai_hosted(rs, t, st, gone++);
             struct becoming *b = &todo[*todo_n];
 
             answer->error_code = judge_state(rs, p, t, st);
@@ -196,6 +219,8 @@ void replicas_become(struct replicas *rs, int32_t controller_epoch, struct becom
         b->answer->error_code = host_absent(rs, controller_epoch, b, b->create->rc);
         return;
     }
+    if (b->create != NULL && b->create->rc == ERR_NOSPACE)
+        atomic_store(&rs->lacked_room, true);
     if (b->create != NULL)
         kerr = host_new(rs, b);
     else if (!uuid_is_zero(b->topic->topic_id) && uuid_is_zero(partition_topic_id(b->p)))
@@ -238,6 +263,7 @@ int replicas_leader_and_isr(struct replicas *rs, const struct leader_and_isr_req
 {
     size_t todo_n = 0, create_n = 0;
     struct logmgr_create *create;
+    struct partition **gone;
     struct log_opts *opts;
     struct becoming *todo;
     int32_t total;
@@ -249,7 +275,8 @@ int replicas_leader_and_isr(struct replicas *rs, const struct leader_and_isr_req
     todo = arena_array(a, (size_t)total + 1, sizeof *todo);
     create = arena_array(a, (size_t)total + 1, sizeof *create);
     opts = arena_array(a, (size_t)resp->topics_n + 1, sizeof *opts);
-    if (todo == NULL || create == NULL || opts == NULL)
+    gone = arena_array(a, (size_t)total + 1, sizeof(struct partition *));
+    if (todo == NULL || create == NULL || opts == NULL || gone == NULL)
         return ERR_NOMEM;
     lock_take(&rs->becoming);
     if (req->controller_epoch < rs->controller_epoch || atomic_load(&rs->stopped)) {
@@ -258,7 +285,7 @@ int replicas_leader_and_isr(struct replicas *rs, const struct leader_and_isr_req
         lai_fail_all(resp, KERR_STALE_CONTROLLER_EPOCH);
     } else {
         rs->controller_epoch = req->controller_epoch;
-        lai_plan(rs, req, resp, todo, &todo_n, create, &create_n, opts);
+        lai_plan(rs, req, resp, todo, &todo_n, create, &create_n, opts, gone);
         replicas_make_logs(rs->opts.logs, create, create_n);
         for (size_t i = 0; i < todo_n; i++)
             replicas_become(rs, req->controller_epoch, &todo[i]);
@@ -269,6 +296,11 @@ int replicas_leader_and_isr(struct replicas *rs, const struct leader_and_isr_req
         if (todo[i].p != NULL)
             partition_wake(todo[i].p);
         partition_unref(&todo[i].p);
+    }
+    for (int32_t i = 0; i < total; i++) {
+        if (gone[i] != NULL)
+            partition_wake(gone[i]);
+        partition_unref(&gone[i]);
     }
     return OK;
 }

@@ -16,14 +16,15 @@
 #include "broker/replica/fetchers.h"
 #include "broker/replica/follower.h"
 #include "broker/replica/partition.h"
+#include "broker/replica/refused.h"
 #include "broker/replica/replicas.h"
 #include "broker/replica/selector.h"
+#include "metadata/topic_name.h"
 #include "proto/gen/leader_and_isr_request.h"
 #include "proto/gen/leader_and_isr_response.h"
 #include "storage/logmgr.h"
 
-#define MAP_SHARDS     16
-#define TOPIC_NAME_MAX 249
+#define MAP_SHARDS 16
 
 struct map_shard {
     struct lock       lock;             /* class replicas */
@@ -35,12 +36,14 @@ struct replicas {
     struct replicas_opts   opts;
     struct purgatory      *fetches, *produces;
     struct fetch_sessions *sessions;
+    struct refused        *refused;
     enum replica_selector  selector;
     struct repl_quota     *leader_quota, *follower_quota;
     struct fetchers       *fetchers;
     struct job            *lags;        /* looks for followers that lag; until replicas_stop() */
     /* any thread */
     atomic_bool            stopped, leaving;
+    atomic_bool            lacked_room; /* a log could not be made; nobody has asked yet */
     atomic_size_t          partitions;
     _Atomic uint64_t       live_sum;    /* of the brokers that were alive by the latest metadata */
     struct map_shard       shard[MAP_SHARDS];
@@ -82,6 +85,13 @@ struct becoming {
 /* [becoming] Answers in b->answer; b->p is to be woken, if there is one. */
 void replicas_become(struct replicas *rs, int32_t controller_epoch, struct becoming *b);
 void replicas_make_logs(struct logmgr *logs, struct logmgr_create *v, size_t n);
+
+/* ---- replicas_stop.c ---- */
+/* [becoming] The directory of the partition's log was removed by hand (logmgr_removed()): nothing is hosted here any
+ * more. p may be NULL; *gone: a reference of what is to be woken when `becoming` has been dropped, stays as it is if
+ * there is none. */
+void replicas_let_go_removed(struct replicas *rs, struct partition *p, struct str topic, int32_t index,
+                             struct partition **gone);
 
 /* ---- replicas_logs.c: what the log manager calls; arg is the replica manager ---- */
 void replicas_flushed(void *arg, struct plog *log);                                     /* flush_done_fn */

@@ -93,10 +93,11 @@ int replicas_swap_log(void *arg, struct log_move *mv, struct str topic, int32_t 
 
 void replicas_dir_failed(struct replicas *rs, size_t dir_index)
 {
-    size_t total = replicas_partitions(rs), n = 0;
     struct partition **v, *p, *next;
+    size_t total, n = 0;
 
     lock_take(&rs->becoming);
+    total = replicas_partitions(rs);
     v = calloc(total + 1, sizeof(struct partition *));
     for (int i = 0; i < MAP_SHARDS && v != NULL; i++) {
         lock_take(&rs->shard[i].lock);

@@ -9,29 +9,51 @@
 enum { EPOCH_NONE = -1, EPOCH_DURING_DELETE = -2 };     /* in place of a leader epoch: no check */
 
 /* *gone is the partition that must be woken when `becoming` has been dropped; NULL: none. */
+static int let_go(struct replicas *rs, struct partition *p, struct str topic, int32_t index, struct partition **gone)
+{
+    if (p != NULL) {
+        replicas_remove(rs, p);
+        partition_go(p);
+        replicas_tell_role(rs, p);
+        *gone = partition_ref(p);
+    }
+    return logmgr_delete(rs->opts.logs, topic, index);
+}
+
+void replicas_let_go_removed(struct replicas *rs, struct partition *p, struct str topic, int32_t index,
+                             struct partition **gone)
+{
+    int rc;
+
+    fetchers_forget(rs->fetchers, topic, index);
+    rc = let_go(rs, p, topic, index, gone);
+    if (rc == OK || rc == ERR_NOENT)
+        log_warn("%.*s-%d: its directory has been removed by hand; it is made anew", STR_ARG(topic), (int)index);
+    else
+        log_error("%.*s-%d: its directory has been removed by hand, and it cannot be made anew: %s", STR_ARG(topic),
+                  (int)index, err_text(rc));
+}
+
+/* As above. */
 static int16_t stop_one(struct replicas *rs, struct str topic, int32_t index, int32_t epoch, bool delete,
                         struct partition **gone)
 {
     struct partition *p = replicas_get(rs, topic, index);
-    enum absence why = absents_why(&rs->absents, topic, index, NULL);
+    int32_t known;
+    enum absence why = absents_why(&rs->absents, topic, index, &known);
     int rc = OK;
 
-    if (p != NULL && epoch != EPOCH_NONE && epoch != EPOCH_DURING_DELETE &&
-        epoch < partition_standing(p).leader_epoch) {
+    if (p != NULL)
+        known = partition_standing(p).leader_epoch;
+    if (epoch != EPOCH_NONE && epoch != EPOCH_DURING_DELETE && epoch < known) {
         log_warn("%.*s-%d: StopReplica refused: its leader epoch %d is older than %d", STR_ARG(topic), (int)index,
-                 (int)epoch, (int)partition_standing(p).leader_epoch);
+                 (int)epoch, (int)known);
         partition_unref(&p);
         return KERR_FENCED_LEADER_EPOCH;
     }
     fetchers_forget(rs->fetchers, topic, index);
     if (delete) {
-        if (p != NULL) {
-            replicas_remove(rs, p);
-            partition_go(p);
-            replicas_tell_role(rs, p);
-            *gone = partition_ref(p);
-        }
-        rc = logmgr_delete(rs->opts.logs, topic, index);
+        rc = let_go(rs, p, topic, index, gone);
         if (rc == ERR_NOENT)            /* was deleted before, or never came to be; or the directory is not there */
             rc = why == ABSENT_OFFLINE ? ERR_OFFLINE : OK;
         if (rc == OK && why != ABSENT_NOT)

@@ -29,9 +29,9 @@ def set_topic(wire, topic, **values):
     assert answer == [(0, None)], answer
 
 
-def settings(wire, topic):
+def settings(wire, topic, version=4):
     """The topic's own, by DescribeConfigs."""
-    out = wire.call("DescribeConfigs", 4, Resources=[{"ResourceType": TOPIC, "ResourceName": topic,
+    out = wire.call("DescribeConfigs", version, Resources=[{"ResourceType": TOPIC, "ResourceName": topic,
                                                       "ConfigurationKeys": None}])
     return {c["Name"]: c["Value"] for c in out["Results"][0]["Configs"] if c["ConfigSource"] == 1}
 

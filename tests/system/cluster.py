@@ -49,9 +49,11 @@ PROPERTIES = {
 
 class Node(harness.Broker):
     """One broker of a cluster. What runs it is the environment's affair (KIND), or that of a test which mixes them."""
+    properties = PROPERTIES
 
-    def __init__(self, cluster, number, properties):
+    def __init__(self, cluster, number, properties, dirs=1):
         super().__init__(os.path.join(cluster.folder, "broker%d" % number))
+        self.dirs = [self.data] + ["%s%d" % (self.data, n) for n in range(2, dirs + 1)]
         self.cluster, self.number = cluster, number
         self.kind = KIND                # what runs it, from its next start on: klamm, apache-3.9.1, apache-2.7.1
         self.peer_port = free_ports(1)[0]
@@ -65,14 +67,15 @@ class Node(harness.Broker):
 
     def configure(self):
         self.overrides = dict(
-            PROPERTIES, **{
-                "broker.id": str(self.number), "log.dirs": self.data,
+            self.properties, **{
+                "broker.id": str(self.number), "log.dirs": ",".join(self.dirs),
                 "listeners": "PLAINTEXT://127.0.0.1:%d,REPLICATION://127.0.0.1:%d" % (self.port, self.peer_port),
                 "advertised.listeners": "PLAINTEXT://127.0.0.1:%d,REPLICATION://127.0.0.1:%d" % (self.port, self.advertised),
                 "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,REPLICATION:PLAINTEXT",
                 "inter.broker.listener.name": "REPLICATION",
                 "zookeeper.connect": "127.0.0.1:%d%s" % (self.zk_port, self.cluster.chroot),
-            }, **self.extra)
+            })
+        self.overrides.update(self.extra)
 
     def argv(self):
         argv = super().argv()
@@ -107,6 +110,11 @@ class Node(harness.Broker):
                 return wire.call("ApiVersions", 0)["ErrorCode"] == OK and self.cluster.is_registered(self.number)
         except OSError:
             return False
+
+    def may_start_again(self):
+        """Somebody has one of its ports; or Apache Kafka's has ended since its session did while it started."""
+        log = self.log(this_start=True)
+        return "in use" in log or (self.apache and "Session expired for" in log)
 
     def spawn(self):
         self.cluster.net.up(self.advertised)
@@ -162,12 +170,13 @@ class Node(harness.Broker):
 
 class Cluster:
     """OWNER of its brokers and its network; the ZooKeeper is somebody else's."""
+    node_class, net_class = Node, Net
 
-    def __init__(self, zk, folder, brokers=3, properties=None):
+    def __init__(self, zk, folder, brokers=3, properties=None, dirs=1):
         self.zk, self.folder = zk, str(folder)
         self.chroot = zk.chroot()
-        self.net = Net()
-        self.nodes = {n: Node(self, n, dict(properties or {})) for n in range(1, brokers + 1)}
+        self.net = self.net_class()
+        self.nodes = {n: self.node_class(self, n, dict(properties or {}), dirs) for n in range(1, brokers + 1)}
         self.created = {}               # topic -> partitions
 
     def __enter__(self):
@@ -197,6 +206,9 @@ class Cluster:
         for node in chosen:
             self.wait_registered(node.number)
         self.wait_controller()
+        for node in map(self.nodes.get, self.live()):
+            self.wait(lambda n=node: self.brokers_known_by(n) >= {int(x) for x in self.children("/brokers/ids")},
+                      lambda n=node: "broker %d knows all others: %s" % (n.number, self.brokers_known_by(n)))
         return self
 
     def end(self):
@@ -229,14 +241,14 @@ class Cluster:
         """(data, stat), or (None, None)."""
         from kazoo.exceptions import NoNodeError
         try:
-            return self.zk.client.get(self.chroot + path)
+            return self.zk.client.retry(self.zk.client.get, self.chroot + path)
         except NoNodeError:
             return None, None
 
     def children(self, path):
         from kazoo.exceptions import NoNodeError
         try:
-            return self.zk.client.get_children(self.chroot + path)
+            return self.zk.client.retry(self.zk.client.get_children, self.chroot + path)
         except NoNodeError:
             return []
 
@@ -265,6 +277,25 @@ class Cluster:
 
     def live(self):
         return [n for n, node in self.nodes.items() if node.alive() and not node.stopped]
+
+    @staticmethod
+    def brokers_known_by(node):
+        """The controller tells them; so it knows them, too."""
+        try:
+            with node.connect() as wire:
+                return {b["NodeId"] for b in wire.call("Metadata", 8, Topics=[])["Brokers"]}
+        except OSError:
+            return set()
+
+    def known_by(self, number, topic):
+        """What that broker tells of it: {partition: (leader, ISR, replicas)}, without those of which it has an error to tell."""
+        try:
+            with self.nodes[number].connect() as wire:
+                told = wire.call("Metadata", 8, Topics=[{"Name": topic}])["Topics"][0]
+        except OSError:
+            return {}
+        return {p["PartitionIndex"]: (p["LeaderId"], sorted(p["IsrNodes"]), p["ReplicaNodes"]) for p in told["Partitions"]
+                if p["ErrorCode"] == OK}
 
     # ---- waiting ----
 
@@ -325,6 +356,15 @@ class Cluster:
             for p in range(self.created[topic]):
                 self.wait_isr(topic, self.replicas(topic, p), p)
                 self.wait_leader(topic, p)
+
+    def wait_told(self, topic):
+        """Until every broker tells of the topic what ZooKeeper says: who asks one of them, as the tools do, may rely on it."""
+        def as_it_is():
+            states = [self.state(topic, p) for p in range(self.created[topic])]
+            return {p: (s["leader"], sorted(s["isr"]), self.replicas(topic, p)) for p, s in enumerate(states) if s}
+        for n in self.live():
+            self.wait(lambda n=n: self.known_by(n, topic) == as_it_is(),
+                      lambda n=n: "broker %d tells of %s: %s; it is %s" % (n, topic, self.known_by(n, topic), as_it_is()))
 
     # ---- doing ----
 
@@ -391,7 +431,7 @@ class Cluster:
             try:
                 self.wait(node.is_ready, "broker %d ready" % n)
             except AssertionError:
-                if "in use" not in node.log(this_start=True):
+                if not node.may_start_again():
                     raise
                 node.end()
                 node.port, node.peer_port = free_ports(2)
@@ -417,19 +457,30 @@ class Cluster:
             {"PartitionIndex": partition, "Replicas": [to] + rest}]}])
         code = out["Responses"][0]["Partitions"][0]["ErrorCode"] if out["Responses"] else out["ErrorCode"]
         assert code == OK, "AlterPartitionReassignments: error %d" % code
-        self.ask_controller("ElectLeaders", 1, ElectionType=0, TimeoutMs=30000, TopicPartitions=[
-            {"Topic": topic, "Partitions": [partition]}])
-        return self.wait(lambda: self.leader(topic, partition) == to and self.leads(to, topic, partition),
-                         "%d leads %s-%d" % (to, topic, partition))
+
+        def led():
+            """Asked for again: a controller that has just come may have taken it out of the ISR for a moment."""
+            if self.leader(topic, partition) != to:
+                self.ask_controller("ElectLeaders", 1, ElectionType=0, TimeoutMs=30000, TopicPartitions=[
+                    {"Topic": topic, "Partitions": [partition]}])
+            return self.leader(topic, partition) == to and self.leads(to, topic, partition)
+        return self.wait(led, lambda: "%d leads %s-%d: %s" % (to, topic, partition, self.state(topic, partition)))
 
     # ---- what is on disk ----
 
+    def folder_of(self, number, topic, partition):
+        """Where that broker has its log; None if nowhere."""
+        paths = [os.path.join(d, "%s-%d" % (topic, partition)) for d in self.nodes[number].dirs]
+        return next((path for path in paths if os.path.isdir(path)), None)
+
     def has_files(self, number, topic, partition):
-        return os.path.isdir(os.path.join(self.nodes[number].data, "%s-%d" % (topic, partition)))
+        return self.folder_of(number, topic, partition) is not None
 
     def batches(self, number, topic, partition=0):
         """The bytes of a replica's log, all segments one after the other."""
-        folder = os.path.join(self.nodes[number].data, "%s-%d" % (topic, partition))
+        folder = self.folder_of(number, topic, partition)
+        if folder is None:
+            raise FileNotFoundError("broker %d has no %s-%d" % (number, topic, partition))
         out = b""
         for name in sorted(os.listdir(folder)):
             if name.endswith(".log"):

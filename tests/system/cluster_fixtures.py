@@ -20,9 +20,9 @@ def clusters(zookeeper, tmp_path):
     well its brokers must also stop well."""
     made = []
 
-    def make(brokers=3, **properties):
+    def make(brokers=3, dirs=1, **properties):
         made.append(Cluster(zookeeper, tmp_path / ("cluster%d" % len(made)), brokers,
-                            {k.replace("_", "."): str(v) for k, v in properties.items()}))
+                            {k.replace("_", "."): str(v) for k, v in properties.items()}, dirs))
         return made[-1]
 
     try:

@@ -15,7 +15,7 @@ from checker import History  # noqa: E402
 from harness import SLOW, wait_for  # noqa: E402
 from load import DUPLICATE, OK, Writer, id_of, values_of  # noqa: E402
 
-OFFSET_OUT_OF_RANGE = 1
+OFFSET_OUT_OF_RANGE, NOT_LEADER = 1, 6
 # What no failure of a broker explains: a broken batch, a gap or an old epoch of a producer that is alone.
 NEVER = {2: "CORRUPT_MESSAGE", 45: "OUT_OF_ORDER_SEQUENCE_NUMBER", 47: "INVALID_PRODUCER_EPOCH", 59: "UNKNOWN_PRODUCER_ID",
          87: "INVALID_RECORD"}
@@ -187,9 +187,11 @@ class Reading(threading.Thread):
         number, epoch = self.view.leader(tp)
         if number < 0:
             return False
-        began, life = len(self.history.events), self.view.cluster.nodes[number].starts
+        began = len(self.history.events)
         try:
-            out = self.view.wire(number).fetch(11, tp[0], tp[1], self.at[tp], wait_ms=20, CurrentLeaderEpoch=epoch)
+            wire = self.view.wire(number)       # to this life of it: the next one does not answer on it
+            life = self.view.cluster.nodes[number].starts
+            out = wire.fetch(11, tp[0], tp[1], self.at[tp], wait_ms=20, CurrentLeaderEpoch=epoch)
         except OSError:
             self.view.drop(number)
             self.view.lost(tp)
@@ -280,7 +282,7 @@ def log_end(wire, topic, partition):
 def read_whole(cluster, history, topic, partition, reader="end"):
     """Reads a partition at its leader, from the start to the high watermark, once that has come to the end of the log (with
     a full ISR it must). Gives the watermark."""
-    seen = []
+    seen, whole = [], []
 
     def ended():
         number = cluster.wait_leader(topic, partition)
@@ -290,19 +292,39 @@ def read_whole(cluster, history, topic, partition, reader="end"):
         except OSError:
             return None
         return number if seen[1] and seen[1][0] == seen[1][1] else None
-    number = cluster.wait(ended, lambda: "the high watermark of %s-%d comes to the end of the log: %s" % (topic, partition, seen))
-    began = len(history.events)
-    with cluster[number].connect() as wire:
-        first = at = cluster.ask_end(wire, topic, partition, -2)["Offset"]
-        records = []
-        while True:
-            part = wire.fetch(11, topic, partition, at)["Responses"][0]["Partitions"][0]
-            assert part["ErrorCode"] == OK, "%s-%d at broker %d, offset %d: error %d" % (topic, partition, number, at, part["ErrorCode"])
-            heads = batches.heads(part["Records"] or b"")
-            if not heads:
-                break
-            records += [[o, *id_of(v)] for o, v in values_of(part["Records"]) if o >= at]
-            at = heads[-1][1] + 1
+
+    def read():
+        """Leaders may move all the time, for the sake of balance or since a session has ended: then from the start again."""
+        number = cluster.wait(ended, lambda: "the high watermark of %s-%d comes to the end of the log: %s" % (topic, partition, seen))
+        began = len(history.events)
+        try:
+            with cluster[number].connect() as wire:
+                end = cluster.ask_end(wire, topic, partition, -2)
+                whole[:] = [number, began, end["Offset"], *read_on(wire, topic, partition, end)]
+        except OSError:
+            return False
+        return whole[-1]["ErrorCode"] != NOT_LEADER
+    cluster.wait(read, lambda: "%s-%d is read: %s" % (topic, partition, whole))
+    number, began, first, records, part = whole
+    assert part["ErrorCode"] == OK, "%s-%d at broker %d: error %d" % (topic, partition, number, part["ErrorCode"])
     history.add("read", **{"from": first}, tp="%s-%d" % (topic, partition), reader=reader, broker=number, epoch=began,
                 start=first, lso=part["LastStableOffset"], hw=part["HighWatermark"], whole=True, records=records, began=began)
     return part["HighWatermark"]
+
+
+def read_on(wire, topic, partition, part):
+    """From the offset that an answer gives to the high watermark: (records, the last answer)."""
+    records, at, empty = [], part["Offset"], 0
+    while part["ErrorCode"] == OK:
+        part = wire.fetch(11, topic, partition, at, wait_ms=100 if empty else 0)["Responses"][0]["Partitions"][0]
+        heads = batches.heads(part["Records"] or b"")
+        if heads:
+            records += [[o, *id_of(v)] for o, v in values_of(part["Records"]) if o >= at]
+            at = heads[-1][1] + 1
+        elif at < part["HighWatermark"]:
+            empty += 1                          # it has just moved to another directory: any client would ask again
+            if empty > 50:
+                raise TimeoutError("%s-%d: nothing at %d, high watermark %d" % (topic, partition, at, part["HighWatermark"]))
+        else:
+            break
+    return records, part

@@ -76,10 +76,11 @@ class Round:
     At its end all must be well again: full ISRs, everything acknowledged is read, replicas are equal."""
 
     def __init__(self, cluster, seed, partitions=1, writers=2, readers=1, assignment=None, replicas=3,
-                 timeout_ms=None, **configs):
+                 timeout_ms=None, more=(), **configs):
+        """more: topics that are there already, with which it is to be the same."""
         self.cluster, self.seed, self.rng = cluster, seed, random.Random(seed)
         self.topic = cluster.create("r%d" % seed, partitions, replicas, assignment, **configs)
-        self.topics = {self.topic: cluster.created[self.topic]}
+        self.topics = {topic: cluster.created[topic] for topic in (self.topic, *more)}
         self.traffic = Traffic(cluster, self.topics, seed, writers, readers, timeout_ms)
         self.history = self.traffic.history
         self.observer = Observer(cluster, self.topics, self.history)
@@ -98,7 +99,8 @@ class Round:
             finally:
                 self.observer.end()
                 self.traffic.quiet()
-            self.cluster.delete(self.topic)
+            for topic in self.topics:
+                self.cluster.delete(topic)
         else:
             self.observer.end()
             for thread in self.traffic.writings + self.traffic.readings:
@@ -109,11 +111,11 @@ class Round:
         if self.traffic.writings:
             self.traffic.until(5, what="acknowledgements go on after all")
         self.traffic.end()
-        cluster.wait_full(self.topic)
-        for p in range(self.topics[self.topic]):
-            hw = read_whole(cluster, self.history, self.topic, p)
-            for number in cluster.replicas(self.topic, p):
-                self.replica(number, p, hw)
+        cluster.wait_full(*self.topics)
+        for topic, p in [(t, p) for t, n in self.topics.items() for p in range(n)]:
+            hw = read_whole(cluster, self.history, topic, p)
+            for number in cluster.replicas(topic, p):
+                self.replica(number, topic, p, hw)
         self.observer.end()
         try:
             self.counts = judge(self.history)
@@ -151,15 +153,15 @@ class Round:
         rows = batch_rows(self.cluster.batches(number, self.topic, partition))
         return rows[-1][1] + 1 if rows else 0
 
-    def replica(self, number, partition, hw):
+    def replica(self, number, topic, partition, hw):
         """A segment may be rolled or deleted while it is read: once more then."""
         def rows():
             try:
-                return batch_rows(self.cluster.batches(number, self.topic, partition))
+                return [batch_rows(self.cluster.batches(number, topic, partition))]
             except FileNotFoundError:
                 return None
-        got = wait_for(lambda: [rows()], 30)[0] or []
-        self.history.add("replica", tp="%s-%d" % (self.topic, partition), broker=number, hw=hw, batches=got)
+        got = wait_for(rows, 30, "broker %d has the files of %s-%d" % (number, topic, partition))
+        self.history.add("replica", tp="%s-%d" % (topic, partition), broker=number, hw=hw, batches=got[0])
 
 
 def sent(writer, tp):

@@ -7,11 +7,13 @@
 One ZooKeeper serves many tests: each has a chroot of its own. Ticks are short, so sessions may be, too. It syncs nothing: no
 test here cuts its power.
 """
+import contextlib
 import os
 import shutil
 import socket
 import struct
 import subprocess
+import threading
 
 from harness import SLOW, free_ports, wait_for
 
@@ -139,6 +141,22 @@ class ZooKeeper:
         self.chroots += 1
         return "/c%d" % self.chroots
 
+    def restart(self, pause):
+        """The only server is killed and started again after pause(). Whoever connects in the moment before its database is there
+        is never answered, and the client would wait for as long as its session may last: it connects again then."""
+        server, = self.servers
+        server.kill()
+        pause()
+        server.spawn()
+        wait_for(server.serves, 60, "ZooKeeper serves again")
+        client, wait = self.client, threading.Event()
+        while not client.connected:
+            wait.wait(1)
+            sock = client._connection._socket           # pylint: disable=protected-access
+            if not client.connected and sock is not None:
+                with contextlib.suppress(OSError):
+                    sock.shutdown(socket.SHUT_RDWR)
+
     def leader(self):
         """The ensemble's leading server."""
         return next((s for s in self.servers if s.process is not None and "Mode: leader" in s.says("srvr")), None)
@@ -152,11 +170,13 @@ class ZooKeeper:
 
 
 def new_client(connect, timeout=60.0, client_id=None):
-    """Sessions of tests are long: a machine that stands still for a while spoils nothing."""
+    """Sessions of tests are long: a machine that stands still for a while spoils nothing. Tried again at an even pace: by
+    itself, a client that has waited for a slow start stays away for up to a minute."""
     from kazoo.client import KazooClient
     from kazoo.retry import KazooRetry
     client = KazooClient(hosts=connect, timeout=timeout, client_id=client_id,
-                         command_retry=KazooRetry(max_tries=-1, deadline=60 * SLOW))
+                         connection_retry=KazooRetry(max_tries=-1, delay=0.1, backoff=1, max_delay=0.2),
+                         command_retry=KazooRetry(max_tries=-1, delay=0.05, backoff=1, max_delay=0.2, deadline=60 * SLOW))
     client.start(60 * SLOW)
     return client
 

@@ -17,6 +17,7 @@ import collections
 import os
 import socket
 import struct
+import time
 
 from harness import SLOW
 from wire import decode_response, encode_request
@@ -66,6 +67,39 @@ async def until(condition, within=30.0, what=None, every=0.01):
             return got
         assert loop.time() < end, "not within %.1f s: %s" % (within * SLOW, what or condition)
         await pause(every)
+
+
+async def tried(attempt, numbers):
+    """attempt(number, name) for each number, and what they gave; again, with a new name, where it was None: this machine stood
+    still for so long that nobody can tell."""
+    late, out = list(numbers), []
+    for again in range(5):
+        told = await asyncio.gather(*(attempt(n, "%d.%d" % (n, again)) for n in late))
+        out += [x for x in told if x is not None]
+        late = [n for n, x in zip(late, told) if x is None]
+    assert not late, "this machine is too slow to tell: %s" % late
+    return out
+
+
+class Stills:
+    """async with Stills() as still: still.longest is for how many seconds this program, or its machine, stood still meanwhile."""
+
+    async def __aenter__(self):
+        self.longest, self.looked = 0.0, time.monotonic()
+        self.task = asyncio.ensure_future(self.watch())
+        return self
+
+    def look(self):
+        self.longest, self.looked = max(self.longest, time.monotonic() - self.looked), time.monotonic()
+
+    async def watch(self):
+        while True:
+            await pause(0.01)
+            self.look()
+
+    async def __aexit__(self, *_):
+        self.look()
+        self.task.cancel()
 
 
 class Link(asyncio.Protocol):
@@ -422,7 +456,7 @@ class Model:
         self.sent = collections.defaultdict(int)        # (group, topic, partition) -> largest ever sent; 0: none
         self.acked = collections.defaultdict(lambda: -1)
         self.fenced = set()                             # (group, member, generation)
-        self.holders = {}                               # (group, topic, partition) -> member that works on it now
+        self.holders = {}       # (group, topic, partition) -> (member that works on it now, may its session have ended?)
         self.acks = self.reads = self.owned = self.refusals = 0
 
     def own(self, group, generation, member, partitions):
@@ -432,15 +466,23 @@ class Model:
                 group, generation, topic, p, other, member)
             self.owned += 1
 
-    def take(self, group, member, partitions):
-        """It begins to work on them; of members whose sessions do not end, so that each has let go before."""
+    def take(self, group, member, partitions, may_be_out=lambda: False):
+        """It begins to work on them: who did has let go before, unless its session may have ended. may_be_out: has this one been
+        silent for so long?"""
         for topic, p in partitions:
-            other = self.holders.setdefault((group, topic, p), member)
-            assert other == member, "%s: %s takes %s-%d, on which %s still works" % (group, member, topic, p, other)
+            other, other_may_be_out = self.holders.get((group, topic, p), (member, None))
+            assert other == member or other_may_be_out(), "%s: %s takes %s-%d, on which %s still works" % (
+                group, member, topic, p, other)
+            self.holders[group, topic, p] = member, may_be_out
 
-    def give(self, group, partitions):
+    def give(self, group, member, partitions):
         for topic, p in partitions:
-            self.holders.pop((group, topic, p), None)
+            if self.holders.get((group, topic, p), (None, None))[0] == member:
+                del self.holders[group, topic, p]
+
+    def lost(self, group, member, code, may_be_out):
+        """It was told that it is no member any more."""
+        assert may_be_out(), "%s: %s was put out (error %d) within its session" % (group, member, code)
 
     def fence(self, group, member, generation):
         """From now on no commit that this member sends with this generation may be acknowledged."""
@@ -498,11 +540,16 @@ class Life:
 
     What it holds is told to the model when it changes: an eager member gives up all before it joins again, a cooperative one
     only what its new share lacks, and joins once more after that.
+
+    A member is put out when its session ends, and that can be of no fault of the broker: this machine may stand still for a
+    moment. `heard` says when the last request was sent that the broker has answered well, so before that and the session's
+    length it is put out wrongly.
     """
 
     def __init__(self, member, model, partitions, beat=0.03):
         self.member, self.model, self.partitions, self.beat = member, model, partitions, beat
         self.held, self.settled, self.leaving = set(), False, False
+        self.heard = time.monotonic()
         self.task = asyncio.ensure_future(self.run())
 
     async def run(self):
@@ -514,33 +561,46 @@ class Life:
             if code == REBALANCE_IN_PROGRESS:
                 self.settled = False
             elif code in LOST:
-                self.lose()
+                self.lose(code)
             elif code == NONE:
                 await pause(self.beat)
             else:
                 assert code in LATER, code
                 await pause(self.beat)
-        await self.ask(self.member.leave)
-        self.give(self.held)
+        self.give(self.held)            # before: the others may have it before the answer is here
+        if self.member.member_id:
+            code = await self.ask(self.member.leave)
+            if code in LOST:
+                self.lose(code)
         self.member.drop()
 
     async def ask(self, what, *args):
         """Its code; while the broker is away, as if it were loading."""
+        sent = time.monotonic()
         try:
-            return await what(*args)
+            code = await what(*args)
         except OSError:
             self.member.drop()
             return COORDINATOR_NOT_AVAILABLE
+        if code == NONE:
+            self.heard = sent
+        return code
+
+    def may_be_out(self):
+        """Has it been silent for as long as its session, or a rebalance, lasts? The broker's clock counts whole milliseconds."""
+        return (time.monotonic() - self.heard) * 1000 >= min(self.member.session_ms, self.member.rebalance_ms) - 5
 
     async def settle(self):
         m = self.member
         if not m.cooperative:
             self.give(self.held)
+        if not m.member_id:
+            self.heard = time.monotonic()       # an id that is promised now
         code = await self.ask(m.join)
         if code == NONE:
             code = await self.ask(m.sync, self.partitions)
         if code in LOST:
-            self.lose()
+            self.lose(code)
         elif code != NONE:
             assert code in LATER + (REBALANCE_IN_PROGRESS,), code
             await pause(self.beat if code in LATER else 0)
@@ -548,15 +608,16 @@ class Life:
             self.model.own(m.group, m.generation, m.member_id, m.owned)
             lost = self.held - m.owned
             self.give(lost)
-            self.model.take(m.group, m.member_id, m.owned - self.held)
+            self.model.take(m.group, m.member_id, m.owned - self.held, self.may_be_out)
             self.held = set(m.owned)
             self.settled = not (lost and m.cooperative)
 
     def give(self, partitions):
-        self.model.give(self.member.group, partitions)
+        self.model.give(self.member.group, self.member.member_id, partitions)
         self.held = self.held - partitions
 
-    def lose(self):
+    def lose(self, code):
+        self.model.lost(self.member.group, self.member.member_id, code, self.may_be_out)
         self.give(self.held)
         self.member.forget()
         self.settled = False

@@ -2,6 +2,7 @@
 
 Nothing here sleeps: wait_for() polls a condition until it holds or its time is up.
 """
+import collections
 import os
 import random
 import re
@@ -23,6 +24,7 @@ SLOW = 5 if SANITIZED else 1        # sanitized daemons get more time
 # where no coordinator can be had.
 NO_GROUP = {"group.id": "g", "enable.auto.commit": False}
 READY = re.compile(r"ready in (\d+) ms")
+KEPT_PORTS = collections.deque(maxlen=200)      # sockets that are bound, and do not listen
 
 
 def wait_for(condition, within=30.0, what=None):
@@ -50,20 +52,19 @@ def in_time(limit, measure, tries=4):
 def free_ports(n):
     """n ports that nobody listens on. Below those that the system gives to outgoing connections: among these, a client that
     tries to reach a broker that is down can be given the very port, and the broker then finds it in use. At random, since
-    other tests run beside these."""
+    other tests run beside these; and they stay ours while nobody listens there, or those could take the port of a broker that
+    is down for a moment: who wants to listen (with SO_REUSEADDR) may, but no other free_ports() finds them free."""
     socks = []
-    try:
-        while len(socks) < n:
-            s = socket.socket()
-            try:
-                s.bind(("127.0.0.1", random.randrange(10000, 32000)))
-                socks.append(s)
-            except OSError:
-                s.close()
-        return [s.getsockname()[1] for s in socks]
-    finally:
-        for s in socks:
+    while len(socks) < n:
+        s = socket.socket()
+        try:
+            s.bind(("127.0.0.1", random.randrange(10000, 32000)))
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            socks.append(s)
+        except OSError:
             s.close()
+    KEPT_PORTS.extend(socks)
+    return [s.getsockname()[1] for s in socks]
 
 
 class Broker:
@@ -108,15 +109,28 @@ class Broker:
         self.starts += 1
         return self
 
-    def start(self, within=60):
+    def start(self, within=60, loaded=True):
+        """loaded: and has opened all its logs. On a slow machine it serves clients before."""
         self.spawn()
         wait_for(self.is_ready, within, lambda_text("broker ready", self))
+        if loaded and "are still being loaded)" in self.log(this_start=True):
+            wait_for(self.has_loaded, within, lambda_text("all logs are open, or offline", self))
         return self
 
     def is_ready(self):
         if self.process.poll() is not None:
             raise AssertionError("klammd ended with status %s:\n%s" % (self.process.returncode, self.log()))
         return READY.search(self.log(this_start=True))
+
+    def has_loaded(self):
+        from wire import Wire
+        assert self.is_ready()
+        try:
+            with Wire(self.port) as w:
+                topics = w.call("Metadata", 9, Topics=None, AllowAutoTopicCreation=False)["Topics"]
+        except OSError:
+            return False
+        return all(p["LeaderId"] >= 0 or p["OfflineReplicas"] for t in topics for p in t["Partitions"])
 
     def ready_ms(self):
         return int(READY.search(self.log(this_start=True)).group(1))

@@ -49,6 +49,7 @@ class Truth:
     def __init__(self):
         self.lock = threading.Lock()
         self.acked = {place: {} for place in PLACES}        # offset -> (key, value)
+        self.acked_somewhere = {place: set() for place in PLACES}   # values whose offset nobody was told
         self.seen = {place: {} for place in PLACES}         # the same, as it was read
         self.raw = {place: {} for place in PLACES}          # base offset -> checksum of the batch; KEPT only
         self.faults = []
@@ -175,11 +176,20 @@ class Client(Actor):
         self.producer = None
 
     def told(self, place, key, value):
+        """A batch whose request failed, but after which the next one was taken, was written: librdkafka's idempotent producer
+        then reports its records as delivered, without an offset."""
         def delivered(err, msg):
             if err is None:
                 self.truth.count("acked by " + self.name)
-                if self.config["acks"] != "0":
+                if self.config["acks"] == "0":
+                    return
+                if msg.offset() is not None:
                     self.truth.acked[place][msg.offset()] = (key, value)
+                elif self.config.get("enable.idempotence"):
+                    self.truth.count("acked by the next batch")
+                    self.truth.acked_somewhere[place].add(value)
+                else:
+                    self.truth.fault("%s: %s is acknowledged without an offset", self.name, value[:60])
             else:
                 self.truth.count("%s: %s" % (self.name, err.name()))
         return delivered

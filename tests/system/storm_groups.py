@@ -61,8 +61,11 @@ class Book(Model):
         if group == UNDELETED:
             super().own(group, generation, member, partitions)
 
-    def take(self, group, member, partitions):
+    def take(self, group, member, partitions, may_be_out=None):
         """Another one may not know yet that its session has ended."""
+
+    def lost(self, group, member, code, may_be_out):
+        """Its group was deleted, or it was replaced, or killed with the broker before it was written down."""
 
     async def commit_as(self, group, offsets, send, member="", generation=-1):
         """send(): the codes."""

@@ -130,7 +130,7 @@ def test_python_kafka(broker):
         p.send("py", key=b"%d" % i, value=b"value %d" % i)
     p.flush(20 * SLOW)
     p.close()
-    c = KafkaConsumer(bootstrap_servers=broker.address, auto_offset_reset="earliest", consumer_timeout_ms=3000 * SLOW,
+    c = KafkaConsumer(bootstrap_servers=broker.address, auto_offset_reset="earliest", consumer_timeout_ms=20000 * SLOW,
                       enable_auto_commit=False)
     c.assign([TP("py", 0)])
     c.seek_to_beginning()

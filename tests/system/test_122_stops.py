@@ -1,5 +1,8 @@
 """B2: a broker stands still until another took over, and goes on; B18: so does a controller; B19: ZooKeeper ends the session of a
 broker that is alive. A zombie acknowledges nothing, writes nothing to ZooKeeper, and is a member again by itself."""
+import re
+import signal
+
 from cluster_load import ClusterWriter
 from cluster_rounds import Round, rounds
 from load import OK
@@ -36,6 +39,21 @@ class Letter:
         finally:
             self.wire.close()
             self.writer.drop()
+
+
+def test_a_whole_cluster_is_stopped(clusters):
+    """Nobody waits for brokers that are stopping as well: the back-off is longer than any patience."""
+    cluster = clusters(controlled_shutdown_retry_backoff_ms=3600000).start()
+    cluster.create("pairs", assignment=[[1, 2], [2, 3], [3, 1], [2, 1], [3, 2], [1, 3]])
+    cluster.create("all", partitions=3)
+    for node in cluster.nodes.values():
+        node.process.send_signal(signal.SIGTERM)
+    for number, node in cluster.nodes.items():     # a second signal would end it at once
+        cluster.wait(lambda: node.process.poll() is not None, "broker %d stops" % number)
+        assert node.process.returncode == 0, node.log()[-4000:]
+        if not re.search(r"is the controller: epoch \d+, .* 1 brokers", node.log()):      # all others had gone before
+            assert "no replica in sync is alive" not in node.log()
+        node.end()
 
 
 def registrations(cluster, besides):

@@ -124,6 +124,12 @@ create /never x
     assert shell("ls", "/") == ("[i]\n", "", 0)
 
 
+def test_no_redoing_of_redos(shell):
+    """However it is written: the first could not be done, the others would be that for ever."""
+    _, err, status = shell(lines=' redo 0\n redo 0\n"redo" 1\n')
+    assert (err.splitlines(), status) == (["Command index out of range", "No redoing redos", "No redoing redos"], 1)
+
+
 def test_usage(zookeeper):
     done = tool("zookeeper-shell.sh", check=False)
     assert done.returncode == 1 and "zookeeper_host:port[/path]" in done.stdout

@@ -4,6 +4,7 @@ import errno
 import os
 import subprocess
 import threading
+import time
 
 import pytest
 from confluent_kafka import Producer
@@ -12,8 +13,9 @@ from batches import batch, offsets_of
 from harness import SLOW, wait_for
 from wire import Wire
 
-NONE, LEADER_NOT_AVAILABLE, STORAGE_ERROR = 0, 5, 56
+NONE, LEADER_NOT_AVAILABLE, REQUEST_TIMED_OUT, OUT_OF_ORDER, STORAGE_ERROR = 0, 5, 7, 45, 56
 RECORDS = batch([b"x" * 50000])
+RESERVE = ".klamm-reserve"
 
 
 @pytest.fixture(params=["tmpfs", "ext4"])
@@ -46,6 +48,16 @@ def fill(path):
                 assert e.errno == errno.ENOSPC
 
 
+def fill_with_reserve(path, reserve):
+    """So that nothing that the broker gives up makes room again."""
+    while True:
+        if os.path.exists(reserve):
+            os.unlink(reserve)
+        fill(path)
+        if not os.path.exists(reserve):
+            return
+
+
 def until_refused(w, topic):
     """Offsets that were acknowledged."""
     acked = []
@@ -75,7 +87,7 @@ def create_code(w, topic):
 def test_full_to_the_last_byte(brokers, small_disk):
     data = str(small_disk / "data")
     filler = str(small_disk / "filler")
-    reserve = os.path.join(data, ".klamm-reserve")
+    reserve = os.path.join(data, RESERVE)
     with open(filler, "wb") as f:
         f.write(bytes(8000000))
     b = brokers({"log.dirs": data}).start()
@@ -121,6 +133,23 @@ def test_full_to_the_last_byte(brokers, small_disk):
         assert create_code(w, "other") == NONE
         wait_for(lambda: os.path.exists(reserve), what="the reserve is made again")
         assert "are free again" in b.log(this_start=True)
+
+
+def test_a_new_producer_whose_first_batch_found_no_room(brokers, small_disk):
+    """What it has sent behind that batch is not taken in its place."""
+    filler = str(small_disk / "filler")
+    b = brokers({"log.dirs": str(small_disk / "data")}).start()
+    with Wire(b.port) as w:
+        def send(sequence):
+            return w.produce(9, "t", 0, batch([b"v"], producer_id=7, epoch=0, sequence=sequence))["ErrorCode"]
+
+        w.create("t")
+        fill(filler)
+        wait_for(lambda: "no records and no new topics are taken" in b.log(), what="it is said")
+        assert send(0) == STORAGE_ERROR
+        os.unlink(filler)
+        wait_for(lambda: w.produce(9, "t", 0, batch([b"of nobody"]))["ErrorCode"] == NONE, what="there is room")
+        assert [send(s) for s in (1, 2, 0, 1, 2)] == [OUT_OF_ORDER, OUT_OF_ORDER, NONE, NONE, NONE]
 
 
 def test_retention_makes_room_at_once(brokers, small_disk):
@@ -195,3 +224,32 @@ def test_records_that_find_no_room_above_the_limit_are_told(brokers, small_disk)
         else:
             raise AssertionError("the log does not say why:\n" + b.log())
         os.unlink(small_disk / "other")
+
+
+def test_a_replica_is_made_when_there_is_room(clusters, small_disk):
+    """In a cluster the other replica leads meanwhile; the one that could not be made comes without a restart."""
+    cluster = clusters(brokers=2, default_replication_factor=2, min_insync_replicas=1)
+    node = cluster[2]
+    node.data = str(small_disk / "data")
+    node.dirs = [node.data]
+    node.configure()
+    cluster.start(1).start(2)           # the controller has room
+    filler = str(small_disk / "filler")
+    fill(filler)
+    cluster.wait(lambda: "no records and no new topics are taken" in node.log(), "it is said")
+    fill_with_reserve(filler, os.path.join(node.data, RESERVE))
+    with cluster[1].connect() as w:
+        for topic, brokers in (("pair", [2, 1]), ("alone", [2])):
+            out = w.call("CreateTopics", 5, TimeoutMs=15000, Topics=[{"Name": topic, "NumPartitions": -1, "ReplicationFactor": -1,
+                                                                      "Assignments": [{"PartitionIndex": 0, "BrokerIds": brokers}]}])
+            assert out["Topics"][0]["ErrorCode"] in (NONE, REQUEST_TIMED_OUT)
+        cluster.wait_isr("pair", [1])
+        cluster.wait(lambda: cluster.leader("alone") is None, "nobody leads")
+        cluster.wait(lambda: [t["Partitions"][0]["OfflineReplicas"] for t in w.call(
+            "Metadata", 9, Topics=[{"Name": "pair"}, {"Name": "alone"}])["Topics"]] == [[2], [2]], "both are offline there")
+    began = time.monotonic()
+    os.unlink(filler)
+    cluster.wait_isr("pair", [1, 2])
+    assert cluster.wait_leader("alone") == 2
+    asked = node.log().count("the controller is asked to speak of them again")
+    assert asked >= 1 and 5 * (2 ** (asked - 1) - 1) <= time.monotonic() - began     # again after 5 s, 10 s, 20 s, ...

@@ -206,7 +206,7 @@ def test_nobody_waits_for_a_slow_disk_who_need_not(brokers, hook):
                 assert w.produce(9, "gone", 0, batch([b"x"]))["BaseOffset"] == k
         w.create("fresh", 3)
         assert w.produce(9, "fresh", 2, batch([b"x"]))["ErrorCode"] == NONE
-        assert hook.count() > 0
+        wait_for(lambda: hook.count() > 0, what="a sync hangs")
         assert offsets_of(w.fetch(11, "t", 0, 0)["Responses"][0]["Partitions"][0]["Records"]) == list(range(30))
     b.kill9()
     hook.order("count nothing")

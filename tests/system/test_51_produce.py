@@ -114,6 +114,21 @@ def test_idempotent_producers(wire):
     assert found[1]["ErrorCode"] == UNKNOWN_TOPIC
 
 
+def test_what_follows_a_refused_batch_of_a_new_producer_is_out_of_order(wire):
+    """Else a client would conclude that the refused one is there: librdkafka reports it as delivered."""
+    def send(sequence, pid=7):
+        out = wire.produce(9, "t", 0, batch([b"%d" % sequence], producer_id=pid, epoch=0, sequence=sequence))
+        return out["ErrorCode"], out["BaseOffset"]
+
+    assert send(0) == (UNKNOWN_TOPIC, -1)
+    wire.create("t")
+    assert send(1) == (OUT_OF_ORDER, -1)
+    assert send(5, pid=8) == (NONE, 0)                  # of this one nothing was refused
+    assert send(0) == (NONE, 1)
+    assert send(1) == (NONE, 2)
+    assert send(0) == (NONE, 1)
+
+
 def test_producer_ids_are_never_given_twice(broker, wire):
     def take():
         out = wire.call("InitProducerId", 4, TransactionalId=None, TransactionTimeoutMs=1000)

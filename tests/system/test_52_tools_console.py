@@ -161,7 +161,7 @@ def test_deserializers_and_bad_records(broker):
     (["--bootstrap-server", "h:1", "--topic", "t", "--from-beginning", "--consumer-property", "auto.offset.reset=latest"],
      "Can't simultaneously specify --from-beginning and 'auto.offset.reset=latest', please remove one option"),
     (["--bootstrap-server", "h:1", "--topic", "t", "--formatter", "com.example.Mine"], "com.example.Mine"),
-    (["--zookeeper", "h:2181", "--topic", "t"], "--zookeeper is not available yet"),
+    (["--zookeeper", "h:2181"], "Exactly one of whitelist/blacklist/topic is required."),
     (["--bootstrap-server", "h:1", "--topic", "t", "--isolation-level", "x"], "isolation.level"),
     (["--bootstrap-server", "h:1", "--include", "("], "( is an invalid regex."),
 ])

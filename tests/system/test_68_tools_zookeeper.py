@@ -89,6 +89,24 @@ def test_settings(cluster):
     assert znode(cluster, "/config/users/b%20o/clients/<default>")["config"] == {"request_percentage": "5"}
 
 
+def test_passwords_of_brokers_go_into_the_tree_encrypted(cluster):
+    name = "listener.name.plaintext.ssl.key.password"
+
+    def alter(entity, add, status=0):
+        run = harness.tool("kafka-configs.sh", "--zookeeper", zk_of(cluster), "--alter", "--entity-type", "brokers", *entity,
+                           "--add-config", add, check=False)
+        assert run.returncode == status, run
+        return run.stderr
+
+    other = ("--entity-name", "77")
+    assert "password.encoder.secret must be specified to update" in alter(other, name + "=sesame", status=1)
+    assert "only at broker level" in alter(("--entity-default",), name + "=sesame,password.encoder.secret=s", status=1)
+    alter(other, name + "=sesame,password.encoder.secret=s,password.encoder.iterations=2000")
+    config = znode(cluster, "/config/brokers/77")["config"]
+    assert list(config) == [name] and "encryptedPassword:" in config[name] and "iterations:2000" in config[name]
+    assert "sesame" not in config[name]
+
+
 def test_replicas_are_equal(cluster):
     cluster.create("t", partitions=2)
     bootstrap = "127.0.0.1:%d" % cluster[1].port

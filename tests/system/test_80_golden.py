@@ -6,7 +6,8 @@ An extra: without ../shared these tests are skipped. Groups and open transaction
 import pytest
 
 import golden
-from harness import Broker
+from harness import Broker, wait_for
+from wire import Wire
 
 STATES = golden.states()
 SHOWN = 60
@@ -24,11 +25,17 @@ def opened(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp(request.param)
     state = golden.State(request.param, folder)
     broker = Broker(folder, state.properties).start()
+    wait_for(lambda: all_lead(broker), what="all partitions are loaded")     # who starts slowly serves before
     state.seen = {}
     state.broker = broker
     yield state
     if broker.process is not None:
         assert broker.stop() == 0, broker.log()[-4000:]
+
+
+def all_lead(broker):
+    with Wire(broker.port) as c:
+        return all(p["LeaderId"] >= 0 for t in c.call("Metadata", 12, Topics=None)["Topics"] for p in t["Partitions"])
 
 
 def none(faults, state, later=None):

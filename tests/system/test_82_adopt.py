@@ -8,7 +8,7 @@ import struct
 import pytest
 
 from batches import batch, heads
-from harness import wait_for
+from harness import SLOW, wait_for
 from wire import Wire
 
 META = "#\n#Sat Nov 21 02:05:31 UTC 2026\nbroker.id=%d\nversion=%d\ncluster.id=-5AsMXlFTgmRVUWpEE4U0A\n"
@@ -118,7 +118,7 @@ def test_settings_from_a_file(left):
         with open(path, "w", encoding="ascii") as f:
             f.write(text)
         left.spawn()
-        assert left.process.wait(20) == 1
+        assert left.process.wait(20 * SLOW) == 1
         assert why in left.log(this_start=True), left.log(this_start=True)
     left.process = None
 
@@ -191,7 +191,7 @@ def test_what_is_no_topic(left):
     forget(left)
     shutil.copytree(os.path.join(left.data, "b.c-0"), os.path.join(left.data, "copy-0"))
     left.spawn()
-    assert left.process.wait(20) == 1
+    assert left.process.wait(20 * SLOW) == 1
     assert "topics b.c and copy have the same topic id" in left.log(this_start=True)
     left.process = None
 
@@ -201,7 +201,7 @@ def test_of_another_broker_or_cluster_only_when_asked(left):
         f.write(META % (4, 0))
     for _ in range(2):
         left.spawn()
-        assert left.process.wait(20) == 1
+        assert left.process.wait(20 * SLOW) == 1
         left.process = None
         assert "has broker.id=4, this broker is broker.id=0" in left.log() and "--adopt" in left.log()
     left.args = ["--adopt"]
@@ -236,7 +236,7 @@ def test_kraft_is_left_alone(left):
         f.write(META % (0, 1))
     left.args = ["--adopt"]
     left.spawn()
-    assert left.process.wait(20) == 1
+    assert left.process.wait(20 * SLOW) == 1
     assert "version 1 is a directory of a broker in KRaft mode, which cannot be taken over" in left.log(this_start=True)
     left.process = None
 

@@ -101,7 +101,7 @@ def check(kind, load, stored):
             at.setdefault(number, []).append(offset)
         missing = [n for n in load.acked[p] if n not in at]
         assert not missing, "%s-%d: acknowledged and gone: %s" % (load.topic, p, missing[:10])
-        moved = [(n, o, at[n]) for n, o in load.acked[p].items() if o >= 0 and o not in at[n]]
+        moved = [(n, o, at[n]) for n, o in load.acked[p].items() if o is not None and o not in at[n]]
         assert not moved, "%s-%d: not at the offset that was told: %s" % (load.topic, p, moved[:10])
         if kind == "idempotent":
             numbers = [n for _, n in records]

@@ -88,7 +88,7 @@ def test_a_rebalance_takes_two_lines_of_the_log_and_a_leave_one(brokers):
         m = Member(broker.port, "left")
         await m.enter({"t": 1})
         await m.leave()
-        lost = Member(broker.port, "lost", session_ms=2000 if SLOW == 1 else 5000)     # long enough to enter at once
+        lost = Member(broker.port, "lost", session_ms=4000 if SLOW == 1 else 8000)     # long enough to enter at once
         await lost.enter({"t": 1})
         return m.member_id, lost.member_id
 

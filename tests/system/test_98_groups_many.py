@@ -9,8 +9,8 @@ import time
 
 from group_cells import PROPERTIES
 from groups import (GROUP_ID_NOT_FOUND, GROUP_MAX_SIZE_REACHED, ILLEGAL_GENERATION, LATER, LOST, NON_EMPTY_GROUP, NONE, NOT_COORDINATOR,
-                    REBALANCE_IN_PROGRESS, ROUNDS, UNKNOWN_MEMBER_ID, Link, Member, Model, commit_codes, commit_topics,
-                    committed, describe, pause, ready, run, until)
+                    REBALANCE_IN_PROGRESS, ROUNDS, UNKNOWN_MEMBER_ID, Link, Member, Model, Stills, commit_codes,
+                    commit_topics, committed, describe, pause, ready, run, tried, until)
 from harness import SLOW
 from wire import Wire
 
@@ -51,7 +51,7 @@ async def belong(m, others):
         while code == NONE:
             if all(o.owned and o.generation == m.generation for o in others):
                 return
-            await pause(0.1)
+            await pause(0.5)            # ten thousand of them, and this program has to do all their work
             code = await m.heartbeat()
 
 
@@ -67,9 +67,9 @@ async def crowd(port, model, group, era):
 
 def thousand(port, groups=GROUPS):
     async def scene():
-        model, began = Model(), time.monotonic()
+        model, began, own = Model(), time.monotonic(), time.process_time()
         crowds = await asyncio.gather(*(crowd(port, model, "crowd.%d" % i, ERAS[i % len(ERAS)]) for i in range(groups)))
-        took = time.monotonic() - began
+        took, own = time.monotonic() - began, time.process_time() - own
         link = await Link.open(port)
         listed = await link.call("ListGroups", 4, StatesFilter=["Stable"])
         assert len([g for g in listed["Groups"] if g["GroupId"].startswith("crowd.")]) == groups
@@ -77,28 +77,35 @@ def thousand(port, groups=GROUPS):
         for c in crowds:
             for m in c:
                 m.drop()
-        return took, max(generations)
-    return run(scene(), 120)
+        return took, own, max(generations)
+    return run(scene(), 600)
 
 
 def test_a_thousand_groups_of_ten_join_at_once(brokers):
     b = started(brokers, SETTINGS)
-    before = b.rss_kb()
-    took, generation = thousand(b.port)
-    grown = b.rss_kb() - before
-    print("%d groups of %d: %.1f s, generation %d, %d KB more" % (GROUPS, MEMBERS, took, generation, grown))
-    assert took < 60 * SLOW
+    before, cpu = b.rss_kb(), b.cpu_seconds()
+    took, own, generation = thousand(b.port)
+    grown, cpu = b.rss_kb() - before, b.cpu_seconds() - cpu
+    print("%d groups of %d: %.1f s, of it %.1f s this program's, %.1f s of the broker's, generation %d, %d KB more" % (
+        GROUPS, MEMBERS, took, own, cpu, generation, grown))
+    assert took - 2 * own < 60 * SLOW                   # this program may work for longer, and on half a processor
+    assert cpu < 60 * SLOW
     if SLOW == 1:
         assert grown < 40 * GROUPS * MEMBERS            # KB: a member, and its connection's buffers
 
 
-async def too_many(port, n):
-    """More than fit want in at once: exactly those that fit are in, and a place that becomes free is given away."""
-    group = "full.%d" % n
+async def too_many(port, name):
+    """More than fit want in at once: exactly those that fit are in, and a place that becomes free is given away. None: they may
+    not have come at once."""
+    group = "full." + name
     members = [Member(port, group, era="0.11", rebalance_ms=5000 * SLOW) for _ in range(MAX_SIZE + 3)]
     await asyncio.gather(*(m.connected() for m in members))
-    codes = await asyncio.gather(*(m.join() for m in members))
-    assert sorted(codes) == [NONE] * MAX_SIZE + [GROUP_MAX_SIZE_REACHED] * 3, codes
+    async with Stills() as still:
+        codes = await asyncio.gather(*(m.join() for m in members))
+    as_wanted = sorted(codes) == [NONE] * MAX_SIZE + [GROUP_MAX_SIZE_REACHED] * 3
+    if not as_wanted and still.longest >= DELAY_MS / 2000:
+        return None
+    assert as_wanted, (codes, still.longest)
     inside = [m for m, code in zip(members, codes) if code == NONE]
     outside = next(m for m, code in zip(members, codes) if code != NONE)
     assert set(await asyncio.gather(*(m.sync(PARTITIONS) for m in inside))) == {NONE}
@@ -108,17 +115,22 @@ async def too_many(port, n):
     assert set(codes) == {NONE}, codes
     for m in members:
         m.drop()
+    return True
 
 
-async def delayed(port, n):
-    """The first join of an empty group waits; who comes in that time is in the first generation."""
-    group, era = "delay.%d" % n, ERAS[n % len(ERAS)]
-    members = [Member(port, group, era=era, client_id=str(i), rebalance_ms=30000) for i in range(3)]
+async def delayed(port, n, name):
+    """The first join of an empty group waits; who comes in that time is in the first generation. None: they may have come later."""
+    group, era = "delay." + name, ERAS[n % len(ERAS)]
+    members = [Member(port, group, era=era, client_id=str(i), rebalance_ms=10000) for i in range(3)]
     await asyncio.gather(*(m.connected() for m in members))
     began = time.monotonic()
-    codes = await asyncio.gather(*(m.join() for m in members))
+    async with Stills() as still:
+        codes = await asyncio.gather(*(m.join() for m in members))
     took = (time.monotonic() - began) * 1000
-    assert codes == [NONE] * 3 and {m.generation for m in members} == {1}, (codes, [m.generation for m in members])
+    as_wanted = codes == [NONE] * 3 and {m.generation for m in members} == {1}
+    if not as_wanted and still.longest >= DELAY_MS / 2000:
+        return None
+    assert as_wanted, (codes, [m.generation for m in members], still.longest)
     assert took >= DELAY_MS * 0.95, took
     assert set(await asyncio.gather(*(m.sync(PARTITIONS) for m in members))) == {NONE}
     # not in a group that is there: it is done when all have joined
@@ -158,16 +170,16 @@ async def delay_is_bounded(port, n):
 
 def bounds(port):
     async def scene():
-        settled = await asyncio.gather(*(delayed(port, n) for n in range(ROUNDS)))
+        settled = await tried(lambda n, name: delayed(port, n, name), range(ROUNDS))
         assert min(settled) < DELAY_MS or SLOW > 1, settled
-        await asyncio.gather(*(too_many(port, n) for n in range(ROUNDS)))
+        await tried(lambda n, name: too_many(port, name), range(ROUNDS))
         for again in range(4):              # a machine that stands still for a moment spoils a time, not several
             firsts = await asyncio.gather(*(delay_is_bounded(port, n + ROUNDS * again) for n in range(ROUNDS)))
             if min(firsts) >= 2 * DELAY_MS * 0.95 and max(firsts) < 4.4 * DELAY_MS * SLOW:
                 break
         else:
             raise AssertionError("the delay, extended, should be from %d to %d ms: %s" % (2 * DELAY_MS, 4 * DELAY_MS, firsts))
-    run(scene())
+    run(scene(), 180)
 
 
 def test_full_groups_and_the_initial_delay(brokers):

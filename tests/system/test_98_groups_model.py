@@ -3,8 +3,8 @@ import asyncio
 
 import pytest
 
-from groups import NONE, ILLEGAL_GENERATION, Model, deal, deal_cooperative, read_assignment, read_subscription, run, until
-from groups import assignment, subscription
+from groups import (ILLEGAL_GENERATION, NONE, UNKNOWN_MEMBER_ID, Model, assignment, deal, deal_cooperative, read_assignment,
+                    read_subscription, run, subscription, until)
 
 TP = ("t", 0)
 
@@ -30,8 +30,26 @@ def test_two_that_work_at_the_same_time():
     m.take("g", "a", [TP])
     with pytest.raises(AssertionError, match="still works"):
         m.take("g", "b", [TP])
-    m.give("g", [TP])
+    m.give("g", "b", [TP])              # not its own
+    with pytest.raises(AssertionError, match="still works"):
+        m.take("g", "b", [TP])
+    m.give("g", "a", [TP])
     m.take("g", "b", [TP])
+
+
+def test_one_whose_session_may_have_ended():
+    m, silent = Model(), []
+    m.take("g", "a", [TP], lambda: bool(silent))
+    with pytest.raises(AssertionError, match="still works"):
+        m.take("g", "b", [TP])
+    with pytest.raises(AssertionError, match="put out"):
+        m.lost("g", "a", UNKNOWN_MEMBER_ID, lambda: bool(silent))
+    silent.append(True)
+    m.take("g", "b", [TP])
+    m.lost("g", "a", UNKNOWN_MEMBER_ID, lambda: bool(silent))
+    m.give("g", "a", [TP])              # what it held is another's by now
+    with pytest.raises(AssertionError, match="still works"):
+        m.take("g", "c", [TP])
 
 
 def test_a_regression():

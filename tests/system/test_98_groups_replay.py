@@ -13,8 +13,8 @@ import time
 from group_cells import PROPERTIES
 from group_log import (TRANSACTIONAL, Log, group_key, group_value, member, offset_key, offset_value, partition_of,
                        replace)
-from groups import (COORDINATOR_LOAD_IN_PROGRESS, NONE, REBALANCE_IN_PROGRESS, ROUNDS, Link, Refused, assignment, commit_topics, committed, describe, ready,
-                    run, subscription, until)
+from groups import (COORDINATOR_LOAD_IN_PROGRESS, NONE, NOT_COORDINATOR, REBALANCE_IN_PROGRESS, ROUNDS, Link, Refused, assignment, commit_topics, committed,
+                    describe, ready, run, subscription, until)
 from harness import SLOW, wait_for
 from wire import Wire, encode_request
 
@@ -148,7 +148,7 @@ async def same(port, h):
 def test_any_history_is_read_back(brokers):
     print("seed", SEED)
     b = brokers(dict(PROPERTIES, **{"offsets.topic.num.partitions": str(ROUNDS), "group.max.size": "100",
-                             "log.cleaner.backoff.ms": "50"})).start()
+                             "log.cleaner.enable": "false", "log.cleaner.backoff.ms": "50"})).start()
     run(ready(b.port, "any"))
     histories = {p: History(p, random.Random(SEED + p)) for p in range(ROUNDS)}
     replace(b, {p: h.log for p, h in histories.items()})
@@ -158,8 +158,14 @@ def test_any_history_is_read_back(brokers):
         await asyncio.gather(*(same(b.port, h) for h in histories.values()))
     run(all_same())
     bad = sum(h.bad for h in histories.values())
-    told = [int(n) for n in re.findall(r"(\d+) places passed over", b.log(this_start=True))]
-    assert sum(told) == bad, "%d records are no good; the log tells of %d" % (bad, sum(told))
+
+    def told():
+        return sum(int(n) for n in re.findall(r"(\d+) places passed over", b.log(this_start=True)))
+    wait_for(lambda: told() >= bad, 30, "the log tells of %d records that are no good" % bad)
+    assert told() == bad, "%d records are no good; the log tells of %d" % (bad, told())
+    b.overrides["log.cleaner.enable"] = "true"      # not before: compaction leaves fewer, should it be there before the reader
+    b.restart()
+    run(all_same())
     wait_for(lambda: len(re.findall(r"__consumer_offsets-\d+: compacted", b.log(this_start=True))) >= ROUNDS // 4, 30, "compaction")
     b.restart()                                 # and the same once more
     run(all_same())
@@ -210,9 +216,6 @@ def test_a_million_records_are_replayed(brokers):
                 else request
             c.sock.sendall(request)
             c.exactly(int.from_bytes(c.exactly(4), "big"))
-    b.kill9()
-    began = time.monotonic()
-    b.spawn()
 
     async def loaded():
         refusals = rounds_of_all = 0
@@ -226,6 +229,8 @@ def test_a_million_records_are_replayed(brokers):
             try:
                 return await committed(link, "big", None)
             except Refused as e:
+                if e.code == NOT_COORDINATOR:       # the partition's log is not open yet: it is recovered after a kill -9
+                    return None
                 assert e.code == COORDINATOR_LOAD_IN_PROGRESS, e.code
                 refusals += 1
                 codes = await while_loading(link)
@@ -238,10 +243,18 @@ def test_a_million_records_are_replayed(brokers):
                 link.close()
             return None
         return await until(answers, 60), refusals, rounds_of_all
-    got, refusals, of_all = run(loaded(), 120)
-    took = time.monotonic() - began
-    wait_for(b.is_ready, 30)
-    assert got == {("t", p): rounds - 1 for p in range(2000)}
-    print("%d records in %.2f s with the start; refused %d times meanwhile" % (rounds * 2000, took, refusals))
-    assert of_all or SLOW > 1, "nobody was told that it loads"
+
+    for _ in range(5):                          # a machine that stands still for a moment misses it, not several times
+        b.kill9()
+        began = time.monotonic()
+        b.spawn()
+        got, refusals, of_all = run(loaded(), 120)
+        took = time.monotonic() - began
+        wait_for(b.is_ready, 30)
+        assert got == {("t", p): rounds - 1 for p in range(2000)}
+        print("%d records in %.2f s with the start; refused %d times meanwhile" % (rounds * 2000, took, refusals))
+        if of_all or SLOW > 1:
+            break
+    else:
+        raise AssertionError("nobody was told that it loads")
     b.kill9()                                   # a clean end would bring it all to the disk

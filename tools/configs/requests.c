@@ -42,11 +42,7 @@ static int32_t broker_of(const struct entity_kind *kind, const char *name)
 
 static int by_name(const void *a, const void *b)
 {
-    const struct setting *x = a, *y = b;
-    size_t n = x->name.len < y->name.len ? x->name.len : y->name.len;
-    int d = memcmp(x->name.p, y->name.p, n);
-
-    return d != 0 ? d : (x->name.len > y->name.len) - (x->name.len < y->name.len);
+    return str_cmp(((const struct setting *)a)->name, ((const struct setting *)b)->name);
 }
 
 /* All of them, by name. */

@@ -7,7 +7,7 @@
 #include "tools/configs/configs.h"
 
 #include "config/param.h"
-#include "config/topic_config.h"
+#include "config/password_encoder.h"
 #include "metadata/topic_name.h"
 #include "tools/zk.h"
 
@@ -184,9 +184,6 @@ static int check_broker(struct admin *a, const struct levels *l, const struct pr
         const struct param *p = param_find(&server_params, add->v[i].name);
 
         only_rates &= is_rate(add->v[i].name);
-        if (p != NULL && p->type == CONFIG_PASSWORD)
-            return admin_fail(a, ERR_UNSUPPORTED, "%s: passwords cannot be put into the tree by this command yet; put "
-                              "it into server.properties", p->name);
         if (p != NULL && p->when == CONFIG_READ_ONLY)
             return admin_fail(a, ERR_INVALID, "Cannot update these configs dynamically: Set(%s)", p->name);
     }
@@ -203,6 +200,82 @@ static int check_broker(struct admin *a, const struct levels *l, const struct pr
                           "running. Through ZooKeeper they are changed only before brokers are started.",
                           all ? "brokers are" : "the broker is");
     return OK;
+}
+
+#define ENCODER_PREFIX "password.encoder."
+
+static bool is_encoders(struct str key)
+{
+    return key.len > strlen(ENCODER_PREFIX) && memcmp(key.p, ENCODER_PREFIX, strlen(ENCODER_PREFIX)) == 0;
+}
+
+/* How passwords are to be encrypted comes with them, and stays out of the tree. */
+static int encoder_of(struct admin *a, const struct props *add, struct config **out)
+{
+    const char **given = arena_array(&a->arena, add->n + 1, sizeof *given);
+    struct config_input in = { .overrides = given };
+    struct config_problems problems;
+    char text[1024];
+    int rc;
+
+    for (size_t i = 0; given != NULL && i < add->n; i++)
+        if (is_encoders(add->v[i].name)) {
+            given[in.overrides_n] = arena_printf(&a->arena, "%.*s=%.*s", STR_ARG(add->v[i].name),
+                                                 STR_ARG(add->v[i].value));
+            if (given[in.overrides_n++] == NULL)
+                given = NULL;
+        }
+    if (given == NULL)
+        return admin_fail(a, ERR_NOMEM, "out of memory");
+    rc = config_load(out, &in, &problems);
+    for (size_t i = 0; rc == ERR_INVALID && i < problems.n; i++) {
+        config_problem_text(&problems.v[i], text, sizeof text);
+        rc = admin_fail(a, ERR_UNSUPPORTED, "%s", text);
+    }
+    config_problems_fini(&problems);
+    return rc;
+}
+
+/* *out: what is to be written; passwords encrypted. */
+static int encode_passwords(struct admin *a, bool all, const struct props *add, struct props *out)
+{
+    struct password_encoder e;
+    struct config *cfg;
+    int rc;
+
+    *out = (struct props){ .v = arena_array(&a->arena, add->n + 1, sizeof *out->v) };
+    if (out->v == NULL)
+        return admin_fail(a, ERR_NOMEM, "out of memory");
+    TRY(encoder_of(a, add, &cfg));
+    password_encoder_of(&e, cfg);
+    rc = OK;
+    for (size_t i = 0; i < add->n && rc == OK; i++) {
+        const char *key = arena_cstr(&a->arena, add->v[i].name), *encoded = NULL;
+        char why[512] = "out of memory";
+
+        if (key == NULL || is_encoders(add->v[i].name)) {
+            rc = key == NULL ? admin_fail(a, ERR_NOMEM, "out of memory") : OK;
+            continue;
+        }
+        out->v[out->n] = add->v[i];
+        if (!password_is_kept(key)) {
+            out->n++;
+            continue;
+        }
+        if (all)
+            rc = admin_fail(a, ERR_INVALID, "Password config can be defined only at broker level");
+        else if (e.secret == NULL)
+            rc = admin_fail(a, ERR_INVALID, "password.encoder.secret must be specified to update Set(%s). Other "
+                            "password encoder configs like cipher algorithm and iterations may also be specified to "
+                            "override the default encoding parameters. Password encoder configs will not be persisted "
+                            "in ZooKeeper.", key);
+        else if (password_encode(&e, add->v[i].value, &a->arena, &encoded, why, sizeof why) != OK)
+            rc = admin_fail(a, ERR_INVALID, "%s", why);
+        else
+            out->v[out->n++].value = str_of(encoded);
+    }
+    config_unref(&cfg);
+    return rc;
 }
 
 static int check_quota(struct admin *a, const struct props *add)
@@ -223,41 +296,17 @@ static int check_quota(struct admin *a, const struct props *add)
 
 static int check_topic(struct admin *a, const char *topic, const struct znode_config *c)
 {
-    struct config_input none = { .file = NULL };
     struct zpath path = zpath_topic(str_of(topic));
-    struct topic_property *v = arena_array(&a->arena, c->n + 1, sizeof *v);
-    struct config_problems problems;
-    struct config *server = NULL;
-    struct topic_config tc;
-    char why[512] = "out of memory", buf[512];
+    char buf[512];
     const char *fault = topic_name_fault(str_of(topic), buf, sizeof buf);
     bool there;
-    int rc;
 
     if (fault != NULL)
         return admin_fail(a, ERR_INVALID, "Topic name is invalid: %s", fault);
     TRY(zk_exists(a, path.z, &there));
     if (!there)
         return admin_fail(a, ERR_NOENT, "Topic '%s' does not exist.", topic);
-    if (v == NULL)
-        return admin_fail(a, ERR_NOMEM, "out of memory");
-    for (size_t i = 0; i < c->n; i++)
-        v[i] = (struct topic_property){ str_of(c->pairs[i].name), str_of(c->pairs[i].value) };
-    rc = config_load(&server, &none, &problems);
-    config_problems_fini(&problems);
-    if (rc == OK)
-        rc = topic_config_build(&tc, server, TOPIC_CONFIG_ASKED, v, c->n, why, sizeof why);
-    if (rc == OK)
-        topic_config_fini(&tc);
-    config_unref(&server);
-    return rc == OK ? OK : admin_fail(a, rc, "%s", why);
-}
-
-static int by_name(const void *pa, const void *pb)
-{
-    const struct znode_pair *x = pa, *y = pb;
-
-    return strcmp(x->name, y->name);
+    return zk_topic_config_check(a, c);
 }
 
 static bool is_among(const char *name, const struct str *v, size_t n)
@@ -294,8 +343,7 @@ static int changed(struct admin *a, const struct znode_config *old, const struct
         if (!is_among(p.name, remove, remove_n))
             out->pairs[out->n++] = p;
     }
-    if (out->n > 1)
-        qsort(out->pairs, out->n, sizeof *out->pairs, by_name);
+    znode_config_sort(out);
     return OK;
 }
 
@@ -304,14 +352,17 @@ int configs_zk_alter(struct admin *a, const struct entities *e, const struct pro
 {
     struct target t = { "", "" };
     struct znode_config old, now;
+    struct props encoded;
     struct levels l;
 
     TRY(levels_read(a, e, true, &l));
     for (size_t i = 0; i < l.n; i++)
         target_add(&t, l.type[i], l.name[i]);
-    if (strcmp(l.type[0], "brokers") == 0)
-        TRY(check_broker(a, &l, add));
-    else if (is_quota(l.type[0]))
+    if (strcmp(l.type[0], "brokers") == 0) {
+        TRY(encode_passwords(a, strcmp(l.name[0], DEFAULT_NAME) == 0, add, &encoded));
+        TRY(check_broker(a, &l, &encoded));
+        add = &encoded;
+    } else if (is_quota(l.type[0]))
         TRY(check_quota(a, add));
     TRY(zk_config(a, t.path, &old));
     TRY(changed(a, &old, add, remove, remove_n, &now));

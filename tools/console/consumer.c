@@ -1,13 +1,12 @@
-/* tools/console/consumer.c - kafka-console-consumer.sh: the records of topics on standard output.
+/* tools/console/consumer.c - kafka-console-consumer.sh: the records of topics on standard output. With --zookeeper they
+ * come by old_consumer.c.
  *
  * As in Kafka it is always a member of a group: of the one that is named, where it goes on from what was committed, and
  * commits what it has printed; or of one whose name it makes up and that commits nothing. Only --partition reads
  * without a group's help.
  */
 #include "base/clock.h"
-#include "tools/command.h"
-#include "tools/console/formatter.h"
-#include "tools/console/subscription.h"
+#include "tools/console/consumer.h"
 
 #include <inttypes.h>
 #include <stdio_ext.h>
@@ -24,20 +23,20 @@
 #define HEADERS_MAX       1000
 #define GROUPS_MADE_UP    100000        /* console-consumer-0 and so on */
 
-enum consumer_option {
-    C_BOOTSTRAP = OPT_FIRST, C_CONSUMER_PROPERTY, C_CONSUMER_CONFIG, C_SYSTEST, C_FORMATTER, C_FORMATTER_CONFIG,
-    C_FROM_BEGINNING, C_GROUP, C_INCLUDE, C_ISOLATION, C_KEY_DESERIALIZER, C_MAX_MESSAGES, C_OFFSET, C_PARTITION,
-    C_PROPERTY, C_SKIP, C_TIMEOUT, C_TOPIC, C_VALUE_DESERIALIZER, C_WHITELIST, C_ZOOKEEPER, C_N
-};
-
 static const struct option_def consumer_options[C_N] = {
     OPTIONS_COMMON,
+    [C_BLACKLIST] = { "blacklist", OPT_VALUE, "blacklist",
+        "With --zookeeper: read every topic whose whole name does not match.", NULL },
     [C_BOOTSTRAP] = { "bootstrap-server", OPT_VALUE, "server to connect to",
-        "REQUIRED: HOST1:PORT1,HOST2:PORT2 of some brokers of the cluster.", NULL },
+        "REQUIRED, unless there is --zookeeper: HOST1:PORT1,HOST2:PORT2 of some brokers of the cluster.", NULL },
     [C_CONSUMER_PROPERTY] = { "consumer-property", OPT_MANY, "consumer_prop",
         "A property of the consumer, name=value.", NULL },
     [C_CONSUMER_CONFIG] = { "consumer.config", OPT_VALUE, "config file",
         "A file of such properties; --consumer-property wins over it.", NULL },
+    [C_CSV] = { "csv-reporter-enabled", OPT_FLAG, NULL,
+        "With --zookeeper: known, and without effect.", NULL },
+    [C_DELETE_OFFSETS] = { "delete-consumer-offsets", OPT_FLAG, NULL,
+        "With --zookeeper: first delete what ZooKeeper has of the group.", NULL },
     [C_SYSTEST] = { "enable-systest-events", OPT_FLAG, NULL,
         "Print shutdown_complete at the end.", NULL },
     [C_FORMATTER] = { "formatter", OPT_VALUE, "class",
@@ -61,6 +60,8 @@ static const struct option_def consumer_options[C_N] = {
         "The same as --property key.deserializer=.", NULL },
     [C_MAX_MESSAGES] = { "max-messages", OPT_VALUE, "num_messages",
         "Stop after that many records.", NULL },
+    [C_METRICS_DIR] = { "metrics-dir", OPT_VALUE, "metrics directory",
+        "With --zookeeper: known, and without effect.", NULL },
     [C_OFFSET] = { "offset", OPT_VALUE, "consume offset",
         "Where to start in --partition: an offset, earliest or latest.", "latest" },
     [C_PARTITION] = { "partition", OPT_VALUE, "partition",
@@ -85,25 +86,14 @@ static const struct option_def consumer_options[C_N] = {
     [C_WHITELIST] = { "whitelist", OPT_VALUE, "regex",
         "The older name of --include, which wins if both are given.", NULL },
     [C_ZOOKEEPER] = { "zookeeper", OPT_VALUE, "urls",
-        "Of Kafka before 2.0. Not available yet: use --bootstrap-server.", NULL },
+        "HOST1:PORT1,HOST2:PORT2/CHROOT of ZooKeeper: read as the consumer of before Kafka 2.0, whose groups share "
+        "partitions and keep their offsets there, below /consumers. Its properties are those of that consumer: "
+        "auto.commit.enable, auto.commit.interval.ms, auto.offset.reset (smallest, largest), group.id, "
+        "partition.assignment.strategy (range, roundrobin), rebalance.backoff.ms, rebalance.max.retries, "
+        "zookeeper.session.timeout.ms and the others.", NULL },
 };
 
-struct consumer {
-    struct rd_member    member;
-    struct subscription sub;
-    struct pattern     *include;
-    bool                commits;
-    int64_t             max_messages;   /* -1: no limit */
-    int64_t             timeout_ms;     /* -1: none */
-    bool                skip_errors;
-    int64_t             count;
-    struct formatter    formatter;
-    struct arena        arena;
-    struct props        props;
-    char                error[512];
-};
-
-static int consumer_fail(struct consumer *c, int rc, const char *text)
+int consumer_fail(struct consumer *c, int rc, const char *text)
 {
     snprintf(c->error, sizeof c->error, "%s", text);
     return rc;
@@ -119,12 +109,17 @@ static int usage(const struct invocation *inv, const char *text)
 /* What goes with what, in the order in which Kafka looks. */
 static int check_options(const struct invocation *inv, struct options *o)
 {
+    static const size_t olds[] = { C_BLACKLIST, C_CSV, C_DELETE_OFFSETS, C_METRICS_DIR };
     bool by_name = options_has(o, C_TOPIC), by_pattern = options_has(o, C_INCLUDE) || options_has(o, C_WHITELIST);
     char text[256];
 
     if (options_has(o, C_ZOOKEEPER))
-        return command_fail("--zookeeper is not available yet: it comes with ZooKeeper clusters. Use "
-                            "--bootstrap-server HOST:PORT of any broker.");
+        return old_consumer_check(inv, o);
+    for (size_t i = 0; i < sizeof olds / sizeof olds[0]; i++) {
+        snprintf(text, sizeof text, "%s is not a recognized option", consumer_options[olds[i]].name);
+        if (options_has(o, olds[i]))
+            return usage(inv, text);
+    }
     if (by_name == by_pattern) {
         snprintf(text, sizeof text, "Exactly one of --include/--topic is required. %s", !options_has(o,
             C_WHITELIST) ? "" :
@@ -292,6 +287,36 @@ static void on_revoked(void *arg, const rd_kafka_topic_partition_list_t *list, b
 
 static const struct rd_member_hooks hooks = { on_assigned, on_revoked, NULL };
 
+/* ---- a member of a group of the brokers ---- */
+
+static int member_open(struct consumer *c)
+{
+    return rd_member_open(&c->member, &c->props, &hooks, c, c->error, sizeof c->error);
+}
+
+static int member_look(struct consumer *c, int64_t *next_ms)
+{
+    return subscription_look(&c->sub, next_ms, c->error, sizeof c->error);
+}
+
+static rd_kafka_message_t *member_poll(struct consumer *c, int ms)
+{
+    return rd_member_poll(&c->member, ms);
+}
+
+static void member_done(struct consumer *c, const rd_kafka_message_t *m)
+{
+    if (c->commits)
+        rd_member_done(m);
+}
+
+static void member_close(struct consumer *c)
+{
+    rd_member_close(&c->member);
+}
+
+static const struct record_source group_source = { member_open, member_look, member_poll, member_done, member_close };
+
 /* ---- records ---- */
 
 static size_t headers_of(const rd_kafka_message_t *m, struct consumed_header *v)
@@ -339,8 +364,7 @@ static int take(struct consumer *c, const rd_kafka_message_t *m)
 {
     if (m->err == RD_KAFKA_RESP_ERR_NO_ERROR) {
         TRY(print_record(c, m));
-        if (c->commits)
-            rd_member_done(m);
+        c->source->done(c, m);
         return OK;
     }
     if (rd_member_is_fatal(m->err))
@@ -363,7 +387,7 @@ static int drain(struct consumer *c, rd_kafka_message_t *m, bool *got)
         if (ferror(stdout))
             rc = ERR_CLOSED;
         if (rc == OK && n < BATCH_N && rd_stopped() == 0 && (c->max_messages < 0 || c->count < c->max_messages))
-            m = rd_member_poll(&c->member, 0);
+            m = c->source->poll(c, 0);
     }
     if (fflush(stdout) != 0 && rc == OK)
         rc = ERR_CLOSED;
@@ -373,7 +397,7 @@ static int drain(struct consumer *c, rd_kafka_message_t *m, bool *got)
 /* Until enough records, no record for too long, a signal, or a failure. */
 static int consume(struct consumer *c)
 {
-    int64_t look_ms = 0, last_ms = mono_ms();
+    int64_t look_ms = 0, last_ms = 0;
 
     while (rd_stopped() == 0 && (c->max_messages < 0 || c->count < c->max_messages)) {
         int64_t             now = mono_ms(), wait = WAIT_MS;
@@ -381,10 +405,12 @@ static int consume(struct consumer *c)
         bool                got = false;
 
         if (now >= look_ms)
-            TRY(subscription_look(&c->sub, &look_ms, c->error, sizeof c->error));
+            TRY(c->source->look(c, &look_ms));
+        if (last_ms == 0)
+            last_ms = mono_ms();        /* the first look may take its time */
         if (c->timeout_ms >= 0 && c->timeout_ms < wait)
             wait = c->timeout_ms;
-        m = rd_member_poll(&c->member, (int)wait);
+        m = c->source->poll(c, (int)wait);
         TRY(drain(c, m, &got));
         if (got) {
             last_ms = mono_ms();
@@ -444,11 +470,11 @@ static int prepare(struct consumer *c, const struct invocation *inv, struct opti
         return status;
     if (read_numbers(c, o) != OK || read_formatter(c, o) != OK)
         return usage(inv, c->error);
-    if (read_properties(c, o) != OK)
+    if ((options_has(o, C_ZOOKEEPER) ? old_consumer_read(c, o) : read_properties(c, o)) != OK)
         return command_fail("%s", c->error);
     c->skip_errors = options_has(o, C_SKIP);
     c->sub.topic = options_str(o, C_TOPIC);
-    if (c->sub.topic == NULL && pattern_new_raw(&c->include, str_of(include)) != OK)
+    if (c->old == NULL && c->sub.topic == NULL && pattern_new_raw(&c->include, str_of(include)) != OK)
         return command_fail("%s is an invalid regex.", include);
     c->sub.include = c->include;
     c->sub.member = &c->member;
@@ -462,9 +488,11 @@ static int run(struct consumer *c)
 
     rd_stop_on_signals();
     setvbuf(stdout, output, _IOFBF, sizeof output);
-    rc = rd_member_open(&c->member, &c->props, &hooks, c, c->error, sizeof c->error);
-    if (rc != OK)
+    rc = c->source->open(c);
+    if (rc != OK) {
+        c->source->close(c);
         return command_fail("%s", c->error);
+    }
     rc = consume(c);
     if (rc == ERR_CLOSED) {
         fputs("Unable to write to standard out, closing consumer.\n", stderr);
@@ -474,7 +502,7 @@ static int run(struct consumer *c)
     } else if (rc != OK) {
         command_fail("ERROR Error processing message, terminating consumer process: %s", c->error);
     }
-    rd_member_close(&c->member);
+    c->source->close(c);
     fprintf(stderr, "Processed a total of %" PRId64 " messages\n", c->count);
     return rd_stopped() != 0 ? 128 + rd_stopped() : rc == OK ? 0 : 1;
 }
@@ -490,6 +518,7 @@ static int consumer_run(const struct invocation *inv, struct options *o)
     if (c == NULL)
         return command_fail("out of memory");
     arena_init(&c->arena, MEMORY_LIMIT);
+    c->source = options_has(o, C_ZOOKEEPER) ? &old_consumer_source : &group_source;
     status = prepare(c, inv, o);
     if (status == 0) {
         status = run(c);
@@ -497,6 +526,7 @@ static int consumer_run(const struct invocation *inv, struct options *o)
             puts("shutdown_complete");
     }
     subscription_fini(&c->sub);
+    old_consumer_free(c);
     pattern_free(&c->include);
     arena_fini(&c->arena);
     free(c);

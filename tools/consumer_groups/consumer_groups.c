@@ -167,11 +167,8 @@ void cg_end_table(const struct cg *cg)
 int tp_compare(const void *pa, const void *pb)
 {
     const struct tp *a = pa, *b = pb;
-    size_t           n = a->topic.len < b->topic.len ? a->topic.len : b->topic.len;
-    int              d = n > 0 ? memcmp(a->topic.p, b->topic.p, n) : 0;
+    int              d = str_cmp(a->topic, b->topic);
 
-    if (d == 0)
-        d = (a->topic.len > b->topic.len) - (a->topic.len < b->topic.len);
     return d != 0 ? d : (a->partition > b->partition) - (a->partition < b->partition);
 }
 

@@ -237,13 +237,10 @@ struct refused {
 
 static int by_partition(const void *pa, const void *pb)
 {
-    const struct refused *x = pa, *y = pb;
-    size_t n = x->p.topic.len < y->p.topic.len ? x->p.topic.len : y->p.topic.len;
-    int d = memcmp(x->p.topic.p, y->p.topic.p, n);
+    const struct rp_part *x = &((const struct refused *)pa)->p, *y = &((const struct refused *)pb)->p;
+    int d = str_cmp(x->topic, y->topic);
 
-    if (d == 0)
-        d = (x->p.topic.len > y->p.topic.len) - (x->p.topic.len < y->p.topic.len);
-    return d != 0 ? d : (x->p.partition > y->p.partition) - (x->p.partition < y->p.partition);
+    return d != 0 ? d : (x->partition > y->partition) - (x->partition < y->partition);
 }
 
 static int report_refused(struct rp *r, const struct alter_partition_reassignments_response *resp, const char *title)

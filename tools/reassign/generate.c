@@ -72,19 +72,10 @@ static int propose(struct rp *r, struct rp_part *v, size_t n, const struct assig
     return OK;
 }
 
-static int compare_names(const void *pa, const void *pb)
-{
-    const struct str *a = pa, *b = pb;
-    size_t n = a->len < b->len ? a->len : b->len;
-    int d = memcmp(a->p, b->p, n);
-
-    return d != 0 ? d : (a->len > b->len) - (a->len < b->len);
-}
-
 static int check_topics(struct rp *r, struct topic_names *t)
 {
     if (t->n > 1)
-        qsort(t->v, t->n, sizeof *t->v, compare_names);
+        qsort(t->v, t->n, sizeof *t->v, str_order);
     for (size_t i = 1; i < t->n; i++)
         if (str_eq(t->v[i], t->v[i - 1]))
             return admin_fail(&r->a, ERR_INVALID, "List of topics to reassign contains duplicate entries: [%.*s]",

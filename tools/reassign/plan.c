@@ -186,18 +186,10 @@ int rp_parse_topics(struct rp *r, const char *json, struct topic_names *out)
 
 /* ---- lists ---- */
 
-static int compare_str(struct str a, struct str b)
-{
-    size_t n = a.len < b.len ? a.len : b.len;
-    int    d = n > 0 ? memcmp(a.p, b.p, n) : 0;
-
-    return d != 0 ? d : (a.len > b.len) - (a.len < b.len);
-}
-
 static int by_partition(const void *pa, const void *pb)
 {
     const struct rp_part *x = pa, *y = pb;
-    int d = compare_str(x->topic, y->topic);
+    int d = str_cmp(x->topic, y->topic);
 
     return d != 0 ? d : (x->partition > y->partition) - (x->partition < y->partition);
 }
@@ -214,7 +206,7 @@ static int by_replica(const void *pa, const void *pb)
     int d = (x->broker > y->broker) - (x->broker < y->broker);
 
     if (d == 0)
-        d = compare_str(x->topic, y->topic);
+        d = str_cmp(x->topic, y->topic);
     return d != 0 ? d : (x->partition > y->partition) - (x->partition < y->partition);
 }
 
@@ -276,11 +268,6 @@ int rp_check(struct rp *r, const struct rp_parts *parts)
     return OK;
 }
 
-static int by_name(const void *pa, const void *pb)
-{
-    return compare_str(*(const struct str *)pa, *(const struct str *)pb);
-}
-
 int rp_topics_of(struct rp *r, const struct rp_parts *parts, struct topic_names *out)
 {
     size_t n = 0;
@@ -291,7 +278,7 @@ int rp_topics_of(struct rp *r, const struct rp_parts *parts, struct topic_names 
     for (size_t i = 0; i < parts->n; i++)
         out->v[i] = parts->v[i].topic;
     if (out->n > 1)
-        qsort(out->v, out->n, sizeof *out->v, by_name);
+        qsort(out->v, out->n, sizeof *out->v, str_order);
     for (size_t i = 0; i < out->n; i++)
         if (i == 0 || !str_eq(out->v[i], out->v[n - 1]))
             out->v[n++] = out->v[i];

@@ -103,8 +103,9 @@ static int by_text(const void *pa, const void *pb)
 /* "0:1,0:2,10:1": sorted as texts. */
 static const char *list_of(struct rp *r, const struct copy_of *v, size_t n, struct str topic, bool from)
 {
-    const char **items, *z = "";
-    size_t total = 0, k = 0;
+    const char **items;
+    size_t total = 0, k = 0, len = 0;
+    char *z;
 
     for (size_t i = 0; i < n; i++)
         total += (size_t)(from ? v[i].from.n : v[i].to.n);
@@ -120,8 +121,14 @@ static const char *list_of(struct rp *r, const struct copy_of *v, size_t n, stru
         return NULL;
     if (k > 1)
         qsort(items, k, sizeof *items, by_text);
-    for (size_t i = 0; i < k && z != NULL; i++)
-        z = arena_printf(&r->a.arena, "%s%s%s", z, i > 0 ? "," : "", items[i]);
+    for (size_t i = 0; i < k; i++)
+        len += strlen(items[i]) + 1;
+    z = arena_alloc(&r->a.arena, len + 1);
+    if (z == NULL)
+        return NULL;
+    z[0] = '\0';
+    for (size_t i = 0, at = 0; i < k; i++)
+        at += (size_t)snprintf(z + at, len + 1 - at, "%s%s", i > 0 ? "," : "", items[i]);
     return z;
 }
 

@@ -201,11 +201,7 @@ static int partition_compare(const void *pa, const void *pb)
 
 static int topic_compare(const void *pa, const void *pb)
 {
-    const struct meta_topic *a = pa, *b = pb;
-    size_t         n = a->name.len < b->name.len ? a->name.len : b->name.len;
-    int            d = n > 0 ? memcmp(a->name.p, b->name.p, n) : 0;
-
-    return d != 0 ? d : (a->name.len > b->name.len) - (a->name.len < b->name.len);
+    return str_cmp(((const struct meta_topic *)pa)->name, ((const struct meta_topic *)pb)->name);
 }
 
 /* Sorts topics and partitions; a topic that has an error is one for the whole command. */

@@ -7,7 +7,6 @@
 #include "tools/topics/topics.h"
 
 #include "config/param.h"
-#include "config/topic_config.h"
 #include "metadata/assign.h"
 #include "metadata/topic_name.h"
 #include "tools/pattern.h"
@@ -65,41 +64,9 @@ int topics_zk_list(struct admin *a, struct options *o)
 
 /* ---- settings ---- */
 
-/* Are they a topic's, with values that it can have? The server's own settings are not known here: Kafka's defaults. */
-static int check_configs(struct admin *a, const struct znode_config *c)
-{
-    struct config_input none = { .file = NULL };
-    struct config_problems problems;
-    struct topic_config tc;
-    struct topic_property *v = arena_array(&a->arena, c->n + 1, sizeof *v);
-    struct config *server = NULL;
-    char why[512] = "out of memory";
-    int rc;
-
-    if (v == NULL)
-        return no_memory(a);
-    for (size_t i = 0; i < c->n; i++)
-        v[i] = (struct topic_property){ str_of(c->pairs[i].name), str_of(c->pairs[i].value) };
-    rc = config_load(&server, &none, &problems);
-    config_problems_fini(&problems);
-    if (rc == OK)
-        rc = topic_config_build(&tc, server, TOPIC_CONFIG_ASKED, v, c->n, why, sizeof why);
-    if (rc == OK)
-        topic_config_fini(&tc);
-    config_unref(&server);
-    return rc == OK ? OK : admin_fail(a, rc, "%s", why);
-}
-
 static const char *text_of(struct admin *a, struct str s)
 {
     return arena_cstr(&a->arena, s);
-}
-
-static int by_name(const void *pa, const void *pb)
-{
-    const struct znode_pair *x = pa, *y = pb;
-
-    return strcmp(x->name, y->name);
 }
 
 /* `old` with what --config gives and without what --delete-config names. */
@@ -133,8 +100,7 @@ static int changed_configs(struct admin *a, const struct options *o, const struc
         if (!drop)
             out->pairs[out->n++] = p;
     }
-    if (out->n > 1)
-        qsort(out->pairs, out->n, sizeof *out->pairs, by_name);
+    znode_config_sort(out);
     return OK;
 }
 
@@ -278,7 +244,7 @@ static int create(struct admin *a, struct options *o, const struct topics_wanted
     size_t brokers_n;
 
     TRY(changed_configs(a, o, w, &nothing, &configs));
-    TRY(check_configs(a, &configs));
+    TRY(zk_topic_config_check(a, &configs));
     if (w->assignments.n == 0) {
         TRY(assign_brokers(a, o, true, &brokers, &brokers_n));
         want.brokers = brokers;
@@ -314,14 +280,14 @@ int topics_zk_create(struct admin *a, struct options *o)
 static int alter_configs(struct admin *a, struct options *o, const struct topics_wanted *w, struct str topic)
 {
     struct znode_config old, now;
-    char entity[sizeof "topics/" + ZK_TOPIC_NAME_MAX];
+    char entity[sizeof "topics/" + TOPIC_NAME_MAX];
 
-    puts("WARNING: Altering topic configuration from this script has been deprecated and may be removed in future "
-         "releases.\n         Going forward, please use kafka-configs.sh for this functionality");
     snprintf(entity, sizeof entity, "topics/%.*s", STR_ARG(topic));
     TRY(zk_config(a, entity, &old));
     TRY(changed_configs(a, o, w, &old, &now));
-    TRY(check_configs(a, &now));
+    TRY(zk_topic_config_check(a, &now));
+    puts("WARNING: Altering topic configuration from this script has been deprecated and may be removed in future "
+         "releases.\n         Going forward, please use kafka-configs.sh for this functionality");
     TRY(zk_config_change(a, entity, &now));
     printf("Updated config for topic %.*s.\n", STR_ARG(topic));
     return OK;
@@ -481,7 +447,7 @@ static int describe_partition(struct admin *a, const struct options *o, struct s
 
 static int describe_one(struct admin *a, const struct options *o, struct str topic, const struct zk_broker *b, size_t n)
 {
-    char entity[sizeof "topics/" + ZK_TOPIC_NAME_MAX];
+    char entity[sizeof "topics/" + TOPIC_NAME_MAX];
     struct znode_config c;
     struct znode_topic t;
     bool going;

@@ -426,14 +426,14 @@ static void synced(int zrc, const char *path, const void *arg)
     lock_drop(&w->lock);
 }
 
-static int run_sync(struct shell *sh, const struct shell_call *c)
+int shell_sync(struct shell *sh, const char *path)
 {
     struct waiting w = { .done = false };
     int zrc;
 
     lock_init(&w.lock, LOCK_store);
     cond_init(&w.cond);
-    zrc = zoo_async(sh->zh, c->args[0], synced, &w);
+    zrc = zoo_async(sh->zh, path, synced, &w);
     lock_take(&w.lock);
     while (zrc == ZOK && !w.done)       /* the library answers, at the latest when the connection is lost */
         cond_wait(&w.cond, &w.lock);
@@ -442,6 +442,13 @@ static int run_sync(struct shell *sh, const struct shell_call *c)
         zrc = w.zrc;
     cond_fini(&w.cond);
     lock_fini(&w.lock);
+    return zrc;
+}
+
+static int run_sync(struct shell *sh, const struct shell_call *c)
+{
+    int zrc = shell_sync(sh, c->args[0]);
+
     if (zrc == ZOK)
         puts("Sync is OK");
     else

@@ -324,6 +324,15 @@ static int split(char *line, char *argv[SHELL_ARGS])
 
 static int run_line(struct session *s, const char *line);
 
+static bool is_redo(const char *line)
+{
+    char *copy = strdup(line), *argv[SHELL_ARGS];
+    bool yes = copy != NULL && split(copy, argv) > 0 && strcmp(argv[0], "redo") == 0;
+
+    free(copy);
+    return yes;
+}
+
 static int redo(struct session *s, const char *which)
 {
     char *end;
@@ -333,11 +342,21 @@ static int redo(struct session *s, const char *which)
         return shell_fail("For input string: \"%s\"", which);
     if (i < 0 || (size_t)i + 1 >= s->n)
         return shell_fail("Command index out of range");
-    if (strncmp(s->lines[i], "redo", 4) == 0)
+    if (is_redo(s->lines[i]))
         return shell_fail("No redoing redos");
     free(s->lines[s->n - 1]);
     s->lines[s->n - 1] = strdup(s->lines[i]);
     return s->lines[s->n - 1] != NULL ? run_line(s, s->lines[i]) : shell_fail("out of memory");
+}
+
+static bool is_connected(struct shell *sh)
+{
+    bool yes;
+
+    lock_take(&sh->lock);
+    yes = sh->zh != NULL && sh->connected;
+    lock_drop(&sh->lock);
+    return yes;
 }
 
 /* The commands of the shell itself. -1: it is none of them. */
@@ -353,6 +372,8 @@ static int run_own(struct session *s, int argc, char **argv)
         for (size_t i = s->n > HISTORY_SHOWN + 1 ? s->n - HISTORY_SHOWN - 1 : 0; i < s->n; i++)
             printf("%zu - %s\n", i, s->lines[i]);
     } else if (strcmp(argv[0], "printwatches") == 0) {
+        if (argc > 1 && is_connected(sh))
+            (void)shell_sync(sh, "/");  /* the watches of commands before this one are printed as it was then */
         if (argc > 1)
             sh->print_watches = strcmp(argv[1], "on") == 0;
         else

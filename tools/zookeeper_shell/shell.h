@@ -56,6 +56,8 @@ extern const struct shell_command shell_commands[];     /* ends with a name of N
 int  shell_connected(struct shell *sh, const char *path);
 /* What the server, or the library, answered: 0, or 1 with ZooKeeper's sentence. */
 int  shell_answer(int zrc, const char *path);
+/* Waits until the server has heard all before, and what has come of watches has been printed. The library's code. */
+int  shell_sync(struct shell *sh, const char *path);
 int  shell_fail(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* 0, or 1 with what is wrong with it. */
 int  shell_check_path(const char *path);

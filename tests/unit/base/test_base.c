@@ -69,6 +69,20 @@ START_TEST(arena_memory_is_aligned_and_separate)
 }
 END_TEST
 
+/* Bytes are unsigned, and the shorter of two that begin alike comes first. */
+START_TEST(texts_have_an_order)
+{
+    struct str v[] = { STR_LIT("b"), STR_LIT("a\xc3\xa9"), STR_LIT("ab"), STR_LIT("a"), { NULL, 0 }, STR_LIT("ab") };
+    static const char *const want[] = { "", "a", "ab", "ab", "a\xc3\xa9", "b" };
+
+    qsort(v, 6, sizeof *v, str_order);
+    for (size_t i = 0; i < 6; i++)
+        ck_assert(v[i].len == strlen(want[i]) && (v[i].len == 0 || str_is(v[i], want[i])));
+    ck_assert_int_eq(str_cmp(STR_LIT("ab"), STR_LIT("ab")), 0);
+    ck_assert_int_eq(str_cmp((struct str){ NULL, 0 }, STR_LIT("")), 0);
+}
+END_TEST
+
 START_TEST(a_chain_keeps_the_order_of_what_is_put_in)
 {
     static const uint8_t big[1000] = { 1, 2, 3 };
@@ -222,6 +236,7 @@ int main(void)
     tcase_add_test(t, every_error_has_a_name_and_a_text);
     tcase_add_test(t, an_arena_never_takes_more_than_its_limit);
     tcase_add_test(t, arena_memory_is_aligned_and_separate);
+    tcase_add_test(t, texts_have_an_order);
     tcase_add_test(t, a_chain_keeps_the_order_of_what_is_put_in);
     tcase_add_test(t, a_chain_without_memory_says_so_once_and_stays_harmless);
     tcase_add_test(t, a_chain_holds_the_files_it_mentions);

@@ -155,6 +155,40 @@ START_TEST(jobs_run_beside_each_other)
 }
 END_TEST
 
+START_TEST(threads_come_and_go)
+{
+    struct scheduler *s;
+    struct job *j;
+
+    ck_assert_int_eq(scheduler_new(&s, 1), OK);
+    hold = true;
+    for (int i = 0; i < 6; i++)
+        ck_assert_int_eq(scheduler_add(s, "held", 0, 0, note, NULL, NULL), OK);
+    wait_runs(1);
+    ck_assert_int_eq(scheduler_resize(s, 4), OK);
+    wait_runs(4);
+    ck_assert_int_eq(scheduler_resize(s, 2), OK);       /* four run; two of them shall be the last */
+    release();
+    wait_runs(6);
+    ck_assert_int_eq(scheduler_add(s, "often", 0, 1, note, NULL, &j), OK);
+    for (int i = 0; i < 100; i++) {
+        ck_assert_int_eq(scheduler_resize(s, 1 + i % 5), OK);
+        wait_runs(7 + i);
+    }
+    job_cancel(s, &j);
+    ck_assert_int_eq(scheduler_resize(s, 2), OK);
+    runs = most = running = 0;
+    hold = true;
+    for (int i = 0; i < 6; i++)
+        ck_assert_int_eq(scheduler_add(s, "held", 0, 0, note, NULL, NULL), OK);
+    wait_runs(2);
+    release();
+    wait_runs(6);
+    scheduler_free(&s);
+    ck_assert_int_eq(most, 2);
+}
+END_TEST
+
 START_TEST(what_is_not_due_is_dropped_at_the_end)
 {
     struct scheduler *s;
@@ -173,7 +207,8 @@ int main(void)
 {
     const TTest *const tests[] = {
         a_job_runs_once_after_its_delay, a_periodic_job_runs_again_until_cancelled, a_job_is_due_at_once_when_told,
-        cancel_waits_for_a_run_under_way, jobs_run_beside_each_other, what_is_not_due_is_dropped_at_the_end,
+        cancel_waits_for_a_run_under_way, jobs_run_beside_each_other, threads_come_and_go,
+        what_is_not_due_is_dropped_at_the_end,
     };
     Suite *s = suite_create("base/scheduler");
     TCase *t = tcase_create("all");

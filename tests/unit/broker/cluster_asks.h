@@ -63,7 +63,8 @@ static inline int16_t cluster_reassign(struct cluster *cl, const char *topic, in
                                        int32_t n)
 {
     struct alter_partition_reassignments_request_reassignable_partition p = { .partition_index = partition,
-                                                                              .replicas = target, .replicas_n = n };
+                                                                              .replicas = target,
+                                                                              .replicas_n = target != NULL ? n : -1 };
     struct alter_partition_reassignments_request_reassignable_topic t = { .name = str_of(topic), .partitions = &p,
                                                                           .partitions_n = 1 };
     struct alter_partition_reassignments_request req = { .topics = &t, .topics_n = 1 };

@@ -1,6 +1,7 @@
 /* tests/unit/broker/cluster_kit.h - a controller with brokers that are only a record of what they host, on an embedded
  * store that can be made to fail: after a number of writes the controller is cut off from it, as if it had been
- * killed. Brokers answer at once, on the caller's thread.
+ * killed. Brokers answer at once, on the caller's thread; a slow one leaves StopReplica, and what comes after it, until
+ * it is slow no more.
  */
 #ifndef TESTS_UNIT_BROKER_CLUSTER_KIT_H
 #define TESTS_UNIT_BROKER_CLUSTER_KIT_H
@@ -49,6 +50,8 @@ struct cluster {
     const char             *override;
     struct lock             lock;
     /* under lock */
+    bool                    slow[BROKERS_MAX + 1];
+    struct control_request *left[BROKERS_MAX + 1];
     struct hosted           host[BROKERS_MAX + 1][PARTITIONS_MAX];
     char                    log[65536]; /* "L2 U1 S3 D3 ": what came, and to whom */
 };
@@ -151,12 +154,30 @@ static inline void hosted_stop(struct cluster *cl, int32_t id, struct control_re
     req->resp.stop_replica = resp;
 }
 
+/* Under the lock: is it left for later? */
+static inline bool cluster_leave(struct cluster *cl, int32_t id, struct control_request *req)
+{
+    struct control_request **end = &cl->left[id];
+
+    if (!cl->slow[id] || (req->api != API_STOP_REPLICA && *end == NULL))
+        return false;
+    while (*end != NULL)
+        end = &(*end)->next;
+    req->next = NULL;
+    *end = req;
+    return true;
+}
+
 static inline void cluster_send(struct broker_channel *ch, struct control_request *req)
 {
     struct cluster_channel *cc = (struct cluster_channel *)ch;
     struct cluster *cl = cc->cl;
 
     lock_take(&cl->lock);
+    if (cluster_leave(cl, cc->id, req)) {
+        lock_drop(&cl->lock);
+        return;
+    }
     req->rc = cl->up[cc->id] ? OK : ERR_CLOSED;
     if (req->rc == OK && req->api == API_LEADER_AND_ISR) {
         hosted_lead(cl, cc->id, req);
@@ -173,9 +194,39 @@ static inline void cluster_send(struct broker_channel *ch, struct control_reques
     req->done(req);
 }
 
+static inline struct control_request *cluster_take_left(struct cluster *cl, int32_t id)
+{
+    struct control_request *req;
+
+    lock_take(&cl->lock);
+    req = cl->left[id];
+    cl->left[id] = NULL;
+    cl->slow[id] = false;
+    lock_drop(&cl->lock);
+    return req;
+}
+
+/* The broker does what it has left, and is slow no more. */
+static inline void cluster_hurry(struct cluster *cl, int32_t id)
+{
+    struct cluster_channel cc = { .cl = cl, .id = id };
+
+    for (struct control_request *req = cluster_take_left(cl, id), *next; req != NULL; req = next) {
+        next = req->next;
+        cluster_send(&cc.base, req);
+    }
+}
+
 static inline void cluster_close(struct broker_channel *ch)
 {
-    free(ch);
+    struct cluster_channel *cc = (struct cluster_channel *)ch;
+
+    for (struct control_request *req = cluster_take_left(cc->cl, cc->id), *next; req != NULL; req = next) {
+        next = req->next;
+        req->rc = ERR_CLOSED;
+        req->done(req);
+    }
+    free(cc);
 }
 
 static inline int cluster_open_channel(void *arg, int32_t id, int64_t epoch, const struct znode_broker *info,

@@ -10,6 +10,7 @@
 #include "broker/cluster/metadata_cache.h"
 #include "broker/cluster/registration.h"
 #include "broker/cluster/broker_configs.h"
+#include "broker/cluster/standing.h"
 #include "broker/cluster/topic_configs.h"
 #include "broker/controller/channel.h"
 #include "broker/controller/controller.h"
@@ -24,6 +25,7 @@
 #include "proto/kerr.h"
 
 #include <check.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -127,6 +129,8 @@ struct kit {
     int                   (*open_channel)(void *arg, int32_t id, int64_t epoch, const struct znode_broker *info,
                                           struct broker_channel **out);         /* the same; NULL: no others */
     void                   *open_channel_arg;
+    struct standing        *standing;           /* the same; NULL: nobody asks */
+    bool                    session_ends;       /* the same: between the registration and the controller's start */
     atomic_int              configured;         /* how often a topic's settings changed */
     struct broker_endpoint  endpoint;
     struct broker_info      info;
@@ -140,9 +144,21 @@ static inline void kit_configured(void *arg, struct str topic)
     atomic_fetch_add((atomic_int *)arg, 1);
 }
 
+/* Nobody is told of it. */
+static inline void kit_end_session(struct kit *k)
+{
+    int64_t was = store_session(k->store);
+
+    lmdb_store_expire(k->store);
+    while (store_session(k->store) == was)
+        sched_yield();
+}
+
 static inline void kit_up(struct kit *k, const char *override)
 {
-    struct config_input in = { .overrides = (const char *const[]){ override }, .overrides_n = override != NULL };
+    /* Nothing shall happen by itself, however long a test takes. */
+    struct config_input in = { .overrides = (const char *const[]){ "auto.leader.rebalance.enable=false", override },
+                               .overrides_n = 1 + (override != NULL) };
     struct config_problems problems;
     struct controller_opts opts;
 
@@ -162,12 +178,14 @@ static inline void kit_up(struct kit *k, const char *override)
     lock_init(&k->fb->lock, LOCK_log);
     cond_init(&k->fb->cond);
     opts = (struct controller_opts){ .cfg = k->cfg, .broker = &k->info, .broker_epoch = k->epoch, .store = k->store,
-                                     .metacache = k->cache, .topic_configs = k->topic_configs,
+                                     .standing = k->standing, .metacache = k->cache, .topic_configs = k->topic_configs,
                                      .broker_configs = k->broker_configs, .local = &k->fb->base,
                                      .changes_keep_ms = k->changes_keep_ms, .configured = kit_configured,
                                      .open_channel = k->open_channel, .open_channel_arg = k->open_channel_arg,
                                      .configured_arg = &k->configured };
     ck_assert_int_eq(controller_new(&k->ctl, &opts), OK);
+    if (k->session_ends)
+        kit_end_session(k);
     ck_assert_int_eq(controller_start(k->ctl), OK);
     ck_assert_int_eq(controller_wait_ready(k->ctl, 20000), OK);
 }

@@ -57,6 +57,32 @@ START_TEST(own_settings_win_over_all_brokers_and_both_over_the_file)
 }
 END_TEST
 
+/* A listener's setting is of the type that the setting without its prefix has. */
+START_TEST(a_listeners_setting_is_shown)
+{
+    static const struct config_dynamic v[] = { { "listener.name.x.max.connections", "9", CLUSTER },
+                                               { "listener.name.x.ssl.key.password", "cipher", CLUSTER },
+                                               { "log.retention.ms", "1", OWN } };
+    struct config_entry *all;
+    struct config *over;
+    struct arena a;
+    size_t n;
+
+    ck_assert_int_eq(fx_load("log.retention.ms=1000\n"), OK);
+    ck_assert_int_eq(config_overlay(&over, cfg, v, 3, why, sizeof why), OK);
+    arena_init(&a, 1 << 20);
+    ck_assert_int_eq(config_describe_cluster(over, &a, &all, &n), OK);
+    ck_assert_uint_eq(n, 2);
+    ck_assert_str_eq(entry(all, n, "listener.name.x.max.connections")->value, "9");
+    ck_assert(!entry(all, n, "listener.name.x.max.connections")->sensitive);
+    ck_assert_ptr_null(entry(all, n, "listener.name.x.ssl.key.password")->value);
+    ck_assert(entry(all, n, "listener.name.x.ssl.key.password")->sensitive);
+    arena_fini(&a);
+    config_unref(&over);
+    fx_fini();
+}
+END_TEST
+
 /* A second layer is laid over what the broker was started with, not over the first one. */
 START_TEST(layers_do_not_pile_up)
 {
@@ -107,7 +133,7 @@ int main(void)
 {
     const TTest *const tests[] = {
         own_settings_win_over_all_brokers_and_both_over_the_file, layers_do_not_pile_up,
-        what_cannot_be_is_refused_in_kafkas_words, rates_of_replication_are_in_no_file,
+        a_listeners_setting_is_shown, what_cannot_be_is_refused_in_kafkas_words, rates_of_replication_are_in_no_file,
     };
     Suite *s = suite_create("config/overlay");
     TCase *t = tcase_create("overlay");

@@ -360,26 +360,6 @@ START_TEST(the_news_comes_before_the_answer_and_after_the_commit)
 }
 END_TEST
 
-START_TEST(an_expired_session_takes_its_nodes_and_watches)
-{
-    int64_t session = store_session(store);
-
-    watch();
-    ck_assert_int_eq(create("/e", "", STORE_EPHEMERAL), OK);
-    ck_assert_int_eq(exists("/e", STORE_WATCH), OK);
-    expire();
-    while (store_session(store) == session)
-        ck_assert_int_le(exists("/", 0), OK);                   /* each turn lets the store's thread work */
-    while (exists("/", 0) == ERR_CLOSED)
-        continue;
-    ck_assert_int_eq(exists("/e", 0), ERR_NOENT);
-    check_news("expired, session");
-    ck_assert_int_eq(create("/e", "", STORE_EPHEMERAL), OK);
-    ck_assert_int_eq(last->ops[0].stat.ephemeral_owner, store_session(store));
-    check_news("");
-}
-END_TEST
-
 #include "tests/unit/metadata/store_scenes_many.h"
 
 #define SCENES(X)                                                                                                      \

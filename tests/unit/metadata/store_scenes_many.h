@@ -1,7 +1,42 @@
-/* tests/unit/metadata/store_scenes_many.h - the second half of store_scenes.h, which includes it: many calls, and the
- * tree against a model. */
+/* tests/unit/metadata/store_scenes_many.h - the second half of store_scenes.h, which includes it: the end of a
+ * session, many calls, and the tree against a model. */
 #ifndef TESTS_UNIT_METADATA_STORE_SCENES_MANY_H
 #define TESTS_UNIT_METADATA_STORE_SCENES_MANY_H
+
+/* ---- the end of a session ----------------------------------------------------------------------------------- */
+
+/* If they begin with it. */
+static void drop_news(const char *first)
+{
+    size_t n = strlen(first);
+
+    lock_take(&news.lock);
+    if (strncmp(news.text, first, n) == 0)
+        memmove(news.text, news.text + n, strlen(news.text + n) + 1);
+    lock_drop(&news.lock);
+}
+
+START_TEST(an_expired_session_takes_its_nodes_and_watches)
+{
+    int64_t session = store_session(store);
+
+    watch();
+    ck_assert_int_eq(create("/e", "", STORE_EPHEMERAL), OK);
+    ck_assert_int_eq(exists("/e", STORE_WATCH), OK);
+    expire();
+    while (store_session(store) == session)
+        ck_assert_int_le(exists("/", 0), OK);                   /* each turn lets the store's thread work */
+    while (exists("/", 0) == ERR_CLOSED)
+        continue;
+    ck_assert_int_eq(exists("/e", 0), ERR_NOENT);
+    if (!scenes_are_alone)              /* who is connected when the server ends it hears first what goes with it */
+        drop_news("deleted /e, ");
+    check_news("expired, session");
+    ck_assert_int_eq(create("/e", "", STORE_EPHEMERAL), OK);
+    ck_assert_int_eq(last->ops[0].stat.ephemeral_owner, store_session(store));
+    check_news("");
+}
+END_TEST
 
 /* ---- many calls --------------------------------------------------------------------------------------------- */
 

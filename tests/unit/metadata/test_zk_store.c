@@ -8,7 +8,9 @@
 #include <check.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <sched.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -375,6 +377,55 @@ START_TEST(too_large_for_the_server)
 }
 END_TEST
 
+/* Calls that come at the moment in which the session ends are answered after those that were under way. */
+enum { UNDER_WAY = 100000, SESSIONS = 4 };
+
+static void *submit_without_end(void *arg)
+{
+    atomic_bool *over = arg;
+    intptr_t n = 0;
+    bool full;
+
+    while (!atomic_load(over)) {
+        struct store_call *c = store_call_new(tally_done, NULL);
+
+        c->user = (void *)n++;
+        store_exists(c, "/", 0);
+        store_submit(store, c);
+        do {
+            lock_take(&tally.lock);
+            full = (size_t)n > tally.n + UNDER_WAY;
+            lock_drop(&tally.lock);
+        } while (full && sched_yield() == 0);
+    }
+    return (void *)n;
+}
+
+START_TEST(the_end_of_a_session_keeps_the_order)
+{
+    atomic_bool over = false;
+    struct zk_session s;
+    pthread_t t;
+    void *sent;
+
+    tally_start();
+    ck_assert_int_eq(pthread_create(&t, NULL, submit_without_end, &over), 0);
+    for (int i = 0; i < SESSIONS; i++) {
+        int64_t was = store_session(store);
+
+        expire();
+        while (store_session(store) == was || store_session(store) == 0 || zk_session_read(file, &s) != OK ||
+               s.id != store_session(store))
+            (void)sched_yield();
+    }
+    atomic_store(&over, true);
+    pthread_join(t, &sent);
+    tally_wait((size_t)(intptr_t)sent);
+    ck_assert_uint_eq(tally.out_of_order, 0);
+    ck_assert_uint_gt(tally.failed, 0);
+}
+END_TEST
+
 /* A stop without a server: calls end, and so does the store. */
 START_TEST(calls_that_are_ended)
 {
@@ -403,6 +454,7 @@ static void add_scenes(Suite *s)
     tcase_add_test(z, a_killed_session_is_ended_by_the_next);
     tcase_add_test(z, too_large_for_the_server);
     tcase_add_test(z, calls_that_are_ended);
+    tcase_add_test(z, the_end_of_a_session_keeps_the_order);
     tcase_add_checked_fixture(b, setup, teardown);
     tcase_set_timeout(b, 300);
     tcase_add_test(b, nothing_is_lost_or_done_twice);

@@ -338,11 +338,11 @@ END_TEST
 
 START_TEST(paths)
 {
-    char longest[ZK_TOPIC_NAME_MAX + 1];
-    struct str t = { longest, ZK_TOPIC_NAME_MAX };
+    char longest[TOPIC_NAME_MAX + 1];
+    struct str t = { longest, TOPIC_NAME_MAX };
 
-    memset(longest, 'x', ZK_TOPIC_NAME_MAX);
-    longest[ZK_TOPIC_NAME_MAX] = '\0';
+    memset(longest, 'x', TOPIC_NAME_MAX);
+    longest[TOPIC_NAME_MAX] = '\0';
     ck_assert_uint_le(strlen(zpath_state(t, INT32_MAX).z), STORE_PATH_MAX);
     ck_assert_str_eq(zpath_state(STR_LIT("t"), 7).z, "/brokers/topics/t/partitions/7/state");
     ck_assert_str_eq(zpath_partition(STR_LIT("t"), 7).z, "/brokers/topics/t/partitions/7");

@@ -259,6 +259,87 @@ START_TEST(a_log_that_is_deleted_meanwhile_leaves_its_successor_alone)
 }
 END_TEST
 
+static bool one_is_cleaned(struct plog *const *l, int n)
+{
+    bool yes = false;
+
+    for (int i = 0; i < n; i++) {
+        lock_take(&l[i]->lock);
+        yes |= l[i]->cleaning;
+        lock_drop(&l[i]->lock);
+    }
+    return yes;
+}
+
+/* Gives back when the cleaner has looked for the first time: it has seen a log that an earlier try has set aside. */
+static void start_and_let_look(struct box *b)
+{
+    struct cleaner_stats stats;
+    struct plog *aside;
+
+    box_open(b);
+    aside = box_log(b, "aside");
+    lock_take(&aside->lock);
+    aside->clean_failures = 1;
+    aside->clean_retry_ns = INT64_MAX;
+    lock_drop(&aside->lock);
+    plog_unref(&aside);
+    ok(scheduler_new(&b->sched, 2));
+    ok(logmgr_start(b->m, b->sched));
+    do {
+        breathe();
+        cleaner_stats(b->m->cleaner, &stats);
+    } while (stats.set_aside == 0);
+}
+
+/* A cleaning that would take for ever goes on at once when it may; threads come and go beside it. */
+START_TEST(what_the_cleaner_may_do_changes)
+{
+    enum { LOGS = 6 };
+    struct plog *l[LOGS];
+    struct model m[LOGS];
+    struct box b;
+    size_t len;
+
+    prepare(&b);
+    b.o.cleaner.threads = 1;
+    b.o.cleaner.backoff_ms = INT64_MAX;         /* one look, and then never again */
+    b.o.cleaner.io_bytes_per_s = 1;
+    start_and_let_look(&b);
+    for (int i = 0; i < LOGS; i++) {
+        char name[2] = { (char)('a' + i), '\0' };
+
+        l[i] = box_log(&b, name);
+        model_init(&m[i], (unsigned)i + 90, 40);
+        model_fill(&m[i], l[i], 150);
+        close_transactions(&m[i], l[i]);
+    }
+    ck_assert(!one_is_cleaned(l, LOGS));
+    b.o.cleaner.backoff_ms = 10;
+    ok(logmgr_configure(b.m, &b.o));
+    while (!one_is_cleaned(l, LOGS))
+        breathe();
+    for (int i = 0; i < 20; i++) {
+        b.o.cleaner.threads = 1 + i % 4;
+        ok(logmgr_configure(b.m, &b.o));
+        breathe();
+    }
+    ck_assert(one_is_cleaned(l, LOGS));
+    b.o.cleaner.io_bytes_per_s = 1e18;
+    b.o.cleaner.threads = 2;
+    b.o.cleaner.map_bytes = 8 << 20;
+    ok(logmgr_configure(b.m, &b.o));
+    for (int i = 0; i < LOGS; i++) {
+        await(l[i], false);
+        free(check_log(l[i], &m[i], true, &len));
+        plog_unref(&l[i]);
+        model_fini(&m[i]);
+    }
+    box_stop(&b);
+    box_fini(&b);
+}
+END_TEST
+
 START_TEST(lags_say_when_a_log_is_due)
 {
     struct cleanable c;
@@ -315,6 +396,7 @@ int main(void)
         { a_log_that_cannot_be_compacted_is_set_aside_and_the_others_go_on, 120 },
         { a_truncation_takes_the_checkpoint_back, 60 },
         { a_log_that_is_deleted_meanwhile_leaves_its_successor_alone, 60 },
+        { what_the_cleaner_may_do_changes, 120 },
         { lags_say_when_a_log_is_due, 60 },
     };
 

@@ -387,7 +387,98 @@ START_TEST(many_are_loaded_by_many_threads)
 }
 END_TEST
 
+/* No log may be in two directories: it is made where a rest of that name is, and has nothing of it. */
+START_TEST(a_log_is_made_where_its_rest_is)
+{
+    struct plog *l;
+
+    begin();
+    open_dirs(2);
+    ck_assert_int_eq(mkdir(in(1, "t-0"), 0755), 0);
+    kit_spill(in(1, "t-0/00000000000000000007.log"), "records of another topic", 24);
+    make("t", 2);
+    l = logmgr_get(b.m, STR_LIT("t"), 0);
+    ck_assert_uint_eq(plog_dir_index(l), 1);
+    plog_unref(&l);
+    ck_assert(!kit_exists(in(0, "t-0")) && kit_exists(in(0, "t-1")));
+    ck_assert(!kit_exists(in(1, "t-0/00000000000000000007.log")));
+    box_stop(&b);
+    open_dirs(2);
+    ck_assert_uint_eq(b.loaded.logs, 2);
+    box_stop(&b);
+    box_fini(&b);
+}
+END_TEST
+
+/* What is none of ours is neither used nor deleted: a link may point to somebody's only copy. */
+START_TEST(no_log_is_made_in_the_place_of_something_else)
+{
+    struct logmgr_create c = { .topic = STR_LIT("t"), .is_new = true, .opts = &b.log };
+
+    begin();
+    open_dirs(1);
+    ck_assert_int_eq(mkdir(box_path(&b, "else"), 0755), 0);
+    kit_spill(box_path(&b, "else/00000000000000000000.log"), "records", 7);
+    ck_assert_int_eq(symlink("../else", in(0, "t-0")), 0);
+    ck_assert_int_eq(symlink("../nowhere", in(0, "t-1")), 0);
+    kit_spill(in(0, "t-2"), "a file", 6);
+    for (c.partition = 0; c.partition < 3; c.partition++)
+        fails(logmgr_create(b.m, &c, 1), ERR_OFFLINE);
+    ck_assert_int_eq(mkdir(in(0, "__cluster_metadata-0"), 0755), 0);
+    c.topic = STR_LIT("__cluster_metadata");
+    c.partition = 0;
+    fails(logmgr_create(b.m, &c, 1), ERR_OFFLINE);
+    make("u", 1);                       /* the directory itself is well */
+    box_stop(&b);
+    ck_assert_uint_eq(kit_size(box_path(&b, "else/00000000000000000000.log")), 7);
+    ck_assert(kit_exists(in(0, "__cluster_metadata-0")) && kit_size(in(0, "t-2")) == 6);
+    box_fini(&b);
+}
+END_TEST
+
 #ifdef KLAMM_KILL_POINTS
+/* A log that could not be made whole leaves nothing, so that the next attempt may be made elsewhere; or, where nothing
+ * can be opened, what that attempt then finds. */
+START_TEST(a_log_that_cannot_be_made_leaves_nothing)
+{
+    static const enum fio_op ops[] = { FIO_OPEN, FIO_WRITE, FIO_RENAME, FIO_MKDIR };
+
+    for (size_t o = 0; o < sizeof ops / sizeof ops[0]; o++) {
+        int failed = 0;
+
+        for (int n = 1; n < 5; n++) {
+            struct logmgr_create c = { .topic = STR_LIT("t"), .is_new = true, .topic_id = uuid_random(),
+                                       .opts = &b.log };
+            int rc;
+
+            begin();
+            ck_assert_int_eq(mkdir(path[0], 0755), 0);
+            ck_assert_int_eq(mkdir(path[1], 0755), 0);
+            open_dirs(2);
+            fio_fail(ops[o], ENOSPC, n);
+            rc = logmgr_create(b.m, &c, 1);
+            fio_fail(ops[o], 0, 0);
+            if (rc != OK) {
+                failed++;
+                fails(rc, ERR_NOSPACE);
+                ck_assert_ptr_null(c.log);
+                if (ops[o] != FIO_OPEN)
+                    ck_assert(!kit_exists(in(0, "t-0")) && !kit_exists(in(1, "t-0")));
+                make("u", 1);           /* from now on the other directory has fewer */
+                ok(logmgr_create(b.m, &c, 1));
+            }
+            put(c.log, (struct put){ 0 });
+            plog_unref(&c.log);
+            box_stop(&b);
+            open_dirs(2);
+            box_stop(&b);
+            box_fini(&b);
+        }
+        ck_assert_int_gt(failed, 0);
+    }
+}
+END_TEST
+
 static atomic_int told;
 
 static void tell(void *arg, size_t dir_index, const char *failed)
@@ -470,7 +561,10 @@ int main(void)
         { logs_are_known_before_they_are_open, 0 },
         { a_stop_does_not_wait_for_logs, 0 },
         { many_are_loaded_by_many_threads, 60 },
+        { a_log_is_made_where_its_rest_is, 0 },
+        { no_log_is_made_in_the_place_of_something_else, 0 },
 #ifdef KLAMM_KILL_POINTS
+        { a_log_that_cannot_be_made_leaves_nothing, 0 },
         { one_directory_fails_and_the_other_goes_on, 0 },
 #endif
     };

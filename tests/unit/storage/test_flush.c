@@ -232,6 +232,24 @@ START_TEST(a_log_of_the_same_name)
 }
 END_TEST
 
+/* Whoever still has a log in hand when it is deleted may set its options: it is not kept for another flush.ms. */
+START_TEST(a_deleted_log_is_let_go_of)
+{
+    struct plog *l;
+
+    begin(INT64_MAX, 1000000);
+    l = box_log(&b, "t");
+    put(l, (struct put){ 0 });
+    ok(logmgr_delete(b.m, STR_LIT("t"), 0));
+    plog_set_opts(l, &b.log);
+    while (atomic_load(&l->refs) > 1)
+        sched_yield();
+    plog_unref(&l);
+    box_stop(&b);
+    box_fini(&b);
+}
+END_TEST
+
 #ifdef KLAMM_KILL_POINTS
 
 static void stall(void)
@@ -511,6 +529,7 @@ int main(void)
         { by_age, 0 },
         { after_a_crash, 0 },
         { a_log_of_the_same_name, 0 },
+        { a_deleted_log_is_let_go_of, 0 },
 #ifdef KLAMM_KILL_POINTS
         { those_who_wait_together_share_a_sync, 0 },
         { n_minus_one_may_be_lost, 0 },

@@ -1,8 +1,10 @@
 /* tests/unit/storage/test_moves.c - logs that move between directories: under appends, cuts and deaths. */
+#include "base/clock.h"
 #include "storage/syncer.h"
 #include "tests/unit/storage/kit.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
@@ -169,6 +171,37 @@ START_TEST(a_log_moves_with_all_it_has)
     plog_unref(&l);
     free(before);
     free(after);
+    box_fini(&b);
+}
+END_TEST
+
+START_TEST(a_move_goes_no_faster_than_it_may)
+{
+    int64_t began;
+    struct plog *l;
+
+    begin();
+    b.o.move_bytes_per_s = 1;
+    open_dirs();
+    seq = 0;
+    l = box_log(&b, "t");
+    for (int i = 0; i < 1500; i++)
+        put(l, (struct put){ .n = 1, .value = 2000 });
+    commit(l);
+    plog_unref(&l);
+    start();
+    ok(logmgr_move(b.m, STR_LIT("t"), 0, 1));
+    while (find(1, "-future") == NULL)
+        sched_yield();
+    began = mono_ms();                  /* the second of three chunks must wait for days */
+    while (mono_ms() - began < 200) {
+        ck_assert(!no_moves());
+        (void)poll(NULL, 0, 10);
+    }
+    b.o.move_bytes_per_s = INT64_MAX;
+    ok(logmgr_configure(b.m, &b.o));
+    wait_moved(1);
+    box_stop(&b);
     box_fini(&b);
 }
 END_TEST
@@ -411,17 +444,26 @@ START_TEST(an_old_directory_that_stayed_goes_before_the_next_move)
 END_TEST
 #endif
 
-static int never(void *arg, struct log_move *mv, struct str topic, int32_t partition)
+static atomic_int  swaps_asked;
+static atomic_bool may_swap;
+
+/* What swaps is set before the manager starts, and not while its threads look at it. */
+static int swap_if_it_may(void *arg, struct log_move *mv, struct str topic, int32_t partition)
 {
-    (void)arg, (void)mv, (void)topic, (void)partition;
-    atomic_fetch_add((atomic_int *)arg, 1);
-    return ERR_AGAIN;
+    struct plog *now = NULL;
+    int rc = ERR_AGAIN;
+
+    (void)arg, (void)topic, (void)partition;
+    atomic_fetch_add(&swaps_asked, 1);
+    if (atomic_load(&may_swap))
+        rc = logmgr_swap(mv, mv->from, &now);
+    plog_unref(&now);
+    return rc;
 }
 
 /* Everything is copied, and the broker ends before the swap. */
 static void copy_without_swap(void)
 {
-    static atomic_int asked;
     struct plog *l;
 
     open_dirs();
@@ -430,11 +472,12 @@ static void copy_without_swap(void)
     put_some(l, 200, 1);
     commit(l);
     plog_unref(&l);
-    atomic_store(&asked, 0);
-    logmgr_on_swap(b.m, never, &asked);
+    atomic_store(&swaps_asked, 0);
+    atomic_store(&may_swap, false);
+    logmgr_on_swap(b.m, swap_if_it_may, NULL);
     start();
     ok(logmgr_move(b.m, STR_LIT("t"), 0, 1));
-    while (atomic_load(&asked) == 0)
+    while (atomic_load(&swaps_asked) == 0)
         sched_yield();
 }
 
@@ -562,7 +605,7 @@ START_TEST(a_copy_that_went_astray_is_cut)
     seq = 390;
     put_some(l, 20, 3);
     commit(l);
-    logmgr_on_swap(b.m, NULL, NULL);
+    atomic_store(&may_swap, true);
     plog_unref(&l);
     wait_moved(1);
     l = log_in(1);
@@ -605,7 +648,7 @@ START_TEST(a_copy_that_cannot_be_cut_is_made_anew)
     while (kit_exists(in(1, name)))
         sched_yield();
     fio_fail(FIO_TRUNCATE, 0, 0);
-    logmgr_on_swap(b.m, NULL, NULL);
+    atomic_store(&may_swap, true);
     plog_unref(&l);
     wait_moved(1);
     l = log_in(1);
@@ -643,7 +686,7 @@ START_TEST(a_copy_with_an_epoch_that_the_log_never_had_is_cut)
     ok(plog_set_topic_id(l, id));       /* the copy has been made without it */
     lock_drop(&b.m->lock);
     commit(l);
-    logmgr_on_swap(b.m, NULL, NULL);
+    atomic_store(&may_swap, true);
     plog_unref(&l);
     wait_moved(1);
     l = log_in(1);
@@ -947,7 +990,7 @@ END_TEST
 int main(void)
 {
     const struct kit_test tests[] = {
-        { a_log_moves_with_all_it_has, 60 },
+        { a_log_moves_with_all_it_has, 60 }, { a_move_goes_no_faster_than_it_may, 60 },
         { what_a_copy_throws_away_goes_after_the_move, 60 },
         { nobody_keeps_the_files_of_the_old_log, 20 },
         { appends_go_on_and_none_is_lost, 120 },

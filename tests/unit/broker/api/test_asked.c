@@ -72,6 +72,66 @@ START_TEST(of_repeated_partitions_the_last_counts)
 }
 END_TEST
 
+struct part {
+    char    kind;
+    int32_t number;
+};
+
+struct topic {
+    int32_t      before;
+    struct part *parts;
+    int32_t      parts_n;
+    struct str   name;
+};
+
+/* What is left are the last of each partition, in their order. */
+START_TEST(a_request_is_left_with_each_partition_once)
+{
+    static const struct asked_shape shape = { sizeof(struct topic), offsetof(struct topic, name),
+                                              offsetof(struct topic, parts), offsetof(struct topic, parts_n),
+                                              sizeof(struct part), offsetof(struct part, number) };
+    static const char *const words[] = { "a", "b", "c" };
+
+    for (int round = 0; round < ROUNDS; round++) {
+        struct topic v[8], was[8];
+        struct part parts[8][MANY], were[8][MANY];
+        int32_t n = below(8), left = n, at = 0;
+
+        for (int32_t i = 0; i < n; i++) {
+            was[i] = (struct topic){ i, were[i], below(below(2) == 0 ? 3 : MANY), str_of(words[below(3)]) };
+            for (int32_t k = 0; k < was[i].parts_n; k++)
+                were[i][k] = (struct part){ (char)below(100), below(MANY) - 3 };
+            memcpy(parts[i], were[i], sizeof parts[i]);
+            v[i] = was[i];
+            v[i].parts = parts[i];
+        }
+        ck_assert_int_eq(asked_once(&a, &shape, v, &left), OK);
+        for (int32_t i = 0; i < n; i++) {
+            int32_t kept = 0;
+
+            for (int32_t k = 0; k < was[i].parts_n; k++) {
+                bool again = false;
+
+                for (int32_t j = i; j < n; j++)
+                    for (int32_t l = j == i ? k + 1 : 0; l < was[j].parts_n; l++)
+                        again |= str_eq(was[i].name, was[j].name) && were[i][k].number == were[j][l].number;
+                if (again)
+                    continue;
+                ck_assert_int_lt(at, left);
+                ck_assert_int_eq(v[at].before, i);
+                ck_assert_int_lt(kept, v[at].parts_n);
+                ck_assert_int_eq(v[at].parts[kept].kind, were[i][k].kind);
+                ck_assert_int_eq(v[at].parts[kept++].number, were[i][k].number);
+            }
+            if (kept > 0)
+                ck_assert_int_eq(v[at++].parts_n, kept);
+        }
+        ck_assert_int_eq(at, left);
+        arena_reset(&a);
+    }
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("broker/api/asked");
@@ -82,6 +142,7 @@ int main(void)
     tcase_add_checked_fixture(t, setup, teardown);
     tcase_add_test(t, topics_are_found_by_name);
     tcase_add_test(t, of_repeated_partitions_the_last_counts);
+    tcase_add_test(t, a_request_is_left_with_each_partition_once);
     suite_add_tcase(s, t);
     srunner_run_all(r, CK_NORMAL);
     failed = srunner_ntests_failed(r);

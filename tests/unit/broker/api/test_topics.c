@@ -5,6 +5,7 @@
 #include "broker/api/handlers.h"
 #include "broker/api/reply.h"
 #include "broker/broker.h"
+#include "broker/cluster/doubts.h"
 #include "proto/gen/create_partitions_request.h"
 #include "proto/gen/create_partitions_response.h"
 #include "proto/gen/create_topics_request.h"
@@ -19,6 +20,8 @@
 #include "proto/gen/metadata_response.h"
 #include "storage/logmgr.h"
 #include "tests/unit/broker/kit.h"
+
+#include <semaphore.h>
 
 static struct kit k;
 static struct broker b;
@@ -92,13 +95,18 @@ static void call_start(int16_t version)
     chain_init(&body, &body_arena);
 }
 
-static void call_run(void (*handler)(struct broker *, struct request *))
-{
-    uint8_t *bytes = malloc(body.len + 1);
+static uint8_t *body_bytes;
 
-    ck_assert_int_eq(chain_flatten(&body, bytes, body.len), OK);
-    req.body = cur_ro(bytes, body.len);
+static void call_handle(void (*handler)(struct broker *, struct request *))
+{
+    body_bytes = malloc(body.len + 1);
+    ck_assert_int_eq(chain_flatten(&body, body_bytes, body.len), OK);
+    req.body = cur_ro(body_bytes, body.len);
     handler(&b, &req);
+}
+
+static void call_end(void)
+{
     lock_take(&answer.lock);
     while (!answer.done)
         cond_wait(&answer.cond, &answer.lock);
@@ -106,8 +114,14 @@ static void call_run(void (*handler)(struct broker *, struct request *))
     arena_fini(&req.arena);
     chain_fini(&body);
     arena_fini(&body_arena);
-    free(bytes);
+    free(body_bytes);
     arena_init(&answer.arena, (size_t)256 << 20);
+}
+
+static void call_run(void (*handler)(struct broker *, struct request *))
+{
+    call_handle(handler);
+    call_end();
 }
 
 /* Encodes in, has it handled, decodes the answer to out. */
@@ -285,6 +299,113 @@ START_TEST(topics_by_id)
     t[0].name = STR_LIT("t");
     ask(11, t, 1, true, &out);                      /* ids came with 12 */
     ck_assert_int_eq(out.topics[0].error_code, KERR_INVALID_REQUEST);
+}
+END_TEST
+
+/* ---- Metadata when a leader dies ------------------------------------------------------------------------------ */
+
+#define OTHER 7
+
+/* A timer whose time stands still until it is let go. */
+static struct {
+    struct timer      *timer;
+    struct timer_entry entry;
+    sem_t              stands, goes;
+} still;
+
+static void stand_still(struct timer_entry *e)
+{
+    (void)e;
+    sem_post(&still.stands);
+    sem_wait(&still.goes);
+}
+
+static void doubts_up(void)
+{
+    ck_assert_int_eq(timer_new(&still.timer), OK);
+    ck_assert_int_eq(doubts_new(&b.doubts, still.timer), OK);
+    sem_init(&still.stands, 0, 0);
+    sem_init(&still.goes, 0, 0);
+    still.entry = (struct timer_entry){ .fire = stand_still };
+    timer_start(still.timer, &still.entry, 1);
+    sem_wait(&still.stands);
+}
+
+static void doubts_down(void)
+{
+    doubts_stop(b.doubts);
+    doubts_free(&b.doubts);
+    timer_free(&still.timer);
+    sem_destroy(&still.stands);
+    sem_destroy(&still.goes);
+}
+
+#define UM(x) struct update_metadata_request_update_metadata_##x
+
+static void learn_leader(int32_t leader)
+{
+    int32_t both[] = { BROKER, OTHER };
+    UM(endpoint) e = { .port = 9095, .host = STR_LIT("127.0.0.1"), .listener = STR_LIT("PLAINTEXT") };
+    UM(broker) live[] = { { .id = BROKER, .endpoints = &e, .endpoints_n = 1 },
+                          { .id = OTHER, .endpoints = &e, .endpoints_n = 1 } };
+    UM(partition_state) p = { .leader = leader, .isr = both, .isr_n = 2, .replicas = both, .replicas_n = 2 };
+    UM(topic_state) t = { .topic_name = STR_LIT("led"), .partition_states = &p, .partition_states_n = 1 };
+    struct update_metadata_request in;
+
+    update_metadata_request_init(&in);
+    in.controller_id = BROKER;
+    in.live_brokers = live;
+    in.live_brokers_n = 2;
+    in.topic_states = &t;
+    in.topic_states_n = 1;
+    ck_assert_int_eq(metadata_cache_update(k.cache, &in), OK);
+}
+
+/* The client's connection to the leader is cut, and ours a moment later. */
+START_TEST(a_client_is_quicker_than_we_are)
+{
+    meta_topic one = { .name = STR_LIT("led") };
+    struct metadata_request in;
+    struct metadata_response out;
+    struct cursor c;
+
+    doubts_up();
+    learn_leader(OTHER);
+    metadata_request_init(&in);
+    in.topics = &one;
+    in.topics_n = 1;
+    call_start(9);
+    ck_assert_int_eq(metadata_request_write(&body, &in, 9), OK);
+    call_handle(api_metadata);
+    ck_assert(!answer.done);
+    doubts_note(b.doubts, OTHER);
+    learn_leader(BROKER);
+    doubts_changed(b.doubts);
+    call_end();
+    c = cur_ro(answer.bytes, answer.n);
+    ck_assert_int_eq(metadata_response_read(&c, 9, &answer.arena, &out), OK);
+    ck_assert_int_eq(out.topics[0].partitions[0].leader_id, BROKER);
+    sem_post(&still.goes);
+    doubts_down();
+}
+END_TEST
+
+START_TEST(nobody_waits_for_a_leader_that_lives)
+{
+    meta_topic one = { .name = STR_LIT("led") };
+    struct metadata_response out;
+
+    doubts_up();
+    learn_leader(OTHER);
+    ask(9, &one, 0, false, &out);                   /* about brokers only: at once */
+    ck_assert_int_eq(out.brokers_n, 2);
+    sem_post(&still.goes);
+    ask(9, &one, 1, false, &out);
+    ck_assert_int_eq(out.topics[0].partitions[0].leader_id, OTHER);
+    doubts_stop(b.doubts);
+    ask(9, &one, 1, false, &out);
+    ck_assert_int_eq(out.topics[0].partitions[0].leader_id, OTHER);
+    doubts_down();
 }
 END_TEST
 
@@ -629,6 +750,8 @@ int main(void)
     tcase_add_test(t, asking_for_a_topic_makes_it);
     tcase_add_test(t, asking_does_not_make_it_when_that_is_off);
     tcase_add_test(t, topics_by_id);
+    tcase_add_test(t, a_client_is_quicker_than_we_are);
+    tcase_add_test(t, nobody_waits_for_a_leader_that_lives);
     tcase_add_test(t, a_full_disk_takes_no_topics);
     tcase_add_test(t, create_grow_delete_in_every_version);
     tcase_add_test(t, deletion_by_id);

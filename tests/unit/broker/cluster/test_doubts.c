@@ -119,6 +119,25 @@ START_TEST(the_stop_ends_all)
 }
 END_TEST
 
+START_TEST(a_doubt_that_may_come_is_waited_for)
+{
+    struct doubt_waiter a = { .resume = on_resume }, b = { .resume = on_resume }, late = { .resume = on_resume };
+    int64_t began = mono_ms();
+
+    doubts_expect(d, &a);                       /* none comes */
+    while (atomic_load(&resumed) < 1)
+        ck_assert_int_lt(mono_ms() - began, 60000);
+    ck_assert_int_ge(mono_ms() - began, DOUBT_COMES_MS - 1);
+    doubts_expect(d, &b);
+    doubts_changed(d);
+    while (atomic_load(&resumed) < 2)
+        ;
+    doubts_stop(d);
+    doubts_expect(d, &late);
+    ck_assert_int_eq(atomic_load(&resumed), 3);
+}
+END_TEST
+
 #define WAITERS 200
 
 static void *waits(void *arg)
@@ -171,6 +190,7 @@ int main(void)
     tcase_add_test(t, an_answer_ends_the_doubt);
     tcase_add_test(t, time_ends_both);
     tcase_add_test(t, the_stop_ends_all);
+    tcase_add_test(t, a_doubt_that_may_come_is_waited_for);
     tcase_add_test(t, many_threads);
     suite_add_tcase(s, t);
     srunner_run_all(r, CK_NORMAL);

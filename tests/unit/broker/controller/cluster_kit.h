@@ -14,6 +14,8 @@
 #include "proto/gen/alter_partition_response.h"
 #include "proto/gen/controlled_shutdown_request.h"
 #include "proto/gen/controlled_shutdown_response.h"
+#include "proto/gen/elect_leaders_request.h"
+#include "proto/gen/elect_leaders_response.h"
 
 #define PEERS      4                    /* brokers 6 to 9 */
 #define VIEW_MAX   64                   /* partitions of topic "t" that are looked at */
@@ -36,10 +38,16 @@ struct peer_seen {                      /* stays when the channel goes */
     int               opened, closed;
     bool              holds;            /* answers nothing */
     int16_t           lai_error;        /* for every partition of LeaderAndIsr */
+    int16_t           last_words;       /* not 0: what is held is answered so when the channel closes */
     struct view       lai[VIEW_MAX], um[VIEW_MAX];
+    int32_t           offline[VIEW_MAX];        /* of the last UpdateMetadata: a digit each */
+    bool              gone[VIEW_MAX];           /* UpdateMetadata has ever said that it is being deleted */
+    bool              among[VIEW_MAX];          /* the replicas that it was told of last are its own, too */
     bool              stopped[VIEW_MAX];
+    int               stops, deletes;           /* requests; partitions */
     int32_t           brokers[16], brokers_n;   /* of the last UpdateMetadata */
     size_t            lai_partitions, um_partitions;
+    size_t            led;                      /* how often it was told that it leads t-0 */
 };
 
 struct cluster {
@@ -84,10 +92,22 @@ static inline void peer_lai(struct peer_seen *s, struct control_request *req)
             view_set(&s->lai[index], r->topic_states[i].partition_states[k].leader,
                      r->topic_states[i].partition_states[k].leader_epoch, r->topic_states[i].partition_states[k].isr,
                      r->topic_states[i].partition_states[k].isr_n);
-            s->stopped[index] = false;
+            s->stopped[index] = s->among[index] = false;
+            for (int32_t x = 0; x < r->topic_states[i].partition_states[k].replicas_n; x++)
+                s->among[index] |= r->topic_states[i].partition_states[k].replicas[x] == s->channel->id;
+            s->led += index == 0 && s->lai[0].leader == s->channel->id;
         }
     }
     req->resp.leader_and_isr = resp;
+}
+
+static inline int32_t peer_offline(const struct update_metadata_request_update_metadata_partition_state *p)
+{
+    int32_t digits = 0;
+
+    for (int32_t i = 0; i < p->offline_replicas_n; i++)
+        digits = digits * 10 + p->offline_replicas[i];
+    return digits;
 }
 
 static inline void peer_um(struct peer_seen *s, struct control_request *req)
@@ -106,6 +126,10 @@ static inline void peer_um(struct peer_seen *s, struct control_request *req)
                 view_set(&s->um[index], r->topic_states[i].partition_states[k].leader,
                          r->topic_states[i].partition_states[k].leader_epoch,
                          r->topic_states[i].partition_states[k].isr, r->topic_states[i].partition_states[k].isr_n);
+            if (str_is(r->topic_states[i].topic_name, "t") && index < VIEW_MAX)
+                s->gone[index] |= r->topic_states[i].partition_states[k].leader == -2;
+            if (str_is(r->topic_states[i].topic_name, "t") && index < VIEW_MAX)
+                s->offline[index] = peer_offline(&r->topic_states[i].partition_states[k]);
         }
     }
 }
@@ -125,10 +149,12 @@ static inline void peer_stop(struct peer_seen *s, struct control_request *req)
 
             resp->partition_errors[resp->partition_errors_n++] =
                 (STOP_ERROR){ .topic_name = r->topic_states[i].topic_name, .partition_index = index };
+            s->deletes += r->topic_states[i].partition_states[k].delete_partition;
             if (str_is(r->topic_states[i].topic_name, "t") && index < VIEW_MAX)
                 s->stopped[index] = true;
         }
     req->resp.stop_replica = resp;
+    s->stops++;
 }
 
 static inline void peer_answer(struct peer_seen *s, struct control_request *req)
@@ -175,16 +201,25 @@ static inline struct control_request *peer_take_held(struct peer_fake *pf)
 static inline void peer_close(struct broker_channel *ch)
 {
     struct peer_fake *pf = (struct peer_fake *)ch;
+    struct peer_seen *s = &pf->cl->seen[pf->id - BROKER - 1];
     struct control_request *req, *next;
+    int16_t lai_error;
 
     lock_take(&pf->cl->lock);
     req = peer_take_held(pf);
-    pf->cl->seen[pf->id - BROKER - 1].channel = NULL;
-    pf->cl->seen[pf->id - BROKER - 1].closed++;
+    lai_error = s->lai_error;
+    s->lai_error = s->last_words;
+    for (struct control_request *r = req; r != NULL; r = r->next) {
+        r->rc = ERR_CLOSED;
+        if (s->last_words != KERR_NONE)
+            peer_answer(s, r);
+    }
+    s->lai_error = lai_error;
+    s->channel = NULL;
+    s->closed++;
     lock_drop(&pf->cl->lock);
     for (; req != NULL; req = next) {
         next = req->next;
-        req->rc = ERR_CLOSED;
         req->done(req);
     }
     free(pf);
@@ -209,24 +244,6 @@ static inline int peer_open(void *arg, int32_t id, int64_t epoch, const struct z
     lock_drop(&cl->lock);
     *out = &pf->base;
     return OK;
-}
-
-/* It answers again: first what it held. */
-static inline void peer_release(struct cluster *cl, int32_t id)
-{
-    struct peer_seen *s = &cl->seen[id - BROKER - 1];
-    struct control_request *req, *next;
-
-    lock_take(&cl->lock);
-    s->holds = false;
-    req = s->channel != NULL ? peer_take_held(s->channel) : NULL;
-    for (struct control_request *r = req; r != NULL; r = r->next)
-        peer_answer(s, r);
-    lock_drop(&cl->lock);
-    for (; req != NULL; req = next) {
-        next = req->next;
-        req->done(req);
-    }
 }
 
 /* ---- the store, by hand ---- */

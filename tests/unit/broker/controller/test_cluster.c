@@ -1,25 +1,13 @@
 /* tests/unit/broker/controller/test_cluster.c - the controller of several brokers: who leads and who is in sync after
  * brokers came, went, asked to go, or could not be reached; random sequences of it against a model.
  */
-#include "tests/unit/broker/controller/cluster_kit.h"
+#include "tests/unit/broker/controller/scene_kit.h"
+
+#include "broker/controller/priv.h"
 
 #define PARTS 12
 #define RF    3
 #define ROUNDS 150
-
-static struct cluster cl;
-
-static void setup(void)
-{
-    cluster_new(&cl);
-    cluster_up(&cl, "unclean.leader.election.enable=false");
-}
-
-static void teardown(void)
-{
-    kit_down(&cl.k);
-    cluster_end(&cl);
-}
 
 /* ---- the model: 4.3 to 4.6 of zookeeper-layout.md, and what unreachable brokers lose ------------------------ */
 
@@ -199,27 +187,6 @@ static void m_shutdown(struct model *m, int32_t b)
 }
 
 /* ---- the model and what stands ------------------------------------------------------------------------------ */
-
-static bool same_isr(const int32_t *a, int32_t an, const int32_t *b, int32_t bn)
-{
-    for (int32_t i = 0; i < an; i++) {
-        bool found = false;
-
-        for (int32_t k = 0; k < bn && !found; k++)
-            found = a[i] == b[k];
-        if (!found)
-            return false;
-    }
-    return an == bn;
-}
-
-static const char *isr_text(const int32_t *v, int32_t n, char *out)
-{
-    out[0] = '\0';
-    for (int32_t i = 0; i < n; i++)
-        snprintf(out + strlen(out), 16, " %d", v[i]);
-    return out;
-}
 
 static void check(const struct model *m, const char *after)
 {
@@ -445,7 +412,7 @@ static void random_step(struct model *m, char what[64])
         m->far[b - BROKER] = true;
         m_move_far(m);
     } else if (kind == 2 || kind == 3) {
-        peer_release(&cl, b);
+        peer_release(b);
         if (m->far[b - BROKER]) {
             m->far[b - BROKER] = false;
             m_move_far(m);
@@ -489,42 +456,6 @@ START_TEST(with_unclean_elections_too)
 END_TEST
 
 /* ---- one thing at a time ----------------------------------------------------------------------------------- */
-
-static void one_partition_of(const char *name)
-{
-    static const int32_t on[] = { 6, 7, 8 };
-    struct topic_op_assignment as = { .index = 0, .brokers = on, .brokers_n = 3 };
-    struct topic_op_topic t = { .name = str_of(name), .partitions = -1, .replication = -1, .assignments = &as,
-                                .assignments_n = 1 };
-    struct kit_op ko = { .done = false };
-
-    kit_op_run(&cl.k, &ko, TOPIC_OP_CREATE, &t, 1, 20000);
-    ck_assert_int_eq(t.error, KERR_NONE);
-    kit_op_end(&ko);
-    cluster_settle(&cl);
-}
-
-/* t-0 on 6, 7, 8, led by 6. */
-static void one_partition(void)
-{
-    for (int32_t b = 6; b <= 8; b++)
-        peer_register(&cl, b);
-    cluster_settle(&cl);
-    one_partition_of("t");
-}
-
-static void stands(int32_t leader, int32_t epoch, const int32_t *isr, int32_t n)
-{
-    struct view v = cluster_state(&cl, "t", 0, NULL);
-    char x[64], y[64];
-
-    ck_assert_msg(v.leader == leader && v.epoch == epoch && same_isr(v.isr, v.isr_n, isr, n),
-                  "leader %d, epoch %d, isr%s; want %d, %d,%s", v.leader, v.epoch, isr_text(v.isr, v.isr_n, x), leader,
-                  epoch, isr_text(isr, n, y));
-}
-
-#define STANDS(leader, epoch, ...)                                                                                     \
-    stands(leader, epoch, (const int32_t[]){ __VA_ARGS__ }, sizeof((const int32_t[]){ __VA_ARGS__ }) / 4)
 
 START_TEST(a_new_broker_learns_of_everything)
 {
@@ -578,6 +509,50 @@ START_TEST(listeners_that_change)
     ck_assert_int_eq(cl.seen[0].opened, 2);
     ck_assert_int_eq(cl.seen[0].closed, 1);
     free(text);
+}
+END_TEST
+
+static void hold(int32_t id)
+{
+    lock_take(&cl.lock);
+    cl.seen[id - BROKER - 1].holds = true;
+    lock_drop(&cl.lock);
+}
+
+/* What it had not answered goes with its old channel. */
+static void change_listeners(int32_t id)
+{
+    char *text = peer_node(id, 19090 + id);
+
+    lock_take(&cl.lock);
+    cl.seen[id - BROKER - 1].holds = false;             /* from the next request on */
+    lock_drop(&cl.lock);
+    ck_assert_int_eq(cluster_write(&cl, STORE_SET, zpath_broker(id).z, text), OK);
+    cluster_settle(&cl);
+    free(text);
+}
+
+START_TEST(what_is_not_answered_when_listeners_change)
+{
+    one_partition();
+    hold(7);
+    peer_vanish(&cl, 6);
+    cluster_settle(&cl);
+    STANDS(7, 1, 7, 8);
+    change_listeners(7);
+    STANDS(7, 1, 7, 8);
+    lock_take(&cl.lock);
+    ck_assert_int_eq(cl.seen[1].lai[0].leader, 7);
+    ck_assert_int_eq(cl.seen[1].lai[0].epoch, 1);
+    lock_drop(&cl.lock);
+    peer_register(&cl, 6);
+    cluster_settle(&cl);
+    hold(8);
+    ck_assert_int_eq(kit_delete(&cl.k, "t", 0), KERR_REQUEST_TIMED_OUT);
+    cluster_settle(&cl);
+    kit_check_node(&cl.k, "/admin/delete_topics/t", "");
+    change_listeners(8);
+    kit_wait_gone(&cl.k, "/admin/delete_topics/t");
 }
 END_TEST
 
@@ -670,16 +645,6 @@ START_TEST(who_may_change_an_isr)
 }
 END_TEST
 
-static void write_state(int32_t leader, int32_t epoch, int32_t controller_epoch, const int32_t *isr, int32_t n)
-{
-    struct znode_state st = { .leader = leader, .leader_epoch = epoch, .controller_epoch = controller_epoch,
-                              .isr = { (int32_t *)(uintptr_t)isr, n } };
-    char *text = znode_state_write(&st);
-
-    ck_assert_int_eq(cluster_write(&cl, STORE_SET, zpath_state(STR_LIT("t"), 0).z, text), OK);
-    free(text);
-}
-
 START_TEST(a_state_that_somebody_else_has_written)
 {
     static const int32_t two[] = { 6, 8 };
@@ -726,6 +691,61 @@ START_TEST(a_lost_directory_on_another_broker)
 }
 END_TEST
 
+static void storage(int32_t id, int16_t error, const char *notice)
+{
+    char path[128], text[128];
+
+    lock_take(&cl.lock);
+    cl.seen[id - BROKER - 1].lai_error = error;
+    lock_drop(&cl.lock);
+    snprintf(path, sizeof path, ZK_LOG_DIR_EVENTS "/log_dir_event_000000000%s", notice);
+    snprintf(text, sizeof text, "{\"version\":1,\"broker\":%d,\"event\":1}", id);
+    ck_assert_int_eq(cluster_write(&cl, STORE_CREATE, path, text), OK);
+    cluster_settle(&cl);
+}
+
+/* Its disk was full, and is not any more: it hosts the replica without another start, and leads if nobody else does. */
+START_TEST(a_replica_that_is_found_again)
+{
+    one_partition();
+    storage(6, KERR_KAFKA_STORAGE_ERROR, "1");
+    STANDS(7, 1, 7, 8);
+    offline_for_all(6);
+    storage(6, KERR_NONE, "2");
+    STANDS(7, 1, 7, 8);                         /* its leader takes it into the ISR when it has caught up */
+    offline_for_all(0);
+    storage(8, KERR_KAFKA_STORAGE_ERROR, "3");
+    STANDS(7, 2, 7);
+    storage(7, KERR_KAFKA_STORAGE_ERROR, "4");
+    STANDS(-1, 3, 7);
+    storage(8, KERR_NONE, "5");
+    STANDS(-1, 3, 7);
+    storage(7, KERR_NONE, "6");
+    STANDS(7, 4, 7);
+    offline_for_all(0);
+}
+END_TEST
+
+/* Before it ended it said that it had lost its log. The start that is registered now has not. */
+START_TEST(what_an_earlier_start_has_lost)
+{
+    one_partition();
+    lock_take(&cl.lock);
+    cl.seen[0].holds = true;
+    cl.seen[0].last_words = KERR_KAFKA_STORAGE_ERROR;
+    lock_drop(&cl.lock);
+    storage(6, KERR_NONE, "1");
+    lock_take(&cl.lock);
+    cl.seen[0].holds = false;                   /* the next one answers at once */
+    lock_drop(&cl.lock);
+    peer_bounce(6);
+    cluster_settle(&cl);
+    STANDS(7, 1, 7, 8);
+    offline_for_all(0);
+    ck_assert_int_eq(cl.seen[0].stops, 0);
+}
+END_TEST
+
 START_TEST(a_broker_out_of_reach)
 {
     static const int32_t all[] = { 6, 7, 8 };
@@ -748,7 +768,7 @@ START_TEST(a_broker_out_of_reach)
     lock_take(&cl.lock);
     ck_assert_int_eq(cl.seen[1].brokers_n, 4);
     lock_drop(&cl.lock);
-    peer_release(&cl, 6);                       /* it was alive: it follows, catches up, and comes back */
+    peer_release(6);                       /* it was alive: it follows, catches up, and comes back */
     cluster_settle(&cl);
     lock_take(&cl.lock);
     ck_assert_int_eq(cl.seen[0].lai[0].leader, 7);
@@ -764,6 +784,38 @@ START_TEST(a_broker_out_of_reach)
 }
 END_TEST
 
+static void out_of_reach_and_back(int32_t id)
+{
+    lock_take(&cl.lock);
+    cl.seen[id - BROKER - 1].holds = true;
+    lock_drop(&cl.lock);
+    controller_link_down(cl.k.ctl, id, peer_epoch(&cl, id));
+    cluster_settle(&cl);
+    offline_for_all(id);
+    peer_release(id);
+    cluster_settle(&cl);
+    offline_for_all(0);
+}
+
+/* Whether it leads, is not in sync, or is the only one that is: everybody hears at once that its replica is offline. */
+START_TEST(replicas_out_of_reach_are_offline)
+{
+    static const int32_t alone[] = { 7 };
+    struct change ch = { .broker = 7, .isr = alone, .isr_n = 1, .leader_epoch = 1 };
+
+    one_partition();
+    offline_for_all(0);
+    out_of_reach_and_back(6);
+    STANDS(7, 1, 7, 8);
+    out_of_reach_and_back(6);
+    cluster_state(&cl, "t", 0, &ch.partition_epoch);
+    ch.broker_epoch = peer_epoch(&cl, 7);
+    ck_assert_int_eq(alter(&ch), KERR_NONE);
+    out_of_reach_and_back(7);
+    STANDS(7, 1, 7);
+}
+END_TEST
+
 START_TEST(a_new_topic_while_a_broker_is_out_of_reach)
 {
     for (int32_t b = 6; b <= 8; b++)
@@ -775,7 +827,7 @@ START_TEST(a_new_topic_while_a_broker_is_out_of_reach)
     controller_link_down(cl.k.ctl, 6, peer_epoch(&cl, 6));
     one_partition_of("t");
     STANDS(7, 0, 7, 8);
-    peer_release(&cl, 6);
+    peer_release(6);
     cluster_settle(&cl);
     lock_take(&cl.lock);
     ck_assert_int_eq(cl.seen[0].lai[0].leader, 7);      /* it follows */
@@ -834,6 +886,8 @@ END_TEST
 /* Another broker is the controller, and its links break. */
 START_TEST(a_controller_out_of_reach)
 {
+    size_t told, led;
+
     one_partition();
     ck_assert_int_eq(cluster_write(&cl, STORE_SET, ZK_CONTROLLER_EPOCH, "7"), OK);
     ck_assert_int_eq(cluster_write(&cl, STORE_SET, ZK_CONTROLLER, "{\"version\":2,\"brokerid\":6,\"timestamp\":\"1\","
@@ -850,13 +904,22 @@ START_TEST(a_controller_out_of_reach)
     ck_assert_int_eq(cluster_write(&cl, STORE_SET, ZK_CONTROLLER, "{\"version\":2,\"brokerid\":6,\"timestamp\":\"1\","
                                    "\"kraftControllerEpoch\":-1}"), OK);
     cluster_settle(&cl);
+    lock_take(&cl.lock);
+    told = cl.seen[1].lai_partitions;
+    led = cl.seen[1].led;
+    lock_drop(&cl.lock);
     controller_link_down(cl.k.ctl, 6, -1);
     while (!controller_active(cl.k.ctl))
         cluster_settle(&cl);
     cluster_settle(&cl);
     kit_check_node(&cl.k, ZK_CONTROLLER_EPOCH, "8");
     STANDS(7, 1, 7, 8);                         /* what it led has been moved as well */
-    peer_release(&cl, 6);
+    lock_take(&cl.lock);
+    told = cl.seen[1].lai_partitions - told;
+    led = cl.seen[1].led - led;
+    lock_drop(&cl.lock);
+    ck_assert(led > 0 && led == told);          /* before anybody was told of anything else */
+    peer_release(6);
 }
 END_TEST
 
@@ -916,6 +979,19 @@ static void create_many(void)
     free(t);
 }
 
+/* Whoever does not want it says so with a time that no clock can reach: it is not due again and again. */
+START_TEST(a_balance_that_is_hardly_ever_due)
+{
+    kit_down(&cl.k);
+    cluster_up(&cl, "leader.imbalance.check.interval.seconds=9223372036854775807");
+    one_partition();
+    ck_assert_int_eq(event_post(cl.k.ctl, EV_BALANCE, NULL), OK);
+    cluster_settle(&cl);
+    ck_assert(cl.k.ctl->balance_at_ns > mono_ns() && cl.k.ctl->balance_at_ns < INT64_MAX);   /* not due, nor begun */
+    STANDS(6, 0, 6, 7, 8);
+}
+END_TEST
+
 START_TEST(ten_thousand_partitions)
 {
     int64_t began = mono_ms(), made, failed_over, moved;
@@ -961,18 +1037,23 @@ int main(void)
     tcase_add_test(one, a_new_broker_learns_of_everything);
     tcase_add_test(one, nodes_that_are_none_of_brokers);
     tcase_add_test(one, listeners_that_change);
+    tcase_add_test(one, what_is_not_answered_when_listeners_change);
     tcase_add_test(one, a_controlled_shutdown);
     tcase_add_test(one, who_may_change_an_isr);
     tcase_add_test(one, a_state_that_somebody_else_has_written);
     tcase_add_test(one, leaders_that_write_their_isrs_tell_by_a_notice);
     tcase_add_test(one, a_lost_directory_on_another_broker);
+    tcase_add_test(one, a_replica_that_is_found_again);
+    tcase_add_test(one, what_an_earlier_start_has_lost);
     tcase_add_test(one, a_broker_out_of_reach);
+    tcase_add_test(one, replicas_out_of_reach_are_offline);
     tcase_add_test(one, a_new_topic_while_a_broker_is_out_of_reach);
     tcase_add_test(one, no_other_in_sync_means_no_election);
     tcase_add_test(one, another_controller_has_taken_over);
     tcase_add_test(one, a_term_that_cannot_go_on);
     tcase_add_test(one, a_controller_out_of_reach);
     tcase_add_test(one, blocks_of_producer_ids);
+    tcase_add_test(one, a_balance_that_is_hardly_ever_due);
     tcase_add_test(one, ten_thousand_partitions);
     suite_add_tcase(s, one);
     sr = srunner_create(s);

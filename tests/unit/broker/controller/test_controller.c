@@ -442,6 +442,28 @@ START_TEST(another_session_is_another_term)
 }
 END_TEST
 
+/* The broker registers anew before it is elected, and is known by that registration. */
+START_TEST(a_session_that_ends_before_the_controller_starts_is_noticed)
+{
+    struct store_call *call = store_call_new(NULL, NULL);
+    static struct standing standing;
+
+    kit_down(&k);
+    standing_init(&standing);
+    k.standing = &standing;
+    k.session_ends = true;
+    kit_up(&k, NULL);
+    store_exists(call, "/brokers/ids/5", 0);
+    ck_assert_int_eq(store_run(k.store, call), OK);
+    ck_assert(call->ops[0].stat.ephemeral_owner == store_session(k.store));
+    ck_assert_int_gt(call->ops[0].stat.czxid, k.epoch);
+    ck_assert_int_eq(standing_broker_epoch(&standing), call->ops[0].stat.czxid);
+    ck_assert(controller_active(k.ctl));
+    ck_assert_int_eq(kit_create(&k, "t", 1, 1), KERR_NONE);
+    store_call_free(&call);
+}
+END_TEST
+
 /* Somebody else takes /controller and the epoch: no write of ours succeeds any more. */
 START_TEST(a_lost_controllership_is_noticed)
 {
@@ -617,6 +639,7 @@ int main(void)
     tcase_add_test(t, a_restart_keeps_topics_and_epochs);
     tcase_add_test(t, a_half_done_tree_is_finished_at_the_start);
     tcase_add_test(t, another_session_is_another_term);
+    tcase_add_test(t, a_session_that_ends_before_the_controller_starts_is_noticed);
     tcase_add_test(t, a_lost_controllership_is_noticed);
     tcase_add_test(t, a_broker_that_cannot_delete_halts_the_deletion);
     tcase_add_test(t, deletion_can_be_switched_off);

@@ -55,6 +55,17 @@ static void check_topic(const char *want)
     ck_assert_str_eq(got, want);
 }
 
+static void wait_node(const char *part)
+{
+    int64_t until = mono_ms() + 60000;
+    char got[1024] = "";
+
+    while (strstr(got, part) == NULL) {
+        topic_node(got);
+        ck_assert_msg(mono_ms() < until, "the topic's node does not get %s: %s", part, got);
+    }
+}
+
 static bool settled(void)
 {
     char got[1024];
@@ -65,7 +76,7 @@ static bool settled(void)
 
 static void wait_settled(void)
 {
-    int64_t until = mono_ms() + 20000;
+    int64_t until = mono_ms() + 60000;
 
     while (!settled()) {
         for (int32_t i = 0; i < PARTITIONS_MAX; i++)
@@ -76,7 +87,7 @@ static void wait_settled(void)
 
 static void wait_host(int32_t id, bool log)
 {
-    int64_t until = mono_ms() + 20000;
+    int64_t until = mono_ms() + 60000;
     bool is = !log;
 
     while (is != log) {
@@ -101,6 +112,49 @@ static void check_state(int32_t leader, int32_t isr_n)
     arena_fini(&a);
 }
 
+static void wait_isr(int32_t n)
+{
+    int64_t until = mono_ms() + 60000;
+    struct arena a;
+    struct znode_state s = { .isr.n = -1 };
+    int32_t version;
+
+    arena_init(&a, 1 << 20);
+    while (s.isr.n != n) {
+        ck_assert(cluster_state(&cl, &a, 0, &s, &version));
+        ck_assert_msg(mono_ms() < until, "the ISR has %d replicas", s.isr.n);
+        arena_reset(&a);
+    }
+    arena_fini(&a);
+}
+
+/* Writes the topic's node as a tool of 2.7 would, and waits until it has its id again. */
+static void drop_id(const char *text)
+{
+    struct store_call *call = store_call_new(NULL, NULL);
+    int64_t until = mono_ms() + 60000;
+    bool back = false;
+
+    store_set(call, "/brokers/topics/t", (struct bytes){ (const uint8_t *)text, strlen(text) }, STORE_ANY_VERSION);
+    ck_assert_int_eq(store_run(cl.kit.store, call), OK);
+    store_call_free(&call);
+    while (!back) {
+        char *now = kit_node(&cl.kit, "/brokers/topics/t");
+
+        back = strstr(now, "\"topic_id\"") != NULL;
+        free(now);
+        ck_assert_msg(mono_ms() < until, "the topic does not get its id back");
+    }
+}
+
+/* It leaves StopReplica until cluster_hurry(). */
+static void make_slow(int32_t id)
+{
+    lock_take(&cl.lock);
+    cl.slow[id] = true;
+    lock_drop(&cl.lock);
+}
+
 static struct hosted host(int32_t id)
 {
     struct hosted h;
@@ -113,7 +167,7 @@ static struct hosted host(int32_t id)
 
 static int32_t moving_count(void)
 {
-    struct list_partition_reassignments_request req = { .topics = NULL };
+    struct list_partition_reassignments_request req = { .topics_n = -1 };
     struct list_partition_reassignments_response resp;
     struct cluster_ask ca;
     int32_t n = 0;
@@ -187,13 +241,300 @@ START_TEST(a_move_is_cancelled_or_replaced)
 }
 END_TEST
 
+static void check_isr_is(int32_t id)
+{
+    struct arena a;
+    struct znode_state s;
+    int32_t version;
+
+    arena_init(&a, 1 << 20);
+    ck_assert(cluster_state(&cl, &a, 0, &s, &version));
+    ck_assert(s.isr.n == 1 && s.isr.v[0] == id);
+    arena_fini(&a);
+}
+
+/* What the move was adding is all that has the records by now: it is not deleted, whatever is asked for. */
+START_TEST(the_last_replica_in_sync_is_not_given_up)
+{
+    static const char *const moving = "{\"partitions\":{\"0\":[3,2,1]},\"adding_replicas\":{\"0\":[3]},"
+                                      "\"removing_replicas\":{\"0\":[1]},\"version\":3}";
+
+    make_topic(1, IDS_N(1, 2));
+    cluster_unregister(&cl, 2);
+    wait_isr(1);
+    cluster_write(&cl, "/admin/reassign_partitions",
+                  "{\"version\":1,\"partitions\":[{\"topic\":\"t\",\"partition\":0,\"replicas\":[3,2]}]}");
+    wait_host(3, true);
+    ck_assert(cluster_expand(&cl, 0));                  /* 1 and 3 */
+    cluster_unregister(&cl, 1);
+    wait_isr(1);
+    check_isr_is(3);
+    check_topic(moving);
+    ck_assert_int_eq(cluster_reassign(&cl, "t", 0, NULL, 0), KERR_INVALID_REPLICA_ASSIGNMENT);
+    ck_assert_int_eq(MOVE(4, 5), KERR_INVALID_REPLICA_ASSIGNMENT);
+    check_topic(moving);
+    check_state(3, 1);
+    ck_assert(host(3).log && host(3).full);
+    ck_assert_int_eq(moving_count(), 1);
+    cluster_register(&cl, 2);                           /* it ends as it was begun */
+    wait_settled();
+    check_topic("{\"partitions\":{\"0\":[3,2]},\"adding_replicas\":{},\"removing_replicas\":{},\"version\":3}");
+    ck_assert(host(2).full && host(3).full);
+}
+END_TEST
+
+/* As if somebody else had written it. */
+static void write_state(int32_t leader, int32_t *isr, int32_t n)
+{
+    struct store_call *call = store_call_new(NULL, NULL);
+    struct znode_state s;
+    int32_t version;
+    char *text;
+
+    ck_assert(cluster_state(&cl, &call->arena, 0, &s, &version));
+    s.leader = leader;
+    s.isr = (struct znode_replicas){ isr, n };
+    text = znode_state_write(&s);
+    store_set(call, zpath_state(STR_LIT("t"), 0).z, (struct bytes){ (uint8_t *)text, strlen(text) }, version);
+    ck_assert_int_eq(store_run(cl.kit.store, call), OK);
+    store_call_free(&call);
+    free(text);
+}
+
+/* Nor is it given up because there is another in sync that cannot lead: it is not assigned. */
+START_TEST(who_is_not_assigned_is_not_enough)
+{
+    make_topic(1, IDS_N(1, 2));
+    cluster_unregister(&cl, 2);
+    wait_isr(1);
+    cluster_write(&cl, "/admin/reassign_partitions",
+                  "{\"version\":1,\"partitions\":[{\"topic\":\"t\",\"partition\":0,\"replicas\":[4,2]}]}");
+    wait_host(4, true);
+    ck_assert(cluster_expand(&cl, 0));                  /* 1 and 4 */
+    write_state(1, IDS_N(1, 5, 4));
+    cluster_unregister(&cl, 1);
+    wait_isr(2);
+    check_state(4, 2);                                  /* 5 and 4 */
+    ck_assert_int_eq(cluster_reassign(&cl, "t", 0, NULL, 0), KERR_INVALID_REPLICA_ASSIGNMENT);
+    ck_assert(host(4).log && host(4).full);
+}
+END_TEST
+
+/* The leader has made its ISR smaller by itself, and nobody has heard of it (inter.broker.protocol.version < 2.7-IV2):
+ * the log stays, and can be had back. */
+START_TEST(the_last_log_is_not_deleted)
+{
+    make_topic(1, IDS_N(1, 2));
+    cluster_unregister(&cl, 2);
+    wait_isr(1);
+    cluster_write(&cl, "/admin/reassign_partitions",
+                  "{\"version\":1,\"partitions\":[{\"topic\":\"t\",\"partition\":0,\"replicas\":[3,2]}]}");
+    wait_host(3, true);
+    ck_assert(cluster_expand(&cl, 0));                  /* 1 and 3 */
+    write_state(3, IDS_N(3));
+    ck_assert_int_eq(cluster_reassign(&cl, "t", 0, NULL, 0), KERR_NONE);
+    check_isr_is(3);
+    ck_assert_int_eq(moving_count(), 0);
+    ck_assert(host(3).log && host(3).full);
+    ck_assert_int_eq(MOVE(3, 1), KERR_NONE);
+    ck_assert_int_eq(cluster_elect(&cl, "t", 0, 0), KERR_NONE);
+    check_state(3, 1);
+    wait_settled();
+    check_topic("{\"partitions\":{\"0\":[3,1]},\"adding_replicas\":{},\"removing_replicas\":{},\"version\":3}");
+    check_state(3, 2);
+    ck_assert(host(3).full && host(1).full);
+}
+END_TEST
+
+/* The topic's node is one for all partitions: what is written for one that has arrived must not tell that another has,
+ * whose old replica is still to be deleted. A controller that ends then would leave its log for ever. */
+START_TEST(a_move_that_waits_is_not_written_with_another)
+{
+    make_topic(2, IDS_N(1, 2));
+    make_slow(2);
+    ck_assert_int_eq(MOVE(1, 3), KERR_NONE);
+    ck_assert(cluster_expand(&cl, 0));
+    ck_assert_int_eq(cluster_reassign(&cl, "t", 1, IDS_N(2, 3)), KERR_NONE);
+    ck_assert(cluster_expand(&cl, 1));
+    wait_node("\"1\":[2,3]}");
+    check_topic("{\"partitions\":{\"0\":[1,3,2],\"1\":[2,3]},\"adding_replicas\":{\"0\":[3]},"
+                "\"removing_replicas\":{\"0\":[2]},\"version\":3}");
+    ck_assert(host(2).log);
+    cluster_stop(&cl);
+    cluster_start(&cl, -1);
+    wait_settled();
+    wait_host(2, false);
+    check_topic("{\"partitions\":{\"0\":[1,3],\"1\":[2,3]},\"adding_replicas\":{},\"removing_replicas\":{},"
+                "\"version\":3}");
+}
+END_TEST
+
+/* ... nor is it written by who gives the topic its id back. */
+START_TEST(a_move_that_waits_is_not_written_with_the_id)
+{
+    static const char *const moving = "{\"partitions\":{\"0\":[1,3,2],\"1\":[1,2]},\"adding_replicas\":{\"0\":[3]},"
+                                      "\"removing_replicas\":{\"0\":[2]},\"version\":3}";
+
+    make_topic(2, IDS_N(1, 2));
+    make_slow(2);
+    ck_assert_int_eq(MOVE(1, 3), KERR_NONE);
+    ck_assert(cluster_expand(&cl, 0));
+    while (moving_count() > 0)
+        ;
+    drop_id(moving);
+    check_topic(moving);
+    cluster_hurry(&cl, 2);
+    wait_settled();
+    ck_assert(!host(2).log);
+}
+END_TEST
+
+/* The broker from which a replica is being taken is to have one again. */
+START_TEST(a_move_goes_back_while_the_old_log_is_deleted)
+{
+    int64_t until = mono_ms() + 60000;
+
+    make_topic(1, IDS_N(1, 2));
+    make_slow(2);
+    ck_assert_int_eq(MOVE(1, 3), KERR_NONE);
+    ck_assert(cluster_expand(&cl, 0));
+    while (moving_count() > 0)
+        ;
+    ck_assert_int_eq(MOVE(1, 2), KERR_NONE);
+    check_topic("{\"partitions\":{\"0\":[1,2,3]},\"adding_replicas\":{\"0\":[2]},\"removing_replicas\":{\"0\":[3]},"
+                "\"version\":3}");
+    cluster_hurry(&cl, 2);
+    wait_host(2, true);
+    wait_settled();
+    check_topic("{\"partitions\":{\"0\":[1,2]},\"adding_replicas\":{},\"removing_replicas\":{},\"version\":3}");
+    wait_host(3, false);
+    ck_assert(host(2).log && host(2).full);
+    /* It counts as one that lives: it is told when it comes back. */
+    cluster_unregister(&cl, 2);
+    wait_isr(1);
+    lock_take(&cl.lock);
+    cl.host[2][0].leader = -1;
+    lock_drop(&cl.lock);
+    cluster_register(&cl, 2);
+    while (host(2).leader != 1)
+        ck_assert_msg(mono_ms() < until, "broker 2 is not told to follow");
+}
+END_TEST
+
+/* To 3; 2 has its log still. */
+static void move_from_2_that_is_down(void)
+{
+    make_topic(1, IDS_N(1, 2));
+    cluster_unregister(&cl, 2);
+    wait_isr(1);
+    ck_assert_int_eq(MOVE(1, 3), KERR_NONE);
+    wait_settled();
+    ck_assert(host(2).log);
+}
+
+/* Its broker is down when a replica is taken away: nobody waits for it, and it is told when it is back. */
+START_TEST(who_was_down_deletes_its_log_when_it_is_back)
+{
+    move_from_2_that_is_down();
+    check_topic("{\"partitions\":{\"0\":[1,3]},\"adding_replicas\":{},\"removing_replicas\":{},\"version\":3}");
+    cluster_register(&cl, 2);
+    wait_host(2, false);
+    ck_assert(host(1).log && host(3).log);
+    ck_assert_int_eq(MOVE(1, 2), KERR_NONE);            /* it is a broker like any other */
+    wait_settled();
+    wait_host(3, false);
+    ck_assert(host(2).log && host(2).full);
+}
+END_TEST
+
+/* It registers other listeners, and the channel goes on which it was told. */
+START_TEST(who_changes_its_listeners_deletes_its_log)
+{
+    struct store_call *call = store_call_new(NULL, NULL);
+    char *text, *port;
+
+    make_topic(1, IDS_N(1, 2));
+    make_slow(2);
+    ck_assert_int_eq(MOVE(1, 3), KERR_NONE);
+    ck_assert(cluster_expand(&cl, 0));
+    while (moving_count() > 0)
+        ;
+    ck_assert(host(2).log && !settled());
+    text = kit_node(&cl.kit, zpath_broker(2).z);
+    while ((port = strstr(text, "9092")) != NULL)
+        *port = '8';
+    store_set(call, zpath_broker(2).z, (struct bytes){ (uint8_t *)text, strlen(text) }, STORE_ANY_VERSION);
+    ck_assert_int_eq(store_run(cl.kit.store, call), OK);
+    store_call_free(&call);
+    free(text);
+    wait_settled();
+    wait_host(2, false);
+}
+END_TEST
+
+/* ... so with what a move has begun to add that was cancelled while it was down. */
+START_TEST(who_was_down_deletes_what_is_not_wanted_any_more)
+{
+    make_topic(1, IDS_N(1, 2));
+    ck_assert_int_eq(MOVE(1, 3), KERR_NONE);
+    ck_assert(host(3).log);
+    cluster_unregister(&cl, 3);
+    ck_assert_int_eq(cluster_reassign(&cl, "t", 0, NULL, 0), KERR_NONE);
+    wait_settled();
+    ck_assert(host(3).log);
+    cluster_register(&cl, 3);
+    wait_host(3, false);
+    check_topic("{\"partitions\":{\"0\":[1,2]},\"adding_replicas\":{},\"removing_replicas\":{},\"version\":3}");
+}
+END_TEST
+
+/* A later move has given it the replica back before. */
+START_TEST(who_was_down_keeps_what_is_wanted_again)
+{
+    move_from_2_that_is_down();
+    ck_assert_int_eq(cluster_reassign(&cl, "t", 0, IDS_N(1, 2)), KERR_INVALID_REPLICA_ASSIGNMENT);   /* it is down */
+    cluster_write(&cl, "/admin/reassign_partitions",
+                  "{\"version\":1,\"partitions\":[{\"topic\":\"t\",\"partition\":0,\"replicas\":[1,2]}]}");
+    wait_node("\"adding_replicas\":{\"0\":[2]}");
+    ck_assert_int_eq(moving_count(), 1);
+    cluster_register(&cl, 2);
+    wait_settled();
+    wait_host(3, false);
+    ck_assert(host(2).log && host(2).full);
+    ck_assert_int_eq(host(2).leader, 1);
+}
+END_TEST
+
+/* The topic goes while the broker is down that it was moved away from: its deletion does not wait. */
+START_TEST(a_topics_deletion_does_not_wait_for_who_had_it_before)
+{
+    move_from_2_that_is_down();
+    cluster_unregister(&cl, 3);
+    wait_isr(1);
+    ck_assert_int_eq(kit_delete(&cl.kit, "t", 0), KERR_REQUEST_TIMED_OUT);
+    wait_host(1, false);                                /* it waits for 3, which is assigned */
+    kit_check_node(&cl.kit, "/admin/delete_topics/t", "");
+    cluster_register(&cl, 2);
+    wait_host(2, false);
+    cluster_unregister(&cl, 2);
+    cluster_register(&cl, 3);
+    kit_wait_gone(&cl.kit, "/admin/delete_topics/t");
+    wait_host(3, false);
+}
+END_TEST
+
 START_TEST(errors_come_in_kafkas_order)
 {
+    static int32_t many[2000000];                       /* all different: none is looked for in all the others */
+
+    for (int32_t i = 0; i < (int32_t)(sizeof many / sizeof *many); i++)
+        many[i] = i;
     make_topic(1, IDS_N(1, 2));
     ck_assert_int_eq(cluster_reassign(&cl, "t", 0, IDS(1), 0), KERR_INVALID_REPLICA_ASSIGNMENT);
     ck_assert_int_eq(MOVE(1, 1), KERR_INVALID_REPLICA_ASSIGNMENT);
     ck_assert_int_eq(MOVE(1, -2), KERR_INVALID_REPLICA_ASSIGNMENT);
     ck_assert_int_eq(MOVE(1, 9), KERR_INVALID_REPLICA_ASSIGNMENT);
+    ck_assert_int_eq(cluster_reassign(&cl, "t", 0, many, sizeof many / sizeof *many), KERR_INVALID_REPLICA_ASSIGNMENT);
     ck_assert_int_eq(cluster_reassign(&cl, "t", 7, IDS_N(1)), KERR_UNKNOWN_TOPIC_OR_PARTITION);
     ck_assert_int_eq(cluster_reassign(&cl, "u", 0, IDS_N(1)), KERR_UNKNOWN_TOPIC_OR_PARTITION);
     ck_assert_int_eq(cluster_reassign(&cl, "u", 0, IDS_N(1, 9)), KERR_INVALID_REPLICA_ASSIGNMENT);
@@ -296,7 +637,7 @@ END_TEST
 
 START_TEST(leaders_go_home_by_themselves)
 {
-    int64_t until = mono_ms() + 30000;
+    int64_t until = mono_ms() + 60000;
     int32_t leader = 1;
 
     cluster_stop(&cl);
@@ -398,7 +739,7 @@ static void check_places(const int32_t *from, const int32_t *to, int32_t n)
 /* Followers catch up until the move has ended, or the controller. */
 static void go_along(const int32_t *from, const int32_t *to, int32_t n, bool change_of_mind)
 {
-    int64_t until = mono_ms() + 20000;
+    int64_t until = mono_ms() + 60000;
 
     while (!cluster_dead(&cl) && (!settled() || moving_count() > 0)) {
         if (change_of_mind && random() % 8 == 0) {
@@ -485,6 +826,17 @@ int main(void)
     tcase_add_test(t, the_replication_factor_grows);
     tcase_add_test(t, all_replicas_move);
     tcase_add_test(t, a_move_is_cancelled_or_replaced);
+    tcase_add_test(t, the_last_replica_in_sync_is_not_given_up);
+    tcase_add_test(t, who_is_not_assigned_is_not_enough);
+    tcase_add_test(t, the_last_log_is_not_deleted);
+    tcase_add_test(t, a_move_that_waits_is_not_written_with_another);
+    tcase_add_test(t, a_move_that_waits_is_not_written_with_the_id);
+    tcase_add_test(t, a_move_goes_back_while_the_old_log_is_deleted);
+    tcase_add_test(t, who_was_down_deletes_its_log_when_it_is_back);
+    tcase_add_test(t, who_changes_its_listeners_deletes_its_log);
+    tcase_add_test(t, who_was_down_deletes_what_is_not_wanted_any_more);
+    tcase_add_test(t, who_was_down_keeps_what_is_wanted_again);
+    tcase_add_test(t, a_topics_deletion_does_not_wait_for_who_had_it_before);
     tcase_add_test(t, errors_come_in_kafkas_order);
     tcase_add_test(t, a_tools_list_is_worked_off);
     tcase_add_test(t, a_list_that_cannot_be_read_stays);

@@ -1,316 +1,5 @@
-/* tests/unit/broker/net/test_server.c - the network side over real sockets, with a handler of the test's own.
- *
- * A frame is the usual header (key, version, correlation id) and then what its key says; see handle(). Every answer is
- * the correlation id and a payload. */
-#include "broker/net/request.h"
-#include "broker/net/server.h"
-
-#include "base/clock.h"
-#include "base/log.h"
-
-#include <arpa/inet.h>
-#include <check.h>
-#include <errno.h>
-#include <fcntl.h>
-#include <netinet/tcp.h>
-#include <poll.h>
-#include <pthread.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <sys/socket.h>
-#include <unistd.h>
-
-enum key { ECHO, SILENT, CLOSE, PARK, PARK_CLOSED, BIG, FILED, RESUME, GATE, PARK_RESUME, RELEASE_ECHO };
-
-#define FILE_BYTES (300 * 1024)
-#define LOG_MAX    65536
-
-static struct server *server;
-static struct server_opts opts;
-static struct listen_opts listens[2];
-
-/* what the handler knows; any thread */
-static pthread_mutex_t    mutex = PTHREAD_MUTEX_INITIALIZER;
-static struct request    *parked[8192];
-static int                parked_n;
-static atomic_int         told_closed, handled;
-static atomic_bool        gate_open;
-static struct file_ref   *file;
-static uint8_t            big[32 << 20];
-static int                log_pipe[2];
-
-static void reply(struct request *r, const void *p, size_t n)
-{
-    struct chain c;
-
-    chain_init(&c, &r->arena);
-    chain_ref(&c, p, n);
-    request_reply(r, &c);
-}
-
-static void echo(struct broker *b, struct request *r)
-{
-    (void)b;
-    reply(r, r->body.p, cur_left(&r->body));
-}
-
-static void park(struct request *r)
-{
-    pthread_mutex_lock(&mutex);
-    parked[parked_n++] = r;
-    pthread_mutex_unlock(&mutex);
-}
-
-static struct request *unpark(struct request *which)
-{
-    struct request *r = NULL;
-
-    pthread_mutex_lock(&mutex);
-    for (int i = 0; i < parked_n; i++) {
-        if (which == NULL || parked[i] == which) {
-            r = parked[i];
-            parked[i] = parked[--parked_n];
-            break;
-        }
-    }
-    pthread_mutex_unlock(&mutex);
-    return r;
-}
-
-static int parked_now(void)
-{
-    int n;
-
-    pthread_mutex_lock(&mutex);
-    n = parked_n;
-    pthread_mutex_unlock(&mutex);
-    return n;
-}
-
-static void on_closed(struct request *r, void *arg)
-{
-    atomic_fetch_add((atomic_int *)arg, 1);
-    if (unpark(r) != NULL)
-        request_close(r, NULL);
-}
-
-static void reply_file(struct request *r)
-{
-    struct chain c;
-
-    chain_init(&c, &r->arena);
-    chain_i32(&c, FILE_BYTES);
-    chain_slice(&c, (struct slice){ .file = file, .pos = 0, .len = FILE_BYTES });
-    chain_i32(&c, 77);
-    chain_slice(&c, (struct slice){ .file = file, .pos = 10, .len = 20 });
-    request_reply(r, &c);
-}
-
-static void handle(struct broker *b, struct request *r)
-{
-    enum key key;
-
-    r->api_key = cur_i16(&r->body);
-    r->version = cur_i16(&r->body);
-    r->correlation_id = cur_i32(&r->body);
-    key = (enum key)r->api_key;
-    atomic_fetch_add(&handled, 1);
-    switch (key) {
-    case ECHO:
-        echo(b, r);
-        break;
-    case RELEASE_ECHO: {
-        int64_t first = cur_i64(&r->body);
-
-        request_release_body(r);
-        reply(r, memcpy(arena_alloc(&r->arena, 8), &first, 8), 8);
-        break;
-    }
-    case SILENT:
-        request_no_reply(r);
-        break;
-    case CLOSE:
-        request_close(r, "the test says so");
-        break;
-    case PARK:
-        park(r);
-        break;
-    case PARK_CLOSED:
-        if (!request_on_close(r, on_closed, &told_closed))
-            request_close(r, NULL);
-        else
-            park(r);
-        break;
-    case BIG:
-        reply(r, big, (size_t)cur_i32(&r->body));
-        break;
-    case FILED:
-        reply_file(r);
-        break;
-    case RESUME:
-        request_resume(r, echo);
-        break;
-    case GATE:
-        while (!atomic_load(&gate_open))
-            poll(NULL, 0, 1);
-        echo(b, r);
-        break;
-    case PARK_RESUME:
-        park(r);
-        break;
-    }
-}
-
-/* ---- the fixture ---- */
-
-static void defaults(void)
-{
-    char name[] = "/tmp/klamm-test-XXXXXX", block[1024];
-    int fd = mkstemp(name);
-
-    unlink(name);
-    for (int i = 0; i < FILE_BYTES / 1024; i++) {
-        memset(block, 'a' + i % 26, sizeof block);
-        ck_assert_int_eq(write(fd, block, sizeof block), sizeof block);
-    }
-    file = file_ref_new(fd);
-    for (size_t i = 0; i < sizeof big; i++)
-        big[i] = (uint8_t)(i * 7);
-    ck_assert_int_eq(pipe2(log_pipe, O_CLOEXEC | O_NONBLOCK), 0);
-    log_to_fd(log_pipe[1]);
-    parked_n = 0;
-    atomic_store(&handled, 0);
-    atomic_store(&told_closed, 0);
-    atomic_store(&gate_open, false);
-    listens[0] = (struct listen_opts){ .name = "PLAINTEXT", .host = "127.0.0.1", .network_threads = 2 };
-    listens[1] = (struct listen_opts){ .name = "SECOND", .host = "127.0.0.1", .network_threads = 2 };
-    opts = (struct server_opts){
-        .listeners = listens, .listeners_n = 1, .io_threads = 3, .queued_max_requests = 500,
-        .request_max_bytes = 100 << 20, .send_buffer_bytes = -1, .receive_buffer_bytes = -1, .backlog = 50,
-        .max_connections = INT32_MAX, .max_connections_per_ip = INT32_MAX, .max_idle_ms = 600000, .handle = handle,
-    };
-}
-
-static void start(void)
-{
-    ck_assert_int_eq(server_new(&server, &opts), OK);
-    server_accept(server);
-}
-
-static void stop(void)
-{
-    struct request *r;
-
-    atomic_store(&gate_open, true);
-    if (server != NULL)
-        server_drain(server);
-    while ((r = unpark(NULL)) != NULL)
-        request_close(r, NULL);
-    server_free(&server, 1000);
-    file_unref(&file);
-    log_to_fd(STDOUT_FILENO);
-    close(log_pipe[0]);
-    close(log_pipe[1]);
-}
-
-#define WAIT_FOR(what)                                                                      \
-    do {                                                                                    \
-        int64_t end_ = mono_ms() + 60000;                                                   \
-        while (!(what)) {                                                                   \
-            ck_assert_msg(mono_ms() < end_, "waited in vain for %s", #what);                \
-            poll(NULL, 0, 1);                                                               \
-        }                                                                                   \
-    } while (0)
-
-static int dial_port(int port)
-{
-    struct sockaddr_in a = { .sin_family = AF_INET, .sin_port = htons((uint16_t)port),
-                             .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-    struct timeval tv = { .tv_sec = 10 };
-    int one = 1, s = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-    setsockopt(s, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-    setsockopt(s, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof tv);
-    ck_assert_int_eq(connect(s, (struct sockaddr *)&a, sizeof a), 0);
-    return s;
-}
-
-static int dial(void)
-{
-    return dial_port(server_port(server, 0));
-}
-
-static size_t frame(uint8_t *out, enum key key, int32_t id, const void *body, size_t n)
-{
-    be_put32(out, (uint32_t)(8 + n));
-    be_put16(out + 4, (uint16_t)key);
-    be_put16(out + 6, 0);
-    be_put32(out + 8, (uint32_t)id);
-    if (n > 0)
-        memcpy(out + 12, body, n);
-    return 12 + n;
-}
-
-static void write_all(int s, const void *p, size_t n)
-{
-    for (size_t at = 0; at < n; ) {
-        ssize_t k = send(s, (const uint8_t *)p + at, n - at, MSG_NOSIGNAL);
-
-        ck_assert_int_gt(k, 0);
-        at += (size_t)k;
-    }
-}
-
-static void ask(int s, enum key key, int32_t id, const void *body, size_t n)
-{
-    uint8_t *out = malloc(12 + n);
-
-    write_all(s, out, frame(out, key, id, body, n));
-    free(out);
-}
-
-static void read_all(int s, void *p, size_t n)
-{
-    for (size_t at = 0; at < n; ) {
-        ssize_t k = recv(s, (uint8_t *)p + at, n - at, 0);
-
-        ck_assert_msg(k > 0, "the connection ended");
-        at += (size_t)k;
-    }
-}
-
-/* The next answer has this id and n bytes, which are put into out. */
-static void expect(int s, int32_t id, void *out, size_t n)
-{
-    uint8_t head[8];
-
-    read_all(s, head, sizeof head);
-    ck_assert_int_eq((int32_t)be_get32(head + 4), id);
-    ck_assert_uint_eq(be_get32(head), 4 + n);
-    read_all(s, out, n);
-}
-
-static void expect_closed(int s)
-{
-    char c;
-    ssize_t n = recv(s, &c, 1, 0);
-
-    ck_assert_msg(n == 0 || (n < 0 && errno == ECONNRESET), "the connection is still open");
-    close(s);
-}
-
-/* The log holds one line with all of this. */
-static void expect_log(const char *a, const char *b)
-{
-    char text[LOG_MAX];
-    ssize_t n = read(log_pipe[0], text, sizeof text - 1);
-
-    ck_assert_int_gt(n, 0);
-    text[n] = '\0';
-    ck_assert_msg(strstr(text, a) != NULL && strstr(text, b) != NULL, "the log says: %s", text);
-    ck_assert_ptr_nonnull(strstr(text, "PLAINTEXT 127.0.0.1:"));
-    ck_assert_ptr_eq(strchr(text, '\n'), text + n - 1);
-}
+/* tests/unit/broker/net/test_server.c - the network side over real sockets, with the handler of kit.h. */
+#include "tests/unit/broker/net/kit.h"
 
 /* ---- order, sizes, pieces ---- */
 
@@ -465,6 +154,131 @@ START_TEST(parked_in_the_middle_of_a_batch)
         expect(s, 7, in, 1);
         expect(s, 8, in, 1);
     }
+    close(s);
+    stop();
+}
+END_TEST
+
+static struct request *unpark_id(int32_t id)
+{
+    struct request *r = NULL;
+
+    pthread_mutex_lock(&mutex);
+    for (int i = 0; i < parked_n && r == NULL; i++)
+        if (parked[i]->correlation_id == id)
+            r = parked[i];
+    pthread_mutex_unlock(&mutex);
+    return r != NULL ? unpark(r) : NULL;
+}
+
+/* Ends it here, or has another thread do it; with its answer, if this thread sends it. */
+static void end_parked(int32_t id, int how)
+{
+    struct request *r = unpark_id(id);
+
+    ck_assert_ptr_nonnull(r);
+    if (how % 3 == 0) {
+        request_resume(r, echo);
+        return;
+    }
+    if (how % 3 == 1)
+        request_end_here(r);
+    echo(NULL, r);
+}
+
+/* Requests of middle size and small ones; some let the next be run before they are ended, in whatever order. */
+START_TEST(those_after_a_parked_one_are_run_and_answers_keep_their_order)
+{
+    enum { N = 24, SIZE = 9000 };
+    static uint8_t out[N * (SIZE + 12)], in[SIZE];
+    unsigned seed = (unsigned)_i + 1;
+    int s;
+
+    start();
+    s = dial();
+    for (int round = 0; round < 30; round++) {
+        bool parks[N];
+        size_t len = 0, size[N];
+        int left = 0, order[N];
+
+        for (int i = 0; i < N; i++) {
+            parks[i] = rand_r(&seed) % 2 == 0;
+            size[i] = rand_r(&seed) % 3 == 0 ? (size_t)rand_r(&seed) % SIZE : 5;
+            len += frame(out + len, parks[i] ? LET_NEXT : rand_r(&seed) % 2 == 0 ? ECHO : RESUME, i, big, size[i]);
+            if (parks[i])
+                order[left++] = i;
+        }
+        write_all(s, out, len);
+        while (left > 0) {              /* any that is parked; those of a later batch may not be yet */
+            int k = rand_r(&seed) % left, id = order[k];
+            bool here;
+
+            pthread_mutex_lock(&mutex);
+            here = false;
+            for (int i = 0; i < parked_n; i++)
+                here |= parked[i]->correlation_id == id;
+            pthread_mutex_unlock(&mutex);
+            if (!here) {
+                poll(NULL, 0, 1);
+                continue;
+            }
+            end_parked(id, rand_r(&seed));
+            order[k] = order[--left];
+        }
+        for (int i = 0; i < N; i++) {
+            expect(s, i, in, size[i]);
+            ck_assert(memcmp(in, big, size[i]) == 0);
+        }
+    }
+    close(s);
+    stop();
+}
+END_TEST
+
+/* Both are parked, with one behind them that was run: the end of the connection reaches all. */
+START_TEST(the_end_of_a_connection_reaches_all_that_are_parked)
+{
+    uint8_t out[200];
+    size_t len = 0;
+    int s;
+
+    start();
+    s = dial();
+    len += frame(out, LET_NEXT, 0, "a", 1);
+    len += frame(out + len, LET_NEXT, 1, "b", 1);
+    len += frame(out + len, _i == 0 ? ECHO : CLOSE, 2, "c", 1);
+    write_all(s, out, len);
+    WAIT_FOR(atomic_load(&handled) == 3 && parked_now() == 2);
+    if (_i == 2)
+        request_close(unpark_id(0), NULL);      /* before the others */
+    else
+        close(s);
+    WAIT_FOR(server_connections(server) == 0);
+    WAIT_FOR(parked_now() == 0);
+    if (_i == 2)
+        close(s);
+    stop();
+}
+END_TEST
+
+START_TEST(afters_come_after_the_batch)
+{
+    uint8_t out[800], in[8];
+    size_t len = 0;
+    int s;
+
+    opts.io_threads = 1;
+    start();
+    s = dial();
+    for (int i = 0; i < 20; i++)
+        len += frame(out + len, AFTER, i, "x", 1);
+    write_all(s, out, len);
+    for (int i = 0; i < 20; i++)
+        expect(s, i, in, 1);
+    WAIT_FOR(atomic_load(&afters) == 20);
+    ask(s, AFTER, 99, "x", 1);          /* alone: at once */
+    expect(s, 99, in, 1);
+    ck_assert_int_eq(atomic_load(&afters_before), 21);
     close(s);
     stop();
 }
@@ -675,9 +489,9 @@ START_TEST(connections_of_one_address)
     uint8_t in[4];
     int a, b;
 
-    opts.max_connections_per_ip = 2;
-    opts.ip_limits = &other;
-    opts.ip_limits_n = 1;
+    opts.limits.max_connections_per_ip = 2;
+    opts.limits.ip_limits = &other;
+    opts.limits.ip_limits_n = 1;
     start();
     a = dial();
     b = dial();
@@ -704,7 +518,7 @@ START_TEST(max_connections_wait_their_turn)
     struct pollfd p;
     int a, b;
 
-    opts.max_connections = 1;
+    opts.limits.max_connections = 1;
     start();
     a = dial();
     ask(a, ECHO, 1, "a", 1);
@@ -727,7 +541,7 @@ START_TEST(a_full_listener_does_not_close_the_other)
     int a, b, c;
 
     opts.listeners_n = 2;
-    listens[0].max_connections = 1;
+    own[0].max_connections = 1;
     start();
     a = dial_port(server_port(server, 0));
     ask(a, ECHO, 1, "a", 1);
@@ -753,7 +567,7 @@ START_TEST(the_inter_broker_listener_pushes_others_out)
     int a, b;
 
     opts.listeners_n = 2;
-    opts.max_connections = 1;
+    opts.limits.max_connections = 1;
     listens[1].inter_broker = true;
     start();
     a = dial_port(server_port(server, 0));
@@ -773,7 +587,7 @@ START_TEST(creation_rate_is_kept)
     int64_t since = mono_ms();
     uint8_t in[4];
 
-    opts.max_creation_rate = 20;
+    opts.limits.max_creation_rate = 20;
     start();
     for (int i = 0; i < 30; i++) {      /* 20 at once, then one in 50 ms */
         int s = dial();
@@ -783,6 +597,122 @@ START_TEST(creation_rate_is_kept)
         close(s);
     }
     ck_assert_int_ge(mono_ms() - since, 400);
+    stop();
+}
+END_TEST
+
+/* ---- what changes while it runs ---- */
+
+START_TEST(what_came_without_a_rate_is_not_owed_to_it)
+{
+    struct server_limits now;
+    uint8_t in[4];
+
+    opts.limits.max_creation_rate = 10;
+    start();
+    now = opts.limits;
+    for (int i = 0; i < 1000; i++) {
+        int s = dial();
+
+        ask(s, ECHO, i, "r", 1);
+        expect(s, i, in, 1);
+        close(s);
+        if (i == 0 || i == 998) {
+            now.max_creation_rate = i == 0 ? 0 : 10;
+            ck_assert_int_eq(server_limit(server, &now), OK);
+        }
+    }
+    stop();
+}
+END_TEST
+
+START_TEST(limits_change_while_it_runs)
+{
+    static const struct server_ip_limit none = { "127.0.0.1", 0 };
+    static const struct server_listener_limit three[2] = { { 3, 0 }, { 0, 0 } };
+    struct server_limits now;
+    uint8_t in[4];
+    struct pollfd p;
+    int a, b, c;
+
+    own[0].max_connections = 1;
+    opts.limits.max_creation_rate = 1000;
+    start();
+    now = opts.limits;
+    a = dial();
+    ask(a, ECHO, 1, "a", 1);
+    expect(a, 1, in, 1);
+    b = dial();                         /* in the kernel's backlog, until there is room */
+    ask(b, ECHO, 2, "b", 1);
+    p = (struct pollfd){ .fd = b, .events = POLLIN };
+    ck_assert_int_eq(poll(&p, 1, 50), 0);
+    now.listeners = three;
+    ck_assert_int_eq(server_limit(server, &now), OK);
+    expect(b, 2, in, 1);
+    now.max_connections_per_ip = 2;
+    ck_assert_int_eq(server_limit(server, &now), OK);
+    expect_closed(dial());
+    now.max_connections_per_ip = INT32_MAX;
+    now.ip_limits = &none;
+    now.ip_limits_n = 1;
+    ck_assert_int_eq(server_limit(server, &now), OK);
+    expect_closed(dial());
+    now.ip_limits_n = 0;                /* and the two are still counted */
+    now.max_connections_per_ip = 3;
+    ck_assert_int_eq(server_limit(server, &now), OK);
+    c = dial();
+    ask(c, ECHO, 3, "c", 1);
+    expect(c, 3, in, 1);
+    now.max_connections = 1;            /* those that are too many go, and the rest is served */
+    ck_assert_int_eq(server_limit(server, &now), OK);
+    WAIT_FOR(server_connections(server) == 1);
+    now.max_connections = 0;
+    ck_assert_int_eq(server_limit(server, &now), OK);
+    WAIT_FOR(server_connections(server) == 0);
+    expect_closed(a);
+    expect_closed(b);
+    expect_closed(c);
+    stop();
+}
+END_TEST
+
+/* How many requests are worked on at a time: at least so many, which is waited for. */
+static int at_gate(int asked, int least)
+{
+    int s[16], most;
+    uint8_t in[4];
+
+    ck_assert_int_le(asked, 16);
+    atomic_store(&gate_open, false);
+    atomic_store(&handled, 0);
+    for (int i = 0; i < asked; i++) {
+        s[i] = dial();
+        ask(s[i], GATE, i, "g", 1);
+    }
+    WAIT_FOR(atomic_load(&handled) >= least);
+    poll(NULL, 0, 100);                 /* more than there are threads do not come, however long we wait */
+    most = atomic_load(&handled);
+    atomic_store(&gate_open, true);
+    for (int i = 0; i < asked; i++) {
+        expect(s[i], i, in, 1);
+        close(s[i]);
+    }
+    return most;
+}
+
+START_TEST(io_threads_come_and_go)
+{
+    opts.io_threads = 2;
+    start();
+    ck_assert_int_eq(at_gate(8, 2), 2);
+    ck_assert_int_eq(server_set_io_threads(server, 5), OK);
+    ck_assert_int_eq(at_gate(8, 5), 5);
+    for (int i = 0; i < 20; i++) {
+        ck_assert_int_eq(server_set_io_threads(server, 1 + i % 7), OK);
+        ck_assert_int_le(at_gate(8, 1), 7);
+    }
+    ck_assert_int_eq(server_set_io_threads(server, 1), OK);
+    WAIT_FOR(at_gate(4, 1) == 1);
     stop();
 }
 END_TEST
@@ -963,6 +893,41 @@ START_TEST(drain_answers_what_is_in_work)
 }
 END_TEST
 
+START_TEST(who_is_sent_away_may_come_back)
+{
+    int busy, idle, broker;
+    uint8_t in[8];
+
+    opts.listeners_n = 2;
+    opts.io_threads = 1;                /* which has let go of what came before as soon as it has what came last */
+    listens[0].network_threads = 1;     /* who comes back meets no thread that has yet to send its connections away */
+    listens[1].inter_broker = true;
+    start();
+    busy = dial();
+    idle = dial();
+    broker = dial_port(server_port(server, 1));
+    ask(idle, ECHO, 1, "i", 1);
+    expect(idle, 1, in, 1);
+    ask(busy, PARK, 1, "g", 1);
+    WAIT_FOR(parked_now() == 1);
+    server_send_away(server);
+    expect_closed(idle);
+    idle = dial();
+    ask(idle, ECHO, 2, "i", 1);
+    expect(idle, 2, in, 1);
+    ask(broker, ECHO, 3, "b", 1);
+    expect(broker, 3, in, 1);
+    reply(unpark(NULL), "g", 1);
+    expect(busy, 1, in, 1);
+    ask(busy, ECHO, 4, "g", 1);
+    expect(busy, 4, in, 1);
+    close(busy);
+    close(idle);
+    close(broker);
+    stop();
+}
+END_TEST
+
 START_TEST(a_port_in_use_is_told)
 {
     struct server *second = NULL;
@@ -994,7 +959,8 @@ static void *storm(void *arg)
 
         for (int i = 0; i < n; i++) {
             int what = rand_r(&seed) % 12;
-            enum key key = what < 6 ? ECHO : what < 8 ? RESUME : what < 9 ? SILENT : what < 11 ? PARK_CLOSED : CLOSE;
+            enum key key = what < 5 ? ECHO : what < 6 ? AFTER : what < 7 ? RESUME : what < 8 ? SILENT :
+                            what < 10 ? PARK_CLOSED : what < 11 ? LET_NEXT : CLOSE;
 
             len += frame(out + len, key, i, big, (size_t)(rand_r(&seed) % 300));
             sent++;
@@ -1050,6 +1016,9 @@ int main(void)
     tcase_add_test(t, a_slow_reader_stops_nobody);
     t = tcase(s, "parking");
     tcase_add_test(t, parked_in_the_middle_of_a_batch);
+    tcase_add_loop_test(t, those_after_a_parked_one_are_run_and_answers_keep_their_order, 0, 4);
+    tcase_add_loop_test(t, the_end_of_a_connection_reaches_all_that_are_parked, 0, 3);
+    tcase_add_test(t, afters_come_after_the_batch);
     tcase_add_test(t, a_parked_request_hears_of_the_close);
     tcase_add_test(t, the_answer_of_a_dead_connection_is_dropped);
     tcase_add_test(t, half_closed_peers_get_their_answers);
@@ -1064,6 +1033,9 @@ int main(void)
     tcase_add_test(t, a_full_listener_does_not_close_the_other);
     tcase_add_test(t, the_inter_broker_listener_pushes_others_out);
     tcase_add_test(t, creation_rate_is_kept);
+    tcase_add_test(t, what_came_without_a_rate_is_not_owed_to_it);
+    tcase_add_test(t, limits_change_while_it_runs);
+    tcase_add_test(t, io_threads_come_and_go);
     t = tcase(s, "hostile");
     tcase_add_loop_test(t, hostile_frames_close_their_connection_only, 0, sizeof hostile / sizeof hostile[0]);
     tcase_add_test(t, tls_and_http_are_seen_whatever_the_limit);
@@ -1072,6 +1044,7 @@ int main(void)
     tcase_add_test(t, an_announced_length_costs_nothing);
     t = tcase(s, "stop");
     tcase_add_test(t, drain_answers_what_is_in_work);
+    tcase_add_test(t, who_is_sent_away_may_come_back);
     tcase_add_test(t, a_port_in_use_is_told);
     tcase_add_test(t, storm_of_clients_that_come_and_go);
     r = srunner_create(s);

@@ -212,7 +212,7 @@ static inline void fake_die(struct fake_listener *f)
 /* Waits until the condition holds; a state, not a time. */
 #define WAIT_FOR(condition)                                                                                            \
     do {                                                                                                               \
-        int64_t until_ = mono_ms() + 30000;                                                                            \
+        int64_t until_ = mono_ms() + 90000;                                                                            \
                                                                                                                        \
         while (!(condition)) {                                                                                         \
             ck_assert_msg(mono_ms() < until_, "never: " #condition);                                                   \

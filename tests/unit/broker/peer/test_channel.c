@@ -333,6 +333,7 @@ static int                    done_n, done_rc[64];              /* under lock */
 static int32_t                done_order[64];
 static atomic_int             downs;
 static _Atomic int            trouble;                          /* an enum fake_deed for the next request */
+static _Atomic int            always;                           /* the same for every one; FAKE_ANSWER: none */
 static _Atomic int            last_version;
 
 static enum fake_deed obey(struct fake_listener *f, struct fake_request *r)
@@ -345,6 +346,8 @@ static enum fake_deed obey(struct fake_listener *f, struct fake_request *r)
     atomic_store(&last_version, r->version);
     update_metadata_response_init(&out);
     ck_assert_int_eq(update_metadata_response_write(r->out, &out, r->version), OK);
+    if (atomic_load(&always) != FAKE_ANSWER)
+        return (enum fake_deed)atomic_load(&always);
     return (enum fake_deed)atomic_exchange(&trouble, FAKE_ANSWER);
 }
 
@@ -381,6 +384,7 @@ static void setup_with(const char *ibp, const char *listener_name, int *rc)
     done_n = 0;
     atomic_store(&downs, 0);
     atomic_store(&trouble, FAKE_ANSWER);
+    atomic_store(&always, FAKE_ANSWER);
     listener = (struct fake_listener){ .script = obey };
     fake_listen(&listener);
     e.port = listener.port;
@@ -481,6 +485,22 @@ START_TEST(an_idle_connection_that_is_closed_is_made_again)
 }
 END_TEST
 
+/* Something in between takes connections, and closes them: it is not asked a thousand times a second. */
+START_TEST(connections_that_are_closed_as_soon_as_they_are_made)
+{
+    int64_t began_ms = mono_ms();
+
+    atomic_store(&always, FAKE_RESET);
+    send_one(0);
+    WAIT_FOR(atomic_load(&listener.connections) >= 12);
+    ck_assert_int_ge(mono_ms() - began_ms, 200);
+    atomic_store(&always, FAKE_ANSWER);
+    wait_done(1);
+    ck_assert_int_eq(done_rc[0], OK);
+    ck_assert_int_eq(atomic_load(&downs), 0);
+}
+END_TEST
+
 START_TEST(closing_ends_what_waits)
 {
     atomic_store(&trouble, FAKE_SILENT);
@@ -567,6 +587,7 @@ int main(void)
     tcase_add_test(t, the_end_of_a_process_is_told);
     tcase_add_test(t, an_idle_connection_that_is_closed_is_made_again);
     tcase_add_test(t, closing_ends_what_waits);
+    tcase_add_test(t, connections_that_are_closed_as_soon_as_they_are_made);
     suite_add_tcase(s, t);
     tcase_set_timeout(own, 120);
     tcase_add_test(own, a_broker_that_does_not_listen_yet);

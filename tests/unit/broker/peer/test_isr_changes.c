@@ -39,7 +39,30 @@ static struct isr_change      v[CHANGES];
 static struct isr_member      isr[] = { { SELF, 70 }, { 9, 71 } };
 static int32_t                got_isr_n[CHANGES];
 static _Atomic int            top_error, partition_error, leave_out, last_version, most;
+static atomic_bool            catch_up;                 /* broker 3 comes into the ISR of what SELF leads */
 static atomic_int             downs;
+
+/* ---- metadata: the controller, and t-0, which SELF leads ---- */
+
+static void now_controls_and_leads(const struct fake_listener *f, int32_t id, bool in_isr, bool offline)
+{
+    UM(endpoint) e = { .port = f->port, .host = STR_LIT("127.0.0.1"), .listener = STR_LIT("PLAINTEXT") };
+    UM(broker) b[] = { { .id = id, .endpoints = &e, .endpoints_n = 1 }, { .id = SELF, .endpoints = &e,
+                                                                         .endpoints_n = 1 } };
+    int32_t replicas[] = { SELF, 3 }, off[] = { 3 };
+    UM(partition_state) p = { .leader = SELF, .replicas = replicas, .replicas_n = 2, .isr = replicas,
+                              .isr_n = in_isr ? 2 : 1, .offline_replicas = off, .offline_replicas_n = offline };
+    UM(topic_state) t = { .topic_name = STR_LIT("t"), .partition_states = &p, .partition_states_n = 1 };
+    struct update_metadata_request req;
+
+    update_metadata_request_init(&req);
+    req.controller_id = id;
+    req.live_brokers = b;
+    req.live_brokers_n = 2;
+    req.topic_states = &t;
+    req.topic_states_n = 1;
+    ck_assert_int_eq(metadata_cache_update(cache, &req), OK);
+}
 
 /* ---- the controller ---- */
 
@@ -111,6 +134,8 @@ static enum fake_deed control(struct fake_listener *f, struct fake_request *r)
         left.remaining_partitions = arena_array(r->arena, 1, sizeof *left.remaining_partitions);
         left.remaining_partitions[0].topic_name = STR_LIT("t");
         left.remaining_partitions_n = atomic_exchange(&leave_out, 0);
+        if (atomic_exchange(&catch_up, false))
+            now_controls_and_leads(f, 3, true, false);
         ck_assert_int_eq(controlled_shutdown_response_write(r->out, &left, r->version), OK);
     }
     return FAKE_ANSWER;
@@ -148,14 +173,19 @@ static void start(const char *ibp)
     ck_assert_int_eq(isr_changes_new(&changes, &o), OK);
 }
 
-static void setup(void)
+static void configure(const char *override)
 {
-    struct config_input in = { .overrides = (const char *const[]){ "controlled.shutdown.retry.backoff.ms=20" },
-                               .overrides_n = 1 };
+    struct config_input in = { .overrides = (const char *const[]){ override }, .overrides_n = 1 };
     struct config_problems problems;
 
     ck_assert_int_eq(config_load(&cfg, &in, &problems), OK);
     config_problems_fini(&problems);
+}
+
+static void setup(void)
+{
+    atomic_store(&downs, 0);
+    configure("controlled.shutdown.retry.backoff.ms=20");
     ck_assert_int_eq(metadata_cache_new(&cache), OK);
     standing_init(&standing);
     standing_registered(&standing, 70);
@@ -322,6 +352,19 @@ START_TEST(another_controller_is_asked)
 }
 END_TEST
 
+/* It ended before we had a connection to it, and stays away for a while. */
+START_TEST(a_controller_that_was_never_reached_is_down)
+{
+    fake_die(&controller);
+    now_controls(&controller, 3);
+    start("3.9");
+    WAIT_FOR(atomic_load(&downs) >= 2);
+    fake_listen(&controller);
+    submit_all(id_b);
+    all_done_are(ISR_DONE);
+}
+END_TEST
+
 START_TEST(the_end_drops_what_waits)
 {
     start("3.9");
@@ -462,6 +505,27 @@ START_TEST(a_broker_that_leaves_asks_until_nothing_stays)
 }
 END_TEST
 
+/* With a back-off beyond any patience: who waits for it has waited in vain. */
+START_TEST(a_broker_that_leaves_does_not_wait_for_nobody)
+{
+    struct leaving_opts o = { .broker_id = SELF, .standing = &standing, .metacache = cache };
+
+    config_unref(&cfg);
+    configure("controlled.shutdown.retry.backoff.ms=3600000");
+    o.cfg = cfg;
+    ibp_init(&o.ibp, "3.9");
+    now_controls_and_leads(&controller, 3, false, true);
+    atomic_store(&leave_out, 1);
+    leave_cluster(&o);
+    ck_assert_int_eq(atomic_load(&controller.requests), 1);
+    now_controls_and_leads(&controller, 3, false, false);           /* not in sync, until it is */
+    atomic_store(&leave_out, 1);
+    atomic_store(&catch_up, true);
+    leave_cluster(&o);
+    ck_assert_int_eq(atomic_load(&controller.requests), 3);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("broker/peer/isr_changes");
@@ -477,10 +541,12 @@ int main(void)
     tcase_add_test(t, what_is_refused_as_a_whole_is_asked_again);
     tcase_add_test(t, what_an_answer_leaves_out_is_asked_again);
     tcase_add_test(t, another_controller_is_asked);
+    tcase_add_test(t, a_controller_that_was_never_reached_is_down);
     tcase_add_test(t, the_end_drops_what_waits);
     tcase_add_test(t, an_old_leader_writes_the_node_itself);
     tcase_add_test(t, producer_ids_come_from_the_controller);
     tcase_add_test(t, a_broker_that_leaves_asks_until_nothing_stays);
+    tcase_add_test(t, a_broker_that_leaves_does_not_wait_for_nobody);
     suite_add_tcase(s, t);
     srunner_run_all(r, CK_NORMAL);
     failed = srunner_ntests_failed(r);

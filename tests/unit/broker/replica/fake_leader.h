@@ -20,6 +20,21 @@ static inline bool fl_has_news(void)
            (fl.version >= 12 && fl.last_epoch >= 0 && epoch < fl.last_epoch);
 }
 
+static inline void fl_take_partition(const struct fetch_request_fetch_partition *part)
+{
+    ck_assert_int_le(part->partition, 1);
+    if (part->partition == 1) {
+        fl.second = true;
+        return;
+    }
+    fl.in_session = true;
+    fl.offset = part->fetch_offset;
+    fl.log_start = part->log_start_offset;
+    fl.last_epoch = part->last_fetched_epoch;
+    fl.leader_epoch = part->current_leader_epoch;
+    fl.max_bytes = part->partition_max_bytes;
+}
+
 static inline void fl_take_fetch(struct cursor *c, struct arena *a, const struct request_header *h)
 {
     struct fetch_request in;
@@ -34,7 +49,7 @@ static inline void fl_take_fetch(struct cursor *c, struct arena *a, const struct
     fl.by_id = fl.version >= 13;
     if (fl.first) {
         fl.full++;
-        fl.in_session = in.topics_n > 0;
+        fl.in_session = fl.second = false;
         fl.session_epoch = 0;
     } else {
         ck_assert_int_eq(in.session_id, 77);
@@ -42,24 +57,23 @@ static inline void fl_take_fetch(struct cursor *c, struct arena *a, const struct
     }
     fl.session_epoch++;
     ck_assert_int_le(in.topics_n, 1);
-    for (int32_t i = 0; i < in.forgotten_topics_data_n; i++) {
-        fl.forgotten++;
-        fl.in_session = false;
+    for (int32_t i = 0; i < in.topics_n; i++) {
+        if (fl.by_id)
+            ck_assert(uuid_eq(in.topics[i].topic_id, topic_id));
+        else
+            ck_assert(str_is(in.topics[i].topic, "t"));
+        fl.id = in.topics[i].topic_id;
+        for (int32_t k = 0; k < in.topics[i].partitions_n; k++)
+            fl_take_partition(&in.topics[i].partitions[k]);
     }
-    if (in.topics_n == 0)
-        return;
-    ck_assert_int_eq(in.topics[0].partitions_n, 1);
-    if (fl.by_id)
-        ck_assert(uuid_eq(in.topics[0].topic_id, topic_id));
-    else
-        ck_assert(str_is(in.topics[0].topic, "t"));
-    fl.in_session = true;
-    fl.id = in.topics[0].topic_id;
-    fl.offset = in.topics[0].partitions[0].fetch_offset;
-    fl.log_start = in.topics[0].partitions[0].log_start_offset;
-    fl.last_epoch = in.topics[0].partitions[0].last_fetched_epoch;
-    fl.leader_epoch = in.topics[0].partitions[0].current_leader_epoch;
-    fl.max_bytes = in.topics[0].partitions[0].partition_max_bytes;
+    for (int32_t i = 0; i < in.forgotten_topics_data_n; i++) {      /* the last thing that a leader looks at */
+        fl.forgotten++;
+        ck_assert_int_eq(in.forgotten_topics_data[i].partitions_n, 1);
+        if (in.forgotten_topics_data[i].partitions[0] == 1)
+            fl.second = false;
+        else
+            fl.in_session = false;
+    }
 }
 
 static inline void fl_take_epochs(struct cursor *c, struct arena *a, const struct request_header *h)

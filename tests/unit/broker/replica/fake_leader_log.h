@@ -62,6 +62,7 @@ static struct {
     /* the session */
     int32_t         session_epoch;
     bool            in_session;
+    bool            second;             /* t-1 is in it, too: of that there is never any news */
     /* as asked last */
     int64_t         offset, log_start;
     int32_t         last_epoch, leader_epoch, max_bytes;

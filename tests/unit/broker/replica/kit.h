@@ -17,6 +17,7 @@
 #include "proto/gen/leader_and_isr_response.h"
 #include "proto/gen/stop_replica_request.h"
 #include "proto/gen/stop_replica_response.h"
+#include "proto/gen/update_metadata_request.h"
 #include "proto/kerr.h"
 #include "proto/records/builder.h"
 #include "storage/logmgr.h"
@@ -193,6 +194,29 @@ static inline struct say lead(int32_t epoch)
     return (struct say){ 1, SELF, epoch, alone, alone, topic_id };
 }
 
+/* These brokers are. */
+static inline void alive(const int32_t *ids, int32_t n)
+{
+    struct update_metadata_request req;
+    struct update_metadata_request_update_metadata_broker brokers[16];
+    struct update_metadata_request_update_metadata_endpoint ep;
+
+    update_metadata_request_init(&req);
+    update_metadata_request_update_metadata_endpoint_init(&ep);
+    ep.host = STR_LIT("h");
+    ep.port = 1;
+    ep.listener = STR_LIT("PLAINTEXT");
+    for (int32_t i = 0; i < n; i++) {
+        update_metadata_request_update_metadata_broker_init(&brokers[i]);
+        brokers[i].id = ids[i];
+        brokers[i].endpoints = &ep;
+        brokers[i].endpoints_n = 1;
+    }
+    req.live_brokers = brokers;
+    req.live_brokers_n = n;
+    ck_assert_int_eq(metadata_cache_update(metacache, &req), OK);
+}
+
 /* ---- clients ----------------------------------------------------------------------------------------------------- */
 
 static inline struct partition *find(void)
@@ -203,21 +227,27 @@ static inline struct partition *find(void)
     return p;
 }
 
-static inline int16_t append(struct partition *p, int records, int16_t acks, struct plog_appended *out)
+static inline struct bytes one_batch(int records, struct arena *a)
 {
     struct builder_opts o;
     struct builder b;
     struct bytes set;
-    struct plog_append in;
 
     builder_opts_init(&o);
-    builder_init(&b, &o, &arena);
+    builder_init(&b, &o, a);
     for (int i = 0; i < records; i++)
         builder_add(&b, &(struct record){ .offset = i, .timestamp = 1000 + i,
                                           .value = { (const uint8_t *)"value", 5 } });
     ck_assert_int_eq(builder_finish(&b, &set), OK);
     builder_fini(&b);
-    in = (struct plog_append){ .p = (uint8_t *)set.p, .len = set.len };
+    return set;
+}
+
+static inline int16_t append(struct partition *p, int records, int16_t acks, struct plog_appended *out)
+{
+    struct bytes set = one_batch(records, &arena);
+    struct plog_append in = { .p = (uint8_t *)set.p, .len = set.len };
+
     return partition_append(p, &in, acks, out);
 }
 

@@ -317,6 +317,28 @@ START_TEST(an_overtaken_request_is_told_so)
 }
 END_TEST
 
+/* The second request takes the last partition out, which ends the session: its entries are gone when the first one is
+ * answered. */
+START_TEST(an_overtaken_request_does_not_touch_what_is_gone)
+{
+    int32_t id = make(false, 1);
+    struct fetch_ask ask = { .session_id = id, .epoch = 1 }, last = { .session_id = id, .epoch = 2 };
+    struct fetch_context slow, cx;
+    struct fetch_item *order[1];
+
+    ask_of("", &ask);
+    ck_assert_int_eq(fetch_begin(fs, &ask, &arena, &slow), OK);
+    ask_of("-A", &last);
+    last.forgotten[0] = slow.items[0];
+    ck_assert_int_eq(fetch_begin(fs, &last, &arena, &cx), OK);
+    ck_assert_int_eq(cx.kind, FETCH_PLAIN);
+    fetch_end(fs, &cx, NULL, now);
+    order[0] = &slow.items[0];
+    fetch_end(fs, &slow, order, now);
+    ck_assert_int_eq(slow.error, KERR_INVALID_FETCH_SESSION_EPOCH);
+}
+END_TEST
+
 
 int main(void)
 {
@@ -338,6 +360,7 @@ int main(void)
     tcase_add_test(t, eviction_takes_the_stale_then_the_worth_less);
     tcase_add_test(t, no_slots_no_sessions);
     tcase_add_test(t, an_overtaken_request_is_told_so);
+    tcase_add_test(t, an_overtaken_request_does_not_touch_what_is_gone);
     suite_add_tcase(s, t);
     srunner_run_all(r, CK_ENV);
     failed = srunner_ntests_failed(r);

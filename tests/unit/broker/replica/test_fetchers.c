@@ -7,6 +7,10 @@
 #include "proto/gen/update_metadata_request.h"
 #include "tests/unit/broker/replica/partition_bytes.h"
 
+#include <fcntl.h>
+#include <sys/resource.h>
+#include <time.h>
+
 static const char *ibp = "3.9-IV0";
 static int32_t     wait_ms = 50;
 
@@ -571,6 +575,97 @@ START_TEST(it_is_deleted_while_it_is_fetched)
 }
 END_TEST
 
+struct role {
+    int32_t leader, epoch;
+};
+
+/* LeaderAndIsr for t-1, as if there were one for each of these: the fetchers hear of none before the last. */
+static void second_becomes(const struct role *v, int32_t n)
+{
+    struct leader_and_isr_request req;
+    struct leader_and_isr_response resp;
+    struct request_topic topic;
+    struct request_state state[2];
+
+    leader_and_isr_request_init(&req);
+    leader_and_isr_request_leader_and_isr_topic_state_init(&topic);
+    req.controller_epoch = 1;
+    req.topic_states = &topic;
+    req.topic_states_n = 1;
+    topic.topic_name = STR_LIT("t");
+    topic.topic_id = topic_id;
+    topic.partition_states = state;
+    topic.partition_states_n = n;
+    for (int32_t i = 0; i < n; i++) {
+        leader_and_isr_request_leader_and_isr_partition_state_init(&state[i]);
+        state[i].partition_index = 1;
+        state[i].leader = v[i].leader;
+        state[i].leader_epoch = v[i].epoch;
+        state[i].replicas = state[i].isr = (int32_t *)both;
+        state[i].replicas_n = state[i].isr_n = count(both);
+    }
+    ck_assert_int_eq(replicas_leader_and_isr(rs, &req, &resp, &arena), OK);
+    for (int32_t i = 0; i < n; i++)
+        ck_assert_int_eq(resp.topics[0].partition_errors[i].error_code, KERR_NONE);
+}
+
+/* It goes, comes back and goes again before the next Fetch is written: the leader is told that it has gone. */
+START_TEST(who_comes_and_goes_between_two_fetches_leaves_the_session)
+{
+    struct partition *p;
+
+    wait_ms = 20000;
+    begin();
+    lead_in(1);
+    produce(5);
+    ck_assert_int_eq(follow(1), KERR_NONE);
+    p = find();
+    for (int32_t epoch = 1; epoch < 30; epoch += 3) {
+        second_becomes((struct role[]){ { 2, epoch } }, 1);
+        AWAIT_LEADER(fl.in_session && fl.second);
+        second_becomes((struct role[]){ { 2, epoch + 1 }, { SELF, epoch + 2 } }, 2);
+        for (int i = 0; i < 2; i++) {                   /* the second is got by a Fetch that has been written since */
+            produce(1);
+            AWAIT(same(p));
+        }
+        fl_lock();
+        ck_assert(!fl.second);
+        fl_unlock();
+    }
+    partition_unref(&p);
+    end();
+}
+END_TEST
+
+/* num.replica.fetchers changes: who has another thread than before goes on there, and nothing comes twice or not. */
+START_TEST(the_number_of_fetchers_changes)
+{
+    struct partition *p;
+    int32_t connections;
+
+    wait_ms = 20000;                    /* nobody waits for an answer that does not come */
+    begin();
+    lead_in(1);
+    produce(5);
+    ck_assert_int_eq(follow(1), KERR_NONE);
+    p = find();
+    AWAIT(same(p));
+    fl_lock();
+    connections = fl.connections;
+    fl_unlock();
+    for (int i = 0; i < 40; i++) {
+        replicas_set_fetchers(rs, 1 + i * 5 % 8);
+        produce(1 + i % 3);
+        AWAIT(same(p));
+    }
+    fl_lock();
+    ck_assert_int_gt(fl.connections, connections);
+    fl_unlock();
+    partition_unref(&p);
+    end();
+}
+END_TEST
+
 /* With flush.messages=1 a follower asks for what comes next when what came is on the disk. */
 START_TEST(it_is_flushed_before_it_counts)
 {
@@ -603,6 +698,55 @@ START_TEST(it_is_flushed_before_it_counts)
 }
 END_TEST
 
+static int64_t cpu_ms(void)
+{
+    struct timespec t;
+
+    ck_assert_int_eq(clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t), 0);
+    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+/* All but one of the descriptors are taken: the fetcher gets its bell, and no connection. */
+START_TEST(without_descriptors_it_is_tried_again_and_does_not_spin)
+{
+    enum { FILES = 256, LOOK_MS = 500, LOOKS = 4 };
+    struct rlimit was, few;
+    int64_t cpu, until;
+    struct partition *p;
+    int fds[FILES], n = 0;
+
+    begin();
+    lead_in(2);
+    produce(5);
+    ck_assert_int_eq(tell(lead(1)), KERR_NONE);         /* its log is there */
+    p = find();
+    ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &was), 0);
+    few = was;
+    few.rlim_cur = FILES;
+    ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &few), 0);
+    while (n < FILES && (fds[n] = open("/dev/null", O_RDONLY)) >= 0)
+        n++;
+    ck_assert_int_gt(n, 0);
+    close(fds[--n]);
+    ck_assert_int_eq(follow(2), KERR_NONE);
+    cpu = LOOK_MS;                      /* a machine that stands still spoils a look, but not all of them */
+    for (int i = 0; i < LOOKS && cpu >= LOOK_MS / 3; i++) {
+        cpu = cpu_ms();
+        until = mono_ms() + LOOK_MS;
+        AWAIT(mono_ms() >= until);
+        cpu = cpu_ms() - cpu;
+    }
+    while (n > 0)
+        close(fds[--n]);
+    ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &was), 0);
+    ck_assert_int_lt(cpu, LOOK_MS / 3);
+    announce(fl.port);                  /* if something else has taken the bell's */
+    AWAIT(same(p));
+    partition_unref(&p);
+    end();
+}
+END_TEST
+
 int main(void)
 {
     const struct {
@@ -615,7 +759,10 @@ int main(void)
         { a_new_epoch_is_not_waited_for, 240 }, { what_has_parted_is_cut, 240 }, { it_is_with_old_leaders, 240 },
         { what_is_out_of_range_begins_where_the_leader_does, 240 }, { no_answer_harms, 240 },
         { any_error_code_passes, 240 }, { a_batch_larger_than_asked_for_comes, 240 }, { roles_change_under_it, 240 },
-        { it_is_deleted_while_it_is_fetched, 240 }, { it_is_flushed_before_it_counts, 240 },
+        { it_is_deleted_while_it_is_fetched, 240 }, { the_number_of_fetchers_changes, 240 },
+        { who_comes_and_goes_between_two_fetches_leaves_the_session, 240 },
+        { it_is_flushed_before_it_counts, 240 },
+        { without_descriptors_it_is_tried_again_and_does_not_spin, 240 },
     };
     Suite *s = suite_create("broker/replica/fetchers");
     SRunner *r;

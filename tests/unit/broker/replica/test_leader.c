@@ -4,7 +4,6 @@
 #include "broker/replica/isr.h"
 #include "broker/replica/leader.h"
 #include "broker/replica/partition_priv.h"
-#include "proto/gen/update_metadata_request.h"
 #include "tests/unit/broker/replica/kit.h"
 
 /* ---- the controller's side of ISR changes ------------------------------------------------------------------------ */
@@ -58,31 +57,9 @@ static void grant(void)
     ch->done(ch);
 }
 
-static void alive(const int32_t *ids, int32_t n)
-{
-    struct update_metadata_request req;
-    struct update_metadata_request_update_metadata_broker brokers[16];
-    struct update_metadata_request_update_metadata_endpoint ep;
-
-    update_metadata_request_init(&req);
-    update_metadata_request_update_metadata_endpoint_init(&ep);
-    ep.host = STR_LIT("h");
-    ep.port = 1;
-    ep.listener = STR_LIT("PLAINTEXT");
-    for (int32_t i = 0; i < n; i++) {
-        update_metadata_request_update_metadata_broker_init(&brokers[i]);
-        brokers[i].id = ids[i];
-        brokers[i].endpoints = &ep;
-        brokers[i].endpoints_n = 1;
-    }
-    req.live_brokers = brokers;
-    req.live_brokers_n = n;
-    ck_assert_int_eq(metadata_cache_update(metacache, &req), OK);
-}
-
 /* ---- followers --------------------------------------------------------------------------------------------------- */
 
-static const int32_t three[] = { SELF, 2, 3, -1 }, one_two[] = { SELF, 2, -1 };
+static const int32_t three[] = { SELF, 2, 3, -1 }, one_two[] = { SELF, 2, -1 }, one_three[] = { SELF, 3, -1 };
 
 static struct follower_fetch fetch_of(int32_t id, int64_t offset)
 {
@@ -219,7 +196,7 @@ START_TEST(a_short_isr_holds_it)
     grant();
     ck_assert_int_eq(hw(p), 3);
     ck_assert_int_eq(append(p, 3, -1, &done), KERR_NONE);
-    ck_assert_int_eq(partition_committed(p, 6, &decided), KERR_NONE);
+    ck_assert_int_eq(partition_committed(p, 6, 0, &decided), KERR_NONE);
     ck_assert(!decided);
     atomic_store(&p->min_isr, 9);               /* more than there are replicas: all of them */
     ck_assert_int_eq(fetch(p, 2, 6), KERR_NONE);
@@ -228,7 +205,7 @@ START_TEST(a_short_isr_holds_it)
     partition_recheck(p);
     ck_assert_int_eq(hw(p), 6);
     atomic_store(&p->min_isr, 3);
-    ck_assert_int_eq(partition_committed(p, 6, &decided), KERR_NOT_ENOUGH_REPLICAS_AFTER_APPEND);
+    ck_assert_int_eq(partition_committed(p, 6, 0, &decided), KERR_NOT_ENOUGH_REPLICAS_AFTER_APPEND);
     ck_assert(decided);
     partition_unref(&p);
 }
@@ -448,6 +425,59 @@ START_TEST(answers_of_another_time_are_thrown_away)
 }
 END_TEST
 
+/* Epoch 1 was of another leader, of whom we never heard: 3 has followed it, and cut off what we have not committed. */
+START_TEST(an_epoch_that_was_missed_is_not_believed_to_have_changed_nothing)
+{
+    struct partition *p = lead_three(three, 0);
+    struct follower_fetch old = fetch_of(3, 10);
+    bool decided;
+
+    put(p, 10);
+    old.broker_epoch = 7;
+    ck_assert_int_eq(fetch(p, 2, 5), KERR_NONE);
+    ck_assert_int_eq(partition_follower_fetched(p, &old), KERR_NONE);
+    ck_assert_int_eq(hw(p), 5);
+    ck_assert_int_eq(tell((struct say){ 1, SELF, 2, three, one_three, topic_id }), KERR_NONE);
+    ck_assert_int_eq(hw(p), 5);
+    ck_assert_int_eq(partition_committed(p, 10, 0, &decided), KERR_NONE);
+    ck_assert(!decided);
+    old.broker_epoch = 6;
+    ck_assert_int_eq(partition_follower_fetched(p, &old), KERR_NOT_LEADER_OR_FOLLOWER);
+    old.broker_epoch = 7;
+    ck_assert_int_eq(partition_follower_fetched(p, &old), KERR_NONE);
+    ck_assert_int_eq(hw(p), 10);
+    put(p, 5);
+    old.offset = 15;
+    ck_assert_int_eq(fetch(p, 2, 15), KERR_NONE);
+    ck_assert_int_eq(partition_follower_fetched(p, &old), KERR_NONE);
+    ck_assert_int_eq(tell((struct say){ 1, SELF, 3, three, one_three, topic_id }), KERR_NONE);
+    put(p, 1);
+    ck_assert_int_eq(hw(p), 15);                /* the next epoch: nobody was in between */
+    partition_unref(&p);
+}
+END_TEST
+
+/* What was appended before another led may have been cut off: that the log is committed there now says nothing. */
+START_TEST(what_was_appended_before_another_led_is_not_committed)
+{
+    struct partition *p = lead_three(three, 0);
+    bool decided;
+
+    put(p, 10);
+    ck_assert_int_eq(tell((struct say){ 1, SELF, 1, three, three, topic_id }), KERR_NONE);
+    ck_assert_int_eq(partition_committed(p, 10, 0, &decided), KERR_NONE);
+    ck_assert(!decided);                        /* we lead on: it is waited for */
+    ck_assert_int_eq(tell((struct say){ 1, 2, 2, three, three, topic_id }), KERR_NONE);
+    ck_assert_int_eq(tell((struct say){ 1, SELF, 3, three, alone, topic_id }), KERR_NONE);
+    ck_assert_int_eq(hw(p), 10);
+    ck_assert_int_eq(partition_committed(p, 10, 0, &decided), KERR_NOT_LEADER_OR_FOLLOWER);
+    ck_assert(decided);
+    ck_assert_int_eq(partition_committed(p, 10, 3, &decided), KERR_NONE);
+    ck_assert(decided);
+    partition_unref(&p);
+}
+END_TEST
+
 START_TEST(the_lowest_start_is_told)
 {
     static const int32_t no_three[] = { SELF, 2 };
@@ -512,6 +542,8 @@ int main(void)
     tcase_add_test(tc, always_one_fetch_behind_is_in_sync);
     tcase_add_test(tc, answers_are_taken_as_they_are_meant);
     tcase_add_test(tc, answers_of_another_time_are_thrown_away);
+    tcase_add_test(tc, an_epoch_that_was_missed_is_not_believed_to_have_changed_nothing);
+    tcase_add_test(tc, what_was_appended_before_another_led_is_not_committed);
     tcase_add_test(tc, the_lowest_start_is_told);
     tcase_add_test(tc, views_are_of_the_isr);
     suite_add_tcase(s, tc);

@@ -96,7 +96,7 @@ static bool waiting_ready(struct delayed *d, const struct watch *which)
     bool done;
 
     (void)which;
-    (void)partition_committed(w->p, w->offset, &done);
+    (void)partition_committed(w->p, w->offset, 0, &done);
     return done;
 }
 
@@ -124,7 +124,7 @@ START_TEST(records_are_committed_when_the_isr_has_them)
     ck_assert_uint_eq(len, 0);
     ck_assert_int_eq(read_at(p, 0, -1, ISOLATION_LEO, &len), KERR_NONE);
     ck_assert_uint_gt(len, 0);
-    ck_assert_int_eq(partition_committed(p, 2, &decided), KERR_NONE);
+    ck_assert_int_eq(partition_committed(p, 2, 0, &decided), KERR_NONE);
     ck_assert(!decided);
     w.p = p;
     w.offset = 2;
@@ -136,7 +136,7 @@ START_TEST(records_are_committed_when_the_isr_has_them)
     s.leader_epoch = 1;
     ck_assert_int_eq(tell(s), KERR_NONE);                       /* it has left the ISR */
     ck_assert_int_eq(w.done, 1);
-    ck_assert_int_eq(partition_committed(p, 2, &decided), KERR_NONE);
+    ck_assert_int_eq(partition_committed(p, 2, 0, &decided), KERR_NONE);
     ck_assert(decided);
     ck_assert_int_eq(plog_offsets(p->log).hw, 2);
     partition_unref(&p);

@@ -10,6 +10,12 @@
  * A listener that takes connections only to close them (as what stands before a broker that has ended may) is asked
  * again at once BRIEF_MAX times; from then on an attempt sooner than BRIEF_MS after the last one fails. So callers that
  * connect again at once, to tell a closed connection from a process that has ended, do not spin.
+ *
+ * Whoever connects in the moment in which a listener goes can be left with a connection that only this side knows of:
+ * the handshake was complete here, and the other system has dropped its half without a word. Nothing comes on it, so an
+ * idle one would hide the end of a process until the session in ZooKeeper ends. Keepalive asks about a connection that
+ * has been idle for a second; a system that does not know it resets it. (A machine that says nothing at all is left
+ * after KEEP_COUNT seconds; calls have their own time.)
  */
 #include "broker/peer/peer.h"
 
@@ -40,6 +46,9 @@
 #define ANSWER_HEAD  (SIZE_LEN + 4)
 #define BRIEF_MS     100                        /* a connection that lives no longer, without an answer */
 #define BRIEF_MAX    4
+#define KEEP_IDLE_S  1
+#define KEEP_EVERY_S 1
+#define KEEP_COUNT   30
 
 struct peer {
     struct peer_opts o;                         /* host and client_id: ours */
@@ -193,10 +202,13 @@ static int wait_ready(struct peer *p, short events, int heed_fd, int64_t deadlin
 
 static void set_options(struct peer *p)
 {
-    int one = 1, bytes = p->o.receive_buffer_bytes;
+    int one = 1, idle_s = KEEP_IDLE_S, every_s = KEEP_EVERY_S, count = KEEP_COUNT, bytes = p->o.receive_buffer_bytes;
 
     setsockopt(p->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
     setsockopt(p->fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof one);
+    setsockopt(p->fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle_s, sizeof idle_s);
+    setsockopt(p->fd, IPPROTO_TCP, TCP_KEEPINTVL, &every_s, sizeof every_s);
+    setsockopt(p->fd, IPPROTO_TCP, TCP_KEEPCNT, &count, sizeof count);
     if (bytes > 0)
         setsockopt(p->fd, SOL_SOCKET, SO_RCVBUF, &bytes, sizeof bytes);
 }

@@ -6,7 +6,8 @@
  *
  * OWNER   who makes it; the thread that calls is one at a time. What peer_call() gives lives until the next call.
  * THREADS peer_interrupt() may be called from any thread: the running call and all later ones end at once with
- *         ERR_CLOSED. peer_wait() tells of a connection that the other side has closed while it was idle.
+ *         ERR_CLOSED. peer_wait() tells of a connection that the other side has closed while it was idle, or, within
+ *         seconds, has forgotten.
  * FAILURE ERR_TIMEOUT, ERR_IO (refused, reset, closed by the other side, no address), ERR_CORRUPT (an answer
  *         that is no answer), ERR_TOO_LARGE (an answer beyond answer_bytes_max), ERR_CLOSED, ERR_NOMEM. After
  *         any of them the connection is closed. Nothing is logged here; peer_text() says who it was about,

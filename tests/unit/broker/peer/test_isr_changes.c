@@ -337,9 +337,9 @@ START_TEST(another_controller_is_asked)
 {
     now_controls(&controller, 3);
     start("3.9");
-    WAIT_FOR(atomic_load(&controller.connections) == 1);           /* held, also without a request */
+    WAIT_FOR(atomic_load(&controller.connections) >= 1);           /* held, also without a request */
     fake_die(&controller);
-    WAIT_FOR(atomic_load(&downs) == 1);
+    WAIT_FOR(atomic_load(&downs) >= 1);
     submit_all(id_b);
     fake_listen(&other);
     now_controls(&other, 4);

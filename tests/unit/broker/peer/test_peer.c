@@ -1,6 +1,7 @@
 /* tests/unit/broker/peer/test_peer.c - a connection to a broker that answers well, badly, late or not at all. */
 #include "tests/unit/broker/peer/kit.h"
 
+#include <netinet/tcp.h>
 #include <sys/eventfd.h>
 
 #define API     API_HEARTBEAT
@@ -188,6 +189,35 @@ START_TEST(a_wait_sees_what_happens)
 }
 END_TEST
 
+/* The other system drops its half without a word, as it may when a listener goes in the moment of a handshake. */
+START_TEST(an_idle_connection_that_only_this_side_knows_of)
+{
+    struct sockaddr_in at = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), on = 1, half;
+    socklen_t len = sizeof at;
+
+    ck_assert_int_eq(bind(fd, (struct sockaddr *)&at, sizeof at), 0);
+    ck_assert_int_eq(listen(fd, 16), 0);
+    ck_assert_int_eq(getsockname(fd, (struct sockaddr *)&at, &len), 0);
+    peer_free(&peer);
+    make_peer(ntohs(at.sin_port), 60000, 100);
+    ck_assert_int_eq(peer_connect(peer), OK);
+    half = accept(fd, NULL, NULL);
+    ck_assert_int_ge(half, 0);
+    if (setsockopt(half, IPPROTO_TCP, TCP_REPAIR, &on, sizeof on) != 0) {
+        printf("not seen: a connection that is forgotten; to make one takes CAP_NET_ADMIN: %s\n", strerror(errno));
+    } else {
+        ck_assert_int_eq(close(half), 0);
+        half = -1;
+        ck_assert_int_eq(peer_wait(peer, -1, 60000), ERR_IO);
+        ck_assert(!peer_connected(peer));
+    }
+    if (half >= 0)
+        close(half);
+    close(fd);
+}
+END_TEST
+
 START_TEST(a_large_request_to_a_slow_reader)
 {
     size_t n = 8 << 20;
@@ -235,6 +265,7 @@ int main(void)
     tcase_add_test(t, nobody_listens);
     tcase_add_test(t, an_interrupt_ends_a_call_and_all_later_ones);
     tcase_add_test(t, a_wait_sees_what_happens);
+    tcase_add_test(t, an_idle_connection_that_only_this_side_knows_of);
     tcase_add_test(t, a_large_request_to_a_slow_reader);
     tcase_add_test(t, a_name_without_an_address);
     suite_add_tcase(s, t);

@@ -18,7 +18,6 @@
 
 #include <stdlib.h>
 
-#define BIG_BYTES   ((size_t)256 * 1024)    /* servers' jute.maxbuffer is 1 MB if not set */
 #define BIG_LOSSES  3
 #define DOUBTFUL_MAX 1000               /* calls behind a doubtful one that are looked at */
 
@@ -267,7 +266,7 @@ void zk_call_answered(struct zk_store *z, struct zk_req *r)
         return;
     }
     z->answers++;
-    z->comebacks = 0;
+    z->comebacks = z->brief = 0;
     r->state = ZK_DONE;
     r->of->unanswered--;
 }
@@ -353,6 +352,8 @@ static void reads_end(struct zk_call *zc)
 
     for (size_t i = 0; i < zc->reqs_n; i++) {
         call->ops[i].rc = zk_error(zc->reqs[i].zrc);
+        if ((call->ops[i].flags & STORE_WATCH) && (call->ops[i].rc == OK || call->ops[i].rc == ERR_NOENT))
+            zc->z->watched += strlen(zc->reqs[i].path);
         if (rc == OK && call->ops[i].rc != OK) {
             rc = call->ops[i].rc;
             call->failed = i;
@@ -410,7 +411,7 @@ static void recover(struct zk_store *z)
             }
         zc->doubtful |= lost && zc->writes;
         zc->losses += lost;
-        if (lost && zc->writes && zc == z->queue && zc->bytes >= BIG_BYTES && zc->losses >= BIG_LOSSES) {
+        if (lost && zc->writes && zc == z->queue && zc->bytes >= ZK_BIG_BYTES && zc->losses >= BIG_LOSSES) {
             log_error("metadata store: %s: ZooKeeper drops the connection whenever %zu bytes are written; its limit is "
                       "jute.maxbuffer", zc->call->ops[0].path, zc->bytes);
             zc->call->built = ERR_TOO_LARGE;

@@ -18,6 +18,9 @@
 
 #include <zookeeper/zookeeper.h>
 
+/* Servers' jute.maxbuffer is 1 MB if not set. */
+#define ZK_BIG_BYTES ((size_t)256 * 1024)
+
 struct zk_store;
 
 enum zk_item_kind { ZK_ITEM_ANSWER, ZK_ITEM_STATE, ZK_ITEM_NODE };
@@ -101,6 +104,9 @@ struct zk_store {
     int64_t            down_since_ns;           /* no connection; 0: there is one */
     uint64_t           answers, answers_seen;   /* and connections; how many when give_up_at_ns was looked at */
     int                comebacks;               /* connections since the last answer */
+    int64_t            came_at_ns;              /* the connection */
+    int                brief;                   /* connections, in a row, that ended at once and brought no answer */
+    size_t             watched;                 /* bytes of the paths that are watched, at most */
     bool               overdue;                 /* give_up_at_ns was over then */
     int64_t            give_up_at_ns;           /* stopping or hurried, and no answer comes; INT64_MAX */
 };

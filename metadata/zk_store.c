@@ -5,6 +5,10 @@
  * 2. With the session of a killed process in the file, the first handle resumes that session, only to close it: the
  *    server then deletes its ephemeral nodes at once. A session that has expired meanwhile needs no more than that.
  * 3. Between EXPIRED and SESSION there is no session, and calls are answered ERR_CLOSED at once.
+ * 4. With each new connection of a session the library sets all its watches again, in one request. Servers close the
+ *    connection when that is beyond their jute.maxbuffer, as that of a controller of many thousand topics is: then it
+ *    comes and goes for ever, and keeps the session alive by that. So a session with many watches is given up, and
+ *    begins anew without them, when some connections in a row have ended at once and brought no answer.
  */
 #include "metadata/zk_store.h"
 
@@ -25,6 +29,8 @@
 #define LEAVE_MS    1500                /* the same without a connection; to connect again takes a third of a second */
 #define POLL_MS     100                 /* how often these are looked at */
 #define COMEBACKS   3                   /* connections that count as signs of life, without an answer */
+#define BRIEF_MS    1000                /* a connection that lives no longer, without an answer */
+#define BRIEF_MAX   5
 #define SAY_MS      1000                /* somebody may be watching the start */
 #define NS_PER_MS   1000000LL
 #define SERVER_MAX  256
@@ -154,6 +160,8 @@ static void handle_open(struct zk_store *z, const struct zk_session *resume)
         (void)zoo_set_servers_resolution_delay(z->zh, -1);
     zk_in_library = false;
     lock_drop(&z->line);
+    z->brief = 0;
+    z->watched = 0;
     z->reopen_at_ns = INT64_MAX;
     z->opened_at_ns = mono_ns();
     if (z->zh == NULL) {
@@ -251,6 +259,7 @@ static void on_connected(struct zk_store *z)
     lock_take(&z->line);
     z->ups++;
     lock_drop(&z->line);
+    z->came_at_ns = mono_ns();
     if (z->comebacks++ < COMEBACKS)     /* one that only comes and goes does not count */
         z->answers++;
     if (z->ending_old) {
@@ -269,14 +278,6 @@ static void on_connected(struct zk_store *z)
     z->down_since_ns = 0;
 }
 
-static void on_lost(struct zk_store *z)
-{
-    z->down_since_ns = mono_ns();
-    if (!z->ending_old)
-        log_warn("the connection to ZooKeeper %s is lost; what is known goes on being used, and it connects again",
-                 z->hosts.servers);
-}
-
 static void on_expired(struct zk_store *z, const char *how)
 {
     int64_t was = atomic_load(&z->session);
@@ -290,8 +291,22 @@ static void on_expired(struct zk_store *z, const char *how)
     session_event(z, STORE_EV_EXPIRED);
 }
 
+static void on_lost(struct zk_store *z)
+{
+    z->down_since_ns = mono_ns();
+    if (!z->ending_old)
+        log_warn("the connection to ZooKeeper %s is lost; what is known goes on being used, and it connects again",
+                 z->hosts.servers);
+    z->brief = z->down_since_ns - z->came_at_ns < BRIEF_MS * NS_PER_MS ? z->brief + 1 : 0;
+    if (z->brief >= BRIEF_MAX && z->watched >= ZK_BIG_BYTES)
+        on_expired(z, "is given up: the servers close its connections at once, as they do when setting all its watches "
+                   "again takes more than their jute.maxbuffer (raise it there)");
+}
+
 static void on_state(struct zk_store *z, int state)
 {
+    if (z->stale)                       /* given up: what else the handle tells is of no use */
+        return;
     if (state == ZOO_CONNECTED_STATE)
         on_connected(z);
     else if (state == ZOO_EXPIRED_SESSION_STATE)
@@ -318,6 +333,13 @@ static void handle_renew(struct zk_store *z, bool over)
 
 /* ---- the store's thread --------------------------------------------------------------------------------- */
 
+static void unwatched(struct zk_store *z, const struct store_event *ev)
+{
+    size_t n = strlen(z->chroot) + strlen(ev->path);
+
+    z->watched -= n < z->watched ? n : z->watched;
+}
+
 static void inbox_do(struct zk_store *z, struct zk_item *it)
 {
     while (it != NULL) {
@@ -328,6 +350,7 @@ static void inbox_do(struct zk_store *z, struct zk_item *it)
                 zk_call_answered(z, (struct zk_req *)it);
             zk_answer_heads(z);         /* before the event that follows it; what is sent next goes together */
         } else if (it->kind == ZK_ITEM_NODE) {
+            unwatched(z, ((struct node_item *)it)->ev);
             event_out(z, ((struct node_item *)it)->ev);
             free(it);
         } else {

@@ -5,6 +5,7 @@
  * SESSION   A lost connection is waited out: calls that were under way are sent again, in their order, when the
  *           connection is back, and a write that may have been done before is looked up before its refusal is believed.
  *           A session that expired is replaced by a new one, whenever that takes (STORE_EV_EXPIRED, STORE_EV_SESSION).
+ *           So is one whose watches the servers do not let the library set again: see zk_store.c.
  * FILE      With session_file, id and password of the session are kept there (0600), so that the next process can end
  *           the session of one that was killed: its ephemeral nodes are gone then, and need not time out. A file from
  *           another machine is not used. The file goes with a clean end.

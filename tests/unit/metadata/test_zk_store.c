@@ -377,6 +377,59 @@ START_TEST(too_large_for_the_server)
 }
 END_TEST
 
+/* As a network does it. */
+static void cut_the_line(void)
+{
+    struct sockaddr_in there;
+    struct zk_hosts h;
+    const char *why;
+    int port;
+
+    ck_assert_int_eq(zk_hosts_parse(&h, connect_to, &why), OK);
+    port = (int)strtol(strrchr(h.servers, ':') + 1, NULL, 10);
+    zk_hosts_fini(&h);
+    for (int fd = 0; fd < 256; fd++) {
+        socklen_t len = sizeof there;
+
+        if (getpeername(fd, (struct sockaddr *)&there, &len) == 0 && there.sin_family == AF_INET &&
+            ntohs(there.sin_port) == port)
+            (void)shutdown(fd, SHUT_RDWR);
+    }
+}
+
+/* To set all its watches again takes more than a server reads: it would close each connection for ever. */
+START_TEST(more_watches_than_can_be_set_again)
+{
+    enum { N = 6000 };
+
+    watch();
+    tally_start();
+    for (int i = 1; i <= N; i++) {
+        struct store_call *c = store_call_new(tally_done, NULL);
+        char path[256];
+
+        snprintf(path, sizeof path, "/%0220d", i);
+        c->user = (void *)(intptr_t)i;
+        store_exists(c, path, STORE_WATCH);
+        store_submit(store, c);
+    }
+    tally_wait(N);
+    ck_assert_int_eq(create("/e", "", STORE_EPHEMERAL), OK);
+    cut_the_line();
+    while (exists("/", 0) != ERR_CLOSED)
+        continue;
+    while (exists("/", 0) == ERR_CLOSED)
+        continue;
+    check_news("expired, session");
+    (void)del("/e", STORE_ANY_VERSION);                 /* of the old session, if the server has not heard of its end */
+    ck_assert_int_eq(create("/e", "", STORE_EPHEMERAL), OK);
+    ck_assert_int_eq(last->ops[0].stat.ephemeral_owner, store_session(store));
+    cut_the_line();
+    ck_assert_int_eq(exists("/e", 0), OK);
+    check_news("");
+}
+END_TEST
+
 /* Calls that come at the moment in which the session ends are answered after those that were under way. */
 enum { UNDER_WAY = 100000, SESSIONS = 4 };
 
@@ -453,6 +506,7 @@ static void add_scenes(Suite *s)
 #undef ADD
     tcase_add_test(z, a_killed_session_is_ended_by_the_next);
     tcase_add_test(z, too_large_for_the_server);
+    tcase_add_test(z, more_watches_than_can_be_set_again);
     tcase_add_test(z, calls_that_are_ended);
     tcase_add_test(z, the_end_of_a_session_keeps_the_order);
     tcase_add_checked_fixture(b, setup, teardown);

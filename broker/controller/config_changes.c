@@ -156,10 +156,8 @@ static enum step_next changes_ask(struct controller *c, struct frame *f)
         store_call_free(&call);
         return STEP_NEXT;
     }
-    for (size_t i = 0; i < AT_ONCE && ps->at < ps->n; i++, ps->at++) {
+    for (size_t i = 0; i < AT_ONCE && ps->at < ps->n; i++, ps->at++)
         store_get(call, zpath_config_change(ps->v[ps->at].name).z, 0);
-        c->changes_seen = ps->v[ps->at].counter;
-    }
     ctl_ask(c, call, changes_read, ps);
     return STEP_NEXT;
 }
@@ -231,10 +229,13 @@ static enum step_next settings_ask(struct controller *c, struct frame *f)
     return STEP_NEXT;
 }
 
+/* Only now have they been followed: a pass that the end of the session cuts off is done again with the next one. */
 static enum step_next more_changes(struct controller *c, struct frame *f)
 {
     const struct pass *ps = (struct pass *)f;
 
+    if (ps->at > 0 && ps->v[ps->at - 1].counter > c->changes_seen)
+        c->changes_seen = ps->v[ps->at - 1].counter;
     if (ps->at < ps->n && event_post(c, EV_CONFIGS, NULL) != OK)
         ctl_abort(c, ERR_NOMEM, "following changes of settings");
     return STEP_NEXT;

@@ -90,6 +90,38 @@ START_TEST(changes_of_others_are_followed)
 }
 END_TEST
 
+/* The store, but for the first read of a change: before it is answered the session ends. */
+static struct store_backend        cutting;
+static const struct store_backend *whole;
+static bool                        cut;
+
+static void cutting_submit(struct store *s, struct store_call *call)
+{
+    if (cut || call->ops_n == 0 || strncmp(call->ops[0].path, "/config/changes/", 16) != 0) {
+        whole->submit(s, call);
+        return;
+    }
+    cut = true;
+    lmdb_store_expire(s);
+    call->rc = ERR_CLOSED;
+    call->done(call);
+}
+
+START_TEST(a_change_is_not_lost_with_the_session)
+{
+    ck_assert_int_eq(kit_create(&k, "t", 1, 1), KERR_NONE);
+    whole = k.store->backend;
+    cutting = *whole;
+    cutting.submit = cutting_submit;
+    k.store->backend = &cutting;
+    foreign("t", "5", "{\"version\":2,\"entity_path\":\"topics/t\"}");
+    wait_retention("t", 5);
+    ck_assert(cut);
+    foreign("t", "6", "{\"version\":2,\"entity_path\":\"topics/t\"}");
+    wait_retention("t", 6);
+}
+END_TEST
+
 START_TEST(many_changes_and_the_old_ones_go)
 {
     enum { CHANGES = 700 };
@@ -139,6 +171,7 @@ int main(void)
     tcase_set_timeout(t, 60);
     tcase_add_test(t, settings_change_and_every_broker_is_told);
     tcase_add_test(t, changes_of_others_are_followed);
+    tcase_add_test(t, a_change_is_not_lost_with_the_session);
     tcase_add_test(t, many_changes_and_the_old_ones_go);
     suite_add_tcase(s, t);
     srunner_run_all(r, CK_NORMAL);

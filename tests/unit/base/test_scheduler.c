@@ -31,6 +31,7 @@ static void note(void *arg)
     while (hold)
         cond_wait(&cond, &lock);
     running--;
+    cond_broadcast(&cond);
     lock_drop(&lock);
 }
 
@@ -39,6 +40,15 @@ static void wait_runs(int n)
     lock_take(&lock);
     while (runs < n)
         cond_wait(&cond, &lock);        /* the test's time limit ends it */
+    lock_drop(&lock);
+}
+
+/* Those that were released have ended, too. */
+static void wait_none_runs(void)
+{
+    lock_take(&lock);
+    while (running > 0)
+        cond_wait(&cond, &lock);
     lock_drop(&lock);
 }
 
@@ -176,6 +186,7 @@ START_TEST(threads_come_and_go)
         wait_runs(7 + i);
     }
     job_cancel(s, &j);
+    wait_none_runs();
     ck_assert_int_eq(scheduler_resize(s, 2), OK);
     runs = most = running = 0;
     hold = true;

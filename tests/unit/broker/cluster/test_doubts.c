@@ -54,11 +54,17 @@ START_TEST(new_metadata_ends_the_wait)
 {
     struct doubt_waiter a = { .resume = on_resume }, b = { .resume = on_resume }, late = { .resume = on_resume };
     uint32_t round;
+    int64_t began;
+    bool about;
 
-    doubts_note(d, 3);
-    round = doubts_round(d);
+    do {                                        /* once more if the machine stands still until the doubt is over */
+        began = mono_ms();
+        doubts_note(d, 3);
+        round = doubts_round(d);
+        about = doubts_about(d, 3);
+    } while (mono_ms() - began >= DOUBT_MS);
     ck_assert_uint_ne(round, 0);
-    ck_assert(doubts_about(d, 3));
+    ck_assert(about);
     ck_assert(!doubts_about(d, 4));
     doubts_wait(d, &a, round);
     doubts_wait(d, &b, round);

@@ -435,50 +435,75 @@ START_TEST(both_limits_hold_one_connection_back)
 }
 END_TEST
 
+/* Of connections that are closed after a second: a machine that stands still for so long spoils a try. */
+enum { IDLE_MS = 1000, IDLE_TRIES = 20 };
+
+/* false: the connection has ended. */
+static bool echoes(int s, int32_t id)
+{
+    uint8_t out[64], in[9];
+    size_t n = frame(out, ECHO, id, "b", 1), at = 0;
+    ssize_t k = send(s, out, n, MSG_NOSIGNAL);
+
+    while (k > 0 && at < sizeof in) {
+        k = read_some(s, in + at, sizeof in - at);
+        at += k > 0 ? (size_t)k : 0;
+    }
+    if (k <= 0)
+        return false;
+    ck_assert_int_eq((int32_t)be_get32(in + 4), id);
+    return true;
+}
+
+static bool only_the_idle_one_expires(void)
+{
+    int idle = dial(), busy = dial(), rounds = 0;
+    struct pollfd p = { .fd = idle, .events = POLLIN };
+    bool open = true;
+
+    while (poll(&p, 1, 5) == 0)
+        open = open && echoes(busy, rounds++);
+    expect_closed(idle);
+    open = open && rounds > 5 && echoes(busy, -1);
+    close(busy);
+    return open;
+}
+
 START_TEST(idle_connections_expire_busy_ones_do_not)
 {
-    uint8_t in[4];
-    int idle, busy, rounds = 0;
-    struct pollfd p;
-
-    opts.max_idle_ms = 1000;            /* so long this machine does not stand still */
+    opts.max_idle_ms = IDLE_MS;
     start();
-    idle = dial();
-    busy = dial();
-    p = (struct pollfd){ .fd = idle, .events = POLLIN };
-    while (poll(&p, 1, 5) == 0) {
-        ask(busy, ECHO, rounds, "b", 1);
-        expect(busy, rounds++, in, 1);
-    }
-    ck_assert_int_gt(rounds, 5);
-    expect_closed(idle);
-    ask(busy, ECHO, -1, "b", 1);
-    expect(busy, -1, in, 1);
-    close(busy);
+    for (int i = 0; !only_the_idle_one_expires(); i++)
+        ck_assert_int_lt(i, IDLE_TRIES);
     stop();
 }
 END_TEST
 
+static bool sends_slowly(void)
+{
+    int64_t since = mono_ms();
+    uint8_t out[64], in[64];
+    size_t n = frame(out, ECHO, 1, "0123456789abcdef", 16), at = 0;
+    int s = dial();
+    struct pollfd p = { .fd = s, .events = POLLIN };
+    bool open = true;
+    ssize_t k = 0;
+
+    for (size_t i = 0; i < n && open; i++)
+        open = send(s, out + i, 1, MSG_NOSIGNAL) == 1 && (poll(&p, 1, 80) == 0 || i == n - 1);
+    ck_assert(!open || mono_ms() - since > 2 * IDLE_MS);
+    while (open && at < 24 && (k = read_some(s, in + at, sizeof in - at)) > 0)
+        at += (size_t)k;
+    close(s);
+    return at == 24;
+}
+
 START_TEST(a_slow_sender_is_not_idle)
 {
-    uint8_t out[64], in[32];
-    int64_t since = mono_ms();
-    struct pollfd p;
-    size_t n;
-    int s;
-
-    opts.max_idle_ms = 1000;
+    opts.max_idle_ms = IDLE_MS;
     start();
-    s = dial();
-    p = (struct pollfd){ .fd = s, .events = POLLIN };
-    n = frame(out, ECHO, 1, "0123456789abcdef", 16);
-    for (size_t i = 0; i < n; i++) {
-        write_all(s, out + i, 1);
-        ck_assert(poll(&p, 1, 80) == 0 || i == n - 1);
-    }
-    ck_assert_int_gt(mono_ms() - since, 2000);
-    expect(s, 1, in, 16);
-    close(s);
+    for (int i = 0; !sends_slowly(); i++)
+        ck_assert_int_lt(i, IDLE_TRIES);
     stop();
 }
 END_TEST
@@ -813,7 +838,7 @@ START_TEST(a_bad_frame_behind_good_ones)
     n += frame(out + n, ECHO, 3, "c", 1);
     /* At once, not when the thread looks around again; if not always, where there is other work. */
     for (int i = 0; took >= 500; i++) {
-        ck_assert_int_lt(i, 5);
+        ck_assert_int_lt(i, 20);
         s = dial();
         atomic_store(&handled, 0);
         since = mono_ms();

@@ -49,6 +49,7 @@ struct fake_listener {
     enum fake_deed (*script)(struct fake_listener *f, struct fake_request *r);
     void           *arg;
     int             fd, port;
+    int             held;               /* bound to the port, so that it is nobody else's after fake_die(); 0: none */
     int             stop[2];
     pthread_t       thread;
     atomic_int      connections, requests;
@@ -182,24 +183,33 @@ static inline void *fake_main(void *arg)
     }
 }
 
-static inline void fake_listen(struct fake_listener *f)
+static inline int fake_bind(struct fake_listener *f)
 {
     struct sockaddr_in at = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
                               .sin_port = htons((uint16_t)f->port) };
     socklen_t len = sizeof at;
-    int one = 1;
+    int one = 1, fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
-    f->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    setsockopt(f->fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
-    ck_assert_int_eq(bind(f->fd, (struct sockaddr *)&at, sizeof at), 0);
-    ck_assert_int_eq(listen(f->fd, 16), 0);
-    ck_assert_int_eq(getsockname(f->fd, (struct sockaddr *)&at, &len), 0);
+    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+    ck_assert_int_eq(bind(fd, (struct sockaddr *)&at, sizeof at), 0);
+    ck_assert_int_eq(getsockname(fd, (struct sockaddr *)&at, &len), 0);
     f->port = ntohs(at.sin_port);
+    return fd;
+}
+
+static inline void fake_listen(struct fake_listener *f)
+{
+    if (f->held == 0)
+        f->held = fake_bind(f);
+    f->fd = fake_bind(f);
+    ck_assert_int_eq(listen(f->fd, 16), 0);
     ck_assert_int_eq(pipe(f->stop), 0);
     ck_assert_int_eq(pthread_create(&f->thread, NULL, fake_main, f), 0);
 }
 
-/* Like the end of a process: connections are closed, new ones refused. */
+/* Like the end of a process: connections are closed, new ones refused. (The port is kept until the test ends: another
+ * program could connect from it, or listen there.)
+ */
 static inline void fake_die(struct fake_listener *f)
 {
     ck_assert_int_eq(write(f->stop[1], "x", 1), 1);

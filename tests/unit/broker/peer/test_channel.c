@@ -422,7 +422,7 @@ static void wait_done(int n)
 {
     lock_take(&lock);
     while (done_n < n)
-        ck_assert(cond_wait_until(&cond, &lock, mono_ns() + 30000000000));
+        ck_assert(cond_wait_until(&cond, &lock, mono_ns() + 90000000000));
     lock_drop(&lock);
 }
 

@@ -26,7 +26,7 @@ static enum fake_deed mirror(struct fake_listener *f, struct fake_request *r)
 static void make_peer(int32_t port, int32_t timeout_ms, size_t max)
 {
     struct peer_opts o = { .broker_id = 3, .host = "127.0.0.1", .port = port, .client_id = "the-tester",
-                           .connect_timeout_ms = 5000, .request_timeout_ms = timeout_ms, .receive_buffer_bytes = -1,
+                           .connect_timeout_ms = 60000, .request_timeout_ms = timeout_ms, .receive_buffer_bytes = -1,
                            .answer_bytes_max = max };
 
     ck_assert_int_eq(peer_new(&peer, &o), OK);
@@ -37,7 +37,7 @@ static void setup(void)
     atomic_store(&deed, FAKE_ANSWER);
     listener = (struct fake_listener){ .script = mirror };
     fake_listen(&listener);
-    make_peer(listener.port, 20000, 1 << 20);
+    make_peer(listener.port, 60000, 1 << 20);
 }
 
 static void teardown(void)
@@ -237,7 +237,7 @@ END_TEST
 START_TEST(a_name_without_an_address)
 {
     struct peer_opts o = { .broker_id = 3, .host = "no-such-host.invalid", .port = 1, .client_id = "",
-                           .connect_timeout_ms = 100, .request_timeout_ms = 100, .answer_bytes_max = 100 };
+                           .connect_timeout_ms = 90000, .request_timeout_ms = 100, .answer_bytes_max = 100 };
     struct peer *p;
     struct bytes answer;
 

@@ -5,7 +5,8 @@
 
 #include "broker/group/expiry.h"
 
-#define DAY_MS ((int64_t)86400000)
+#define DAY_MS  ((int64_t)86400000)
+#define HOUR_MS ((int64_t)3600000)
 
 static int64_t now_ms;                  /* Unix ms */
 
@@ -22,7 +23,7 @@ static void reload(const char *group, int32_t p)
 
 static int32_t begin(const char *group)
 {
-    world_new("offsets.topic.num.partitions=1");
+    world_new("offsets.topic.num.partitions=1", "offsets.commit.timeout.ms=3600000");
     now_ms = wall_ms();
     return lead_for(group, 0);
 }
@@ -160,9 +161,9 @@ START_TEST(of_an_empty_group_from_when_it_became_so)
     enter("g", &m, "consumer");
     committed_at(p, "g", "t", 0, now_ms - 100 * DAY_MS, -1);
     leave("g", &m);
-    ck_assert_uint_eq(groups_expire(w.gs, wall_ms() + DAY_MS - 5000, DAY_MS), 0);
+    ck_assert_uint_eq(groups_expire(w.gs, wall_ms() + DAY_MS - HOUR_MS, DAY_MS), 0);
     reload("g", p);
-    ck_assert_uint_eq(groups_expire(w.gs, wall_ms() + DAY_MS - 5000, DAY_MS), 0);
+    ck_assert_uint_eq(groups_expire(w.gs, wall_ms() + DAY_MS - HOUR_MS, DAY_MS), 0);
     ck_assert_int_eq(offset_of("g", "t", 0), 5);
     ck_assert_uint_eq(groups_expire(w.gs, wall_ms() + DAY_MS, DAY_MS), 1);
     ck_assert(!is_here("g"));

@@ -292,7 +292,7 @@ static inline void cluster_start(struct cluster *cl, int writes)
     ck_assert_int_eq(controller_new(&k->ctl, &opts), OK);
     ck_assert_int_eq(controller_start(k->ctl), OK);
     if (writes < 0)
-        ck_assert_int_eq(controller_wait_ready(k->ctl, 20000), OK);
+        ck_assert_int_eq(controller_wait_ready(k->ctl, PATIENT_MS), OK);
 }
 
 static inline void cluster_stop(struct cluster *cl)

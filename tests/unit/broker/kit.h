@@ -30,7 +30,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define BROKER 5
+#define BROKER     5
+#define PATIENT_MS 200000               /* for what must come, on any machine */
 #define STOP_ERROR struct stop_replica_response_stop_replica_partition_error
 
 /* ---- the broker: answers NONE to everything, at once, on the caller's thread ---- */
@@ -187,7 +188,7 @@ static inline void kit_up(struct kit *k, const char *override)
     if (k->session_ends)
         kit_end_session(k);
     ck_assert_int_eq(controller_start(k->ctl), OK);
-    ck_assert_int_eq(controller_wait_ready(k->ctl, 20000), OK);
+    ck_assert_int_eq(controller_wait_ready(k->ctl, PATIENT_MS), OK);
 }
 
 static inline void kit_down(struct kit *k)
@@ -279,7 +280,7 @@ static inline int16_t kit_create(struct kit *k, const char *name, int32_t partit
     struct topic_op_topic t = { .name = str_of(name), .partitions = partitions, .replication = replication };
     struct kit_op ko = { .done = false };
 
-    kit_op_run(k, &ko, TOPIC_OP_CREATE, &t, 1, 20000);
+    kit_op_run(k, &ko, TOPIC_OP_CREATE, &t, 1, PATIENT_MS);
     kit_op_end(&ko);
     return t.error;
 }

@@ -545,7 +545,7 @@ START_TEST(create_grow_delete_in_every_version)
             if (v >= 6)
                 ck_assert_int_eq(dout.responses[2].error_code, KERR_UNKNOWN_TOPIC_ID);
         } else {
-            ck_assert_int_eq(kit_delete(&k, "a", 10000), KERR_NONE);
+            ck_assert_int_eq(kit_delete(&k, "a", PATIENT_MS), KERR_NONE);
         }
         kit_wait_gone(&k, "/admin/delete_topics/a");
     }

@@ -78,7 +78,7 @@ static inline void one_partition_of(const char *name)
                                 .assignments_n = 1 };
     struct kit_op ko = { .done = false };
 
-    kit_op_run(&cl.k, &ko, TOPIC_OP_CREATE, &t, 1, 20000);
+    kit_op_run(&cl.k, &ko, TOPIC_OP_CREATE, &t, 1, PATIENT_MS);
     ck_assert_int_eq(t.error, KERR_NONE);
     kit_op_end(&ko);
     cluster_settle(&cl);

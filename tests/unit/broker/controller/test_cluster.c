@@ -234,7 +234,7 @@ static void model_begin(struct model *m)
         m->live[b - BROKER] = true;
     }
     cluster_settle(&cl);
-    kit_op_run(&cl.k, &ko, TOPIC_OP_CREATE, &t, 1, 20000);
+    kit_op_run(&cl.k, &ko, TOPIC_OP_CREATE, &t, 1, PATIENT_MS);
     ck_assert_int_eq(t.error, KERR_NONE);
     kit_op_end(&ko);
     arena_init(&a, (size_t)1 << 20);

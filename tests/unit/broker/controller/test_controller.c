@@ -80,13 +80,13 @@ START_TEST(a_deleted_topic_leaves_nothing)
 {
     ck_assert_int_eq(kit_create(&k, "t", 3, 1), KERR_NONE);
     told("ULU");
-    ck_assert_int_eq(kit_delete(&k, "t", 20000), KERR_NONE);
+    ck_assert_int_eq(kit_delete(&k, "t", PATIENT_MS), KERR_NONE);
     kit_wait_gone(&k, "/admin/delete_topics/t");
     told("USD");                    /* leader -2; stop; delete */
     kit_check_node(&k, "/brokers/topics/t", NULL);
     kit_check_node(&k, "/config/topics/t", NULL);
     ck_assert_uint_eq(k.fb->deleted, 3);
-    ck_assert_int_eq(kit_delete(&k, "t", 20000), KERR_UNKNOWN_TOPIC_OR_PARTITION);
+    ck_assert_int_eq(kit_delete(&k, "t", PATIENT_MS), KERR_UNKNOWN_TOPIC_OR_PARTITION);
     ck_assert_int_eq(kit_create(&k, "t", 1, 1), KERR_NONE);
 }
 END_TEST
@@ -125,7 +125,7 @@ START_TEST(creation_is_refused_in_kafkas_words)
     for (size_t i = 0; i < n; i++)
         t[i] = (struct topic_op_topic){ .name = str_of(refusals[i].name), .partitions = refusals[i].partitions,
                                         .replication = refusals[i].replication };
-    kit_op_run(&k, &ko, TOPIC_OP_CREATE, t, (int32_t)n, 1000);
+    kit_op_run(&k, &ko, TOPIC_OP_CREATE, t, (int32_t)n, PATIENT_MS);
     for (size_t i = 0; i < n; i++) {
         ck_assert_msg(t[i].error == refusals[i].error, "%s: %s", refusals[i].name, kerr_name(t[i].error));
         ck_assert_str_eq(t[i].message, refusals[i].message);
@@ -152,7 +152,7 @@ START_TEST(assignments_by_hand_are_checked)
     };
     struct kit_op ko = { .done = false };
 
-    kit_op_run(&k, &ko, TOPIC_OP_CREATE, t, 6, 10000);
+    kit_op_run(&k, &ko, TOPIC_OP_CREATE, t, 6, PATIENT_MS);
     for (int i = 0; i < 3; i++)
         ck_assert_int_eq(t[i].error, KERR_INVALID_REPLICA_ASSIGNMENT);
     ck_assert_str_eq(t[1].message, "Duplicate replica assignment found: HashMap(0 -> ArrayBuffer(5, 5))");
@@ -188,7 +188,7 @@ START_TEST(settings_are_checked_and_stored)
     struct str name = STR_LIT("good");
     struct kit_op ko = { .done = false };
 
-    kit_op_run(&k, &ko, TOPIC_OP_CREATE, t, 4, 10000);
+    kit_op_run(&k, &ko, TOPIC_OP_CREATE, t, 4, PATIENT_MS);
     ck_assert_int_eq(t[0].error, KERR_NONE);
     for (int i = 1; i < 4; i++)
         ck_assert_int_eq(t[i].error, KERR_INVALID_CONFIG);
@@ -223,7 +223,7 @@ START_TEST(validate_only_and_no_timeout)
     ck_assert_ptr_null(t.message);
     kit_op_end(&ko);
     t = (struct topic_op_topic){ .name = STR_LIT("t"), .partitions = 3, .replication = 1 };
-    kit_op_run(&k, &ko, TOPIC_OP_CREATE, &t, 1, 1000);
+    kit_op_run(&k, &ko, TOPIC_OP_CREATE, &t, 1, PATIENT_MS);
     ck_assert_int_eq(t.error, KERR_TOPIC_ALREADY_EXISTS);
     kit_op_end(&ko);
 }
@@ -261,7 +261,7 @@ START_TEST(topics_grow)
     md = metadata_get(k.cache);
     id = metadata_topic(md, STR_LIT("t"))->id;
     metadata_put(&md);
-    kit_op_run(&k, &ko, TOPIC_OP_GROW, t, 7, 10000);
+    kit_op_run(&k, &ko, TOPIC_OP_GROW, t, 7, PATIENT_MS);
     for (int i = 0; i < 7; i++) {
         ck_assert_msg(t[i].error == errors[i], "%s: %s", t[i].name.p, kerr_name(t[i].error));
         if (messages[i] != NULL)
@@ -288,13 +288,13 @@ START_TEST(names_that_collide_in_one_request)
                                   { .name = STR_LIT("x-y"), .partitions = 1, .replication = 1 } };
     struct kit_op ko = { .done = false };
 
-    kit_op_run(&k, &ko, TOPIC_OP_CREATE, t, 3, 10000);
+    kit_op_run(&k, &ko, TOPIC_OP_CREATE, t, 3, PATIENT_MS);
     ck_assert_int_eq(t[0].error, KERR_NONE);
     ck_assert_int_eq(t[1].error, KERR_INVALID_TOPIC_EXCEPTION);
     ck_assert_str_eq(t[1].message, "Topic 'x_y' collides with existing topics: x.y");
     ck_assert_int_eq(t[2].error, KERR_NONE);
     kit_op_end(&ko);
-    ck_assert_int_eq(kit_delete(&k, "x.y", 10000), KERR_NONE);
+    ck_assert_int_eq(kit_delete(&k, "x.y", PATIENT_MS), KERR_NONE);
     kit_wait_gone(&k, "/admin/delete_topics/x.y");
     ck_assert_int_eq(kit_create(&k, "x_y", 1, 1), KERR_NONE);
 }
@@ -316,7 +316,7 @@ START_TEST(monstrous_requests)
         snprintf(names[i], sizeof names[i], "a%s%d", i % 2 ? "." : "_", i / 2);     /* each collides with one other */
         t[i] = (struct topic_op_topic){ .name = str_of(names[i]), .partitions = 1, .replication = 1 };
     }
-    kit_op_run(&k, &ko, TOPIC_OP_CREATE, t, TOPICS, 200000);
+    kit_op_run(&k, &ko, TOPIC_OP_CREATE, t, TOPICS, PATIENT_MS);
     for (int i = 0; i < TOPICS; i++)
         made += t[i].error == KERR_NONE;
     ck_assert_int_eq(made, TOPICS / 2);
@@ -324,7 +324,7 @@ START_TEST(monstrous_requests)
     printf("10,000 topics in one request, with as many refused: %d ms\n", (int)(mono_ms() - t0));
     t[0] = (struct topic_op_topic){ .name = STR_LIT("wide"), .partitions = -1, .replication = -1, .assignments = &many,
                                     .assignments_n = 1 };
-    kit_op_run(&k, &ko, TOPIC_OP_CREATE, t, 1, 30000);
+    kit_op_run(&k, &ko, TOPIC_OP_CREATE, t, 1, PATIENT_MS);
     ck_assert_int_eq(t[0].error, KERR_INVALID_REPLICA_ASSIGNMENT);
     kit_op_end(&ko);
     free(names);
@@ -494,7 +494,7 @@ START_TEST(a_broker_that_cannot_delete_halts_the_deletion)
 {
     ck_assert_int_eq(kit_create(&k, "t", 1, 1), KERR_NONE);
     k.fb->stop_error = KERR_KAFKA_STORAGE_ERROR;
-    ck_assert_int_eq(kit_delete(&k, "t", 20000), KERR_NONE);    /* clients see it no more */
+    ck_assert_int_eq(kit_delete(&k, "t", PATIENT_MS), KERR_NONE);    /* clients see it no more */
     kit_check_node(&k, "/admin/delete_topics/t", "");
     ck_assert_int_eq(kit_create(&k, "t", 1, 1), KERR_TOPIC_ALREADY_EXISTS);
     kit_down(&k);
@@ -543,7 +543,7 @@ START_TEST(a_thousand_partitions_and_a_start_with_ten_thousand)
     ck_assert_int_eq(metadata_topic(md, STR_LIT("t89"))->partitions[99].leader, BROKER);
     metadata_put(&md);
     t0 = mono_ns();
-    ck_assert_int_eq(kit_delete(&k, "big", 20000), KERR_NONE);
+    ck_assert_int_eq(kit_delete(&k, "big", PATIENT_MS), KERR_NONE);
     kit_wait_gone(&k, "/admin/delete_topics/big");
     printf("deletion of 1,000 partitions: %.1f ms\n", (double)(mono_ns() - t0) / 1e6);
 }
@@ -569,7 +569,7 @@ START_TEST(many_clients_create_the_same_topics)
         }
     }
     for (int c = 0; c < CLIENTS; c++)
-        kit_op_start(&k, &ko[c], TOPIC_OP_CREATE, t[c], TOPICS, 20000);
+        kit_op_start(&k, &ko[c], TOPIC_OP_CREATE, t[c], TOPICS, PATIENT_MS);
     for (int c = 0; c < CLIENTS; c++) {
         kit_op_wait(&ko[c]);
         for (int i = 0; i < TOPICS; i++) {
@@ -602,7 +602,7 @@ START_TEST(many_clients_enlarge_the_same_topic)
     for (int c = 0; c < CLIENTS; c++)
         t[c] = (struct topic_op_topic){ .name = STR_LIT("t"), .partitions = 2 + (c * 7) % CLIENTS };
     for (int c = 0; c < CLIENTS; c++)
-        kit_op_start(&k, &ko[c], TOPIC_OP_GROW, &t[c], 1, 20000);
+        kit_op_start(&k, &ko[c], TOPIC_OP_GROW, &t[c], 1, PATIENT_MS);
     for (int c = 0; c < CLIENTS; c++) {
         kit_op_wait(&ko[c]);
         ck_assert(t[c].error == KERR_NONE || t[c].error == KERR_INVALID_PARTITIONS);

@@ -29,7 +29,7 @@ static void make_topic(int32_t partitions, const int32_t *ids, int32_t n)
 
     for (int32_t i = 0; i < partitions; i++)
         as[i] = (struct topic_op_assignment){ i, ids, n };
-    kit_op_run(&cl.kit, &ko, TOPIC_OP_CREATE, &t, 1, 20000);
+    kit_op_run(&cl.kit, &ko, TOPIC_OP_CREATE, &t, 1, PATIENT_MS);
     ck_assert_int_eq(t.error, KERR_NONE);
     kit_op_end(&ko);
 }

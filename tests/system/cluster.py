@@ -43,7 +43,7 @@ PROPERTIES = {
     "replica.lag.time.max.ms": str(2000 * SLOW), "replica.fetch.wait.max.ms": "200", "replica.fetch.backoff.ms": "50",
     "replica.socket.timeout.ms": str(3000 * SLOW), "controller.socket.timeout.ms": str(3000 * SLOW),
     "replica.high.watermark.checkpoint.interval.ms": "200", "controlled.shutdown.retry.backoff.ms": "200",
-    "log.retention.check.interval.ms": "300000", "log.cleaner.enable": "false",
+    "log.initial.task.delay.ms": "3600000", "log.retention.check.interval.ms": "300000", "log.cleaner.enable": "false",
 }
 
 

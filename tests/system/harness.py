@@ -81,6 +81,7 @@ class Broker:
             "advertised.listeners": "PLAINTEXT://127.0.0.1:%d" % self.port,
             "log.dirs": self.data,
             "group.initial.rebalance.delay.ms": "0",
+            "log.initial.task.delay.ms": "3600000",     # retention deletes the old records that tests write: not while one runs
         }
         self.overrides.update(overrides or {})
         self.wrapper = wrapper or []

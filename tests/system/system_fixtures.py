@@ -28,5 +28,5 @@ def brokers(tmp_path):
 
 @pytest.fixture
 def broker(brokers):
-    """One started broker with every default; the first retention run comes after 30 s, when a test is over."""
+    """One started broker with every default."""
     return brokers().start()

@@ -12,7 +12,7 @@ from harness import NO_GROUP, SLOW, Raw, tool, wait_for
 
 
 def kcat(broker, *args, stdin=None):
-    done = subprocess.run(["kcat", "-b", broker.address, *args], input=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    done = subprocess.run(["kcat", "-m", "60", "-b", broker.address, *args], input=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                           timeout=30 * SLOW, check=False)
     assert done.returncode == 0, done.stderr.decode()
     return done.stdout
@@ -125,13 +125,14 @@ def test_admin_requests(broker):
 def test_python_kafka(broker):
     from kafka import KafkaConsumer, KafkaProducer
     from kafka import TopicPartition as TP
-    p = KafkaProducer(bootstrap_servers=broker.address, compression_type="gzip", acks="all")
+    patient = {"api_version_auto_timeout_ms": 60000}        # else it takes who does not answer within 2 s for no broker
+    p = KafkaProducer(bootstrap_servers=broker.address, compression_type="gzip", acks="all", **patient)
     for i in range(500):
         p.send("py", key=b"%d" % i, value=b"value %d" % i)
     p.flush(20 * SLOW)
     p.close()
     c = KafkaConsumer(bootstrap_servers=broker.address, auto_offset_reset="earliest", consumer_timeout_ms=20000 * SLOW,
-                      enable_auto_commit=False)
+                      enable_auto_commit=False, **patient)
     c.assign([TP("py", 0)])
     c.seek_to_beginning()
     got = []

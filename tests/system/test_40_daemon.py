@@ -146,7 +146,8 @@ def test_it_stops_while_consumers_wait_and_clients_are_silent(brokers):
     def stop():
         if not b.alive():
             b.start()
-        waiting = subprocess.Popen(["kcat", "-q", "-C", "-b", b.address, "-t", "t", "-o", "end", "-X", "fetch.wait.max.ms=30000"],
+        waiting = subprocess.Popen(["kcat", "-m", "60", "-q", "-C", "-b", b.address, "-t", "t", "-o", "end", "-X",
+                                    "fetch.wait.max.ms=30000"],
                                    stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
             with Raw(b) as c:

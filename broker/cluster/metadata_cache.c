@@ -382,11 +382,18 @@ static int topic_swap(struct metadata *md, struct topic_node *old, struct topic_
     return OK;
 }
 
+/* Of the topic of that name that was there before, and whose deletion this broker was not told of: its session had
+ * ended then. */
+static bool is_another(const struct topic_node *old, struct uuid id)
+{
+    return old != NULL && !uuid_is_zero(old->t.id) && !uuid_is_zero(id) && !uuid_eq(old->t.id, id);
+}
+
 static int topic_apply(struct metadata *md, const UM(topic_state) *s)
 {
     struct topic_node *old = find_name(md, s->topic_name, hash_bytes(s->topic_name.p, s->topic_name.len)), *t = NULL;
     struct merged m = { .v = NULL };
-    int rc = merge(&m, old != NULL ? &old->t : NULL, s);
+    int rc = merge(&m, old != NULL && !is_another(old, s->topic_id) ? &old->t : NULL, s);
 
     if (rc == OK && m.n > 0) {
         t = node_new(&m, s->topic_name, s->topic_id);

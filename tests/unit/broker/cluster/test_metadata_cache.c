@@ -137,14 +137,15 @@ END_TEST
 
 START_TEST(a_topic_that_comes_back_has_another_id)
 {
-    UM(partition_state) v = part(0, 5, 0);
+    UM(partition_state) v = part(0, 5, 0), more[] = { part(0, 5, 7), part(1, 5, 7), part(2, 5, 7) };
     struct metadata *md;
 
-    update("t", id_of("one"), &v, 1);
+    update("t", id_of("one"), more, 3);
     update("t", id_of("two"), &v, 1);
     md = metadata_get(cache);
     ck_assert_ptr_null(metadata_topic_by_id(md, id_of("one")));
     ck_assert_ptr_nonnull(metadata_topic_by_id(md, id_of("two")));
+    ck_assert_int_eq(metadata_topic(md, STR_LIT("t"))->partitions_n, 1);        /* of the one before nothing is left */
     metadata_put(&md);
     update("t", (struct uuid){ { 0 } }, &v, 1);
     md = metadata_get(cache);

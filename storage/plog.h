@@ -60,7 +60,8 @@ int plog_set_start(struct plog *l, int64_t start) must_use;
 /* ---- append -------------------------------------------------------------------------------------------------- */
 
 /* Who it is from decides how a batch of a producer is checked: a client's must go on with its sequence and may have
- * come before. A coordinator of this broker may write markers: one control batch (COMMIT or ABORT). */
+ * come before. A coordinator of this broker may write markers: one control batch (COMMIT or ABORT). It is not refused
+ * below the limit of free room. */
 enum append_origin { APPEND_CLIENT, APPEND_COORDINATOR };
 
 /* Validated bytes: whole batches back to back, nothing else; the leader's append. Offsets and leader epoch are

@@ -107,7 +107,7 @@ int16_t groups_write(struct group_session *s, const struct group_record *v, size
 {
     struct partition *p = s->g->log;
     struct partition_conf conf = partition_conf(p);
-    struct plog_append in = { .origin = APPEND_CLIENT };
+    struct plog_append in = { .origin = APPEND_COORDINATOR };
     struct plog_appended at;
     int16_t kerr = KERR_NONE;
     struct arena a;

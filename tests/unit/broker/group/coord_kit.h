@@ -52,6 +52,7 @@ struct world {
 };
 
 static struct world w;
+static int64_t world_min_free = -1;     /* klamm.log.dir.min.free.bytes of the next world */
 
 static inline void world_log_opts(void *arg, struct str topic, struct log_opts *out)
 {
@@ -88,6 +89,7 @@ static inline void world_up(size_t overrides_n, const char *const *overrides)
     logmgr_opts_init(&lo);
     lo.dirs = dirs;
     lo.dirs_n = 1;
+    lo.min_free_bytes = world_min_free;
     ok(logmgr_open(&lo, &w.logs));
     ok(lmdb_store_open(&w.store, w.dir));
     ok(logmgr_identify(w.logs, SELF, "AAAAAAAAAAAAAAAAAAAAAA"));

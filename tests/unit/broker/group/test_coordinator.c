@@ -316,6 +316,38 @@ START_TEST(the_end_answers_who_waits)
 }
 END_TEST
 
+/* Where clients' records are refused, those who read go on: they join, and commit how far they have come. */
+START_TEST(a_full_disk_takes_what_groups_write)
+{
+    struct noted n = { .done = 0 };
+    struct plog_appended out;
+    struct plog_append in;
+    struct group_record r;
+    struct partition *log;
+    struct bytes set;
+    struct builder_opts o;
+    struct builder b;
+
+    world_min_free = INT64_MAX / 4;
+    world_new();
+    world_min_free = -1;
+    log = replicas_find(w.rs, groups_topic, lead_for("g", 0), NULL);
+    r = a_commit("g", "t", 0, 1);
+    builder_opts_init(&o);
+    builder_init(&b, &o, &w.arena);
+    builder_add(&b, &(struct record){ .timestamp = wall_ms(), .key = r.key, .value = r.value });
+    ok(builder_finish(&b, &set));
+    in = (struct plog_append){ .p = (uint8_t *)(uintptr_t)set.p, .len = set.len };
+    ck_assert_str_eq(kerr_name(partition_append(log, &in, 1, &out)), "KAFKA_STORAGE_ERROR");
+    builder_fini(&b);
+    partition_unref(&log);
+    ck_assert_str_eq(kerr_name(commit_with("g", 5, -1, &n)), "NONE");
+    ck_assert_int_eq(atomic_load(&n.done), 1);
+    ck_assert_str_eq(kerr_name(n.kerr), "NONE");
+    world_end();
+}
+END_TEST
+
 START_TEST(too_large_a_batch_is_refused)
 {
     struct committed c = { .metadata = { calloc(1, 30001), 30000 }, .expire_ms = -1 };
@@ -543,7 +575,8 @@ int main(void)
         lines_that_clients_provoke_are_limited,
         a_topic_that_is_made_again_is_led_again,
         while_it_loads_clients_are_told_to_wait, an_append_that_is_committed_is_done_at_once,
-        an_append_that_others_must_have_waits, the_end_answers_who_waits, too_large_a_batch_is_refused,
+        an_append_that_others_must_have_waits, the_end_answers_who_waits, a_full_disk_takes_what_groups_write,
+        too_large_a_batch_is_refused,
         every_codec_and_format_comes_back, a_directory_that_fails_takes_its_groups_along,
         what_is_removed_stays_away, a_group_goes_with_its_partition_and_never_before,
         groups_partitions_and_loads_in_a_storm,

@@ -252,8 +252,14 @@ static int delete_oldest(struct plog *l, size_t want, size_t *done)
     int rc = OK;
 
     *done = 0;
-    if (n == l->n)
-        TRY(plog_roll(l, l->off.leo));
+    if (n == l->n) {
+        rc = plog_roll(l, l->off.leo);
+        if (rc == ERR_NOSPACE && n > 1)
+            n--;                        /* those before it make the room that its successor needs */
+        else
+            TRY(rc);
+        rc = OK;
+    }
     *done = n;
     lock_take(&l->view);
     to.start = l->segs[n]->base;

@@ -230,6 +230,34 @@ START_TEST(old_segments_go_from_a_full_disk)
 }
 END_TEST
 
+/* All are too old, the last as well. That the one which is to follow it finds no room keeps none of the others. */
+START_TEST(old_segments_go_though_a_new_one_finds_no_room)
+{
+    struct plog *l = fresh();
+    struct plog_appended out;
+    size_t n, gone;
+
+    fill(l, 40);
+    commit(l);
+    n = l->n;
+    ck_assert_uint_gt(n, 3);
+    b.log.retention_ms = 1000;
+    plog_set_opts(l, &b.log);
+    fio_fail(FIO_WRITE, ENOSPC, 1);
+    (void)!plog_retain(l, kit_now() + 1000000, &gone);
+    no_fault();
+    ck_assert_uint_eq(gone, n - 1);
+    ck_assert_uint_eq(l->n, 1);
+    kit_check_whole(l);
+    ok(plog_retain(l, kit_now() + 1000000, &gone));
+    ck_assert_uint_eq(gone, 1);
+    ck_assert_int_eq(plog_offsets(l).start, 200);
+    ok(try_put(l, (struct put){ .n = 5, .pid = 3, .seq = 200, .leader_epoch = 9 }, &out));
+    ck_assert_int_eq(out.base_offset, 200);
+    done(l);
+}
+END_TEST
+
 /* Else the next log of that name would be made in the midst of its files. */
 START_TEST(a_log_that_cannot_be_renamed_away_is_still_there)
 {
@@ -312,6 +340,7 @@ int main(void)
         { a_snapshot_stays_as_long_as_the_checkpoint_stays, 0 },
         { a_truncation_that_stops_half_way_is_recovered, 0 },
         { old_segments_go_from_a_full_disk, 0 },
+        { old_segments_go_though_a_new_one_finds_no_room, 0 },
         { a_log_that_cannot_be_renamed_away_is_still_there, 0 },
         { half_a_copy_is_flushed_too, 0 },
 #else

@@ -107,16 +107,22 @@ static int drop_old_snapshot(struct plog *l, int64_t leo)
     return fio_unlink(l->place.dirfd, path);
 }
 
-/* A segment over the files of `old`, of which only batches below `offset` are left. ld->expect: the log end then. */
-static int cut_segment(struct load *ld, struct segment *old, int64_t offset, struct segment **out)
+/* A new object over the files of `old`, and its .log opened. A full disk, or a process without descriptors, is found
+ * out here, before anything is changed. */
+static int take_files(struct plog *l, struct segment *old, struct segment **s, struct file_ref **f)
 {
-    struct plog *l = ld->l;
-    struct segment *s = segment_new(&l->place, &l->view, old->base);
-    struct file_ref *f = NULL;
-    int rc = s == NULL ? ERR_NOMEM : segment_flush_indexes(old, false);
+    *s = segment_new(&l->place, &l->view, old->base);
+    TRY(*s != NULL ? OK : ERR_NOMEM);
+    TRY(segment_flush_indexes(old, false));
+    return segment_file(*s, f);
+}
 
-    *out = s;
-    TRY(rc);
+/* Only batches below `offset` are left in s, which has the files of `old`. ld->expect: the log end then. */
+static int cut_segment(struct load *ld, const struct segment *old, int64_t offset, struct segment *s,
+                       const struct file_ref *f)
+{
+    int rc;
+
     s->size = old->size;
     s->offsets.on_file = old->offsets.on_file;
     s->times.on_file = old->times.on_file;
@@ -124,18 +130,15 @@ static int cut_segment(struct load *ld, struct segment *old, int64_t offset, str
     s->span = old->span;
     s->created_ms = old->created_ms;
     s->jitter_ms = old->jitter_ms;
-    TRY(segment_file(s, &f));
     ld->expect = s->base;
-    rc = load_walk_from_index(ld, s, f->fd, old->size, offset);
-    if (rc == OK)
-        rc = segment_flush_indexes(s, false);
-    if (rc == OK)
+    TRY(load_walk_from_index(ld, s, f->fd, old->size, offset));
+    rc = segment_flush_indexes(s, false);
+    if (rc == OK || rc == ERR_NOSPACE)  /* they wait in memory */
         rc = segment_txn_cut(s, ld->expect);
     KILL_POINT("truncate.index_cut");
     if (rc == OK)
         rc = fio_truncate(f->fd, s->size);
     KILL_POINT("truncate.log_cut");
-    file_unref(&f);
     return rc;
 }
 
@@ -213,17 +216,17 @@ static void end_at(struct plog *l, size_t k, struct segment *s, struct plog_offs
     }
 }
 
-static int cut(struct load *ld, int64_t offset)
+/* Takes over s, as which the k-th segment goes on. */
+static int cut(struct load *ld, int64_t offset, size_t k, struct segment *s, const struct file_ref *f)
 {
     struct plog *l = ld->l;
-    size_t k = holder_of(l, offset);
     struct plog_offsets to = l->off;
-    struct segment *s;
     int rc;
 
     give_way(l, k);
-    TRY(doom_from(l, k + 1));
-    rc = cut_segment(ld, l->segs[k], offset, &s);
+    rc = doom_from(l, k + 1);
+    if (rc == OK)
+        rc = cut_segment(ld, l->segs[k], offset, s, f);
     if (rc != OK) {
         segment_unref(&s);
         return rc;
@@ -260,10 +263,20 @@ static int truncate_locked(struct plog *l, int64_t offset)
     struct load_result result = { 0 };
     struct load ld = { .l = l, .out = &result, .start = l->off.start, .recovery_point = offset,
                        .to_the_end = true };
+    size_t k = holder_of(l, offset);
+    struct segment *s = NULL;
+    struct file_ref *f = NULL;
     int rc;
 
     ld.buf = malloc(SCAN_BUFFER);
-    rc = ld.buf != NULL ? broken(l, cut(&ld, offset)) : ERR_NOMEM;
+    rc = ld.buf != NULL ? take_files(l, l->segs[k], &s, &f) : ERR_NOMEM;
+    if (rc == OK) {
+        rc = broken(l, cut(&ld, offset, k, s, f));
+    } else {
+        segment_unref(&s);
+        rc = plog_check(l, rc, "truncation");
+    }
+    file_unref(&f);
     free(ld.snapshots.v);
     free(ld.buf);
     return rc;

@@ -27,6 +27,13 @@ static void fill(struct plog *l, int n)
         put(l, (struct put){ .n = 5, .value = 20, .pid = 3, .seq = 5 * i, .leader_epoch = i / 10 });
 }
 
+/* As many more, in the epoch of the last. */
+static void fill_on(struct plog *l, int n)
+{
+    for (int i = 0; i < n; i++)
+        put(l, (struct put){ .n = 5, .value = 20, .pid = 3, .seq = (int32_t)leo(l), .leader_epoch = 3 });
+}
+
 /* Opening gives up when the broker stops: it begins again at the next start. A truncation has nothing to go back to. */
 START_TEST(a_stop_does_not_break_off_a_truncation)
 {
@@ -258,6 +265,36 @@ START_TEST(old_segments_go_though_a_new_one_finds_no_room)
 }
 END_TEST
 
+/* What a truncation must write or open before it changes anything can fail: then nothing was changed, and it can be
+ * tried again. */
+START_TEST(a_truncation_that_cannot_begin_is_tried_again)
+{
+    static const struct {
+        enum fio_op op;
+        int         err, rc;
+    } faults[] = { { FIO_WRITE, ENOSPC, ERR_NOSPACE }, { FIO_OPEN, EMFILE, ERR_AGAIN } };
+
+    for (size_t k = 0; k < sizeof faults / sizeof faults[0]; k++) {
+        struct plog *l = fresh(), *all[1] = { l };
+        struct plog_appended out;
+
+        fill(l, 40);
+        ok(syncer_all(box_dir(&b)->syncer, all, 1));
+        fill_on(l, 3);
+        fio_fail(faults[k].op, faults[k].err, 1);
+        fails(plog_truncate(l, 207), faults[k].rc);
+        no_fault();
+        ck_assert_int_eq(leo(l), 215);
+        kit_check_whole(l);
+        ok(plog_truncate(l, 207));
+        ck_assert_int_eq(leo(l), 205);
+        kit_check_whole(l);
+        ok(try_put(l, (struct put){ .n = 5, .pid = 3, .seq = 205, .leader_epoch = 9 }, &out));
+        done(l);
+    }
+}
+END_TEST
+
 /* Else the next log of that name would be made in the midst of its files. */
 START_TEST(a_log_that_cannot_be_renamed_away_is_still_there)
 {
@@ -341,6 +378,7 @@ int main(void)
         { a_truncation_that_stops_half_way_is_recovered, 0 },
         { old_segments_go_from_a_full_disk, 0 },
         { old_segments_go_though_a_new_one_finds_no_room, 0 },
+        { a_truncation_that_cannot_begin_is_tried_again, 0 },
         { a_log_that_cannot_be_renamed_away_is_still_there, 0 },
         { half_a_copy_is_flushed_too, 0 },
 #else

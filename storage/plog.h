@@ -103,7 +103,8 @@ int plog_append(struct plog *l, const struct plog_append *in, struct plog_append
 
 /* A copy of what the leader has: whole batches of any magic, written as they are, with their offsets and epochs. They
  * may leave offsets out, as compaction does. out->base_offset is -1 if the first batch does not tell its own.
- * ERR_INVALID  not whole batches, or their offsets do not rise; ERR_CORRUPT  a CRC is wrong: nothing was written;
+ * ERR_INVALID  not whole batches, or their offsets do not rise or are larger than any log's; ERR_CORRUPT  a CRC is
+ *              wrong: nothing was written;
  * ERR_RANGE    the first offset is below the log end: nothing was written.
  * After any other failure some of the first batches may be in the log: out says which. */
 int plog_append_follower(struct plog *l, struct bytes in, struct plog_appended *out) must_use;
@@ -115,7 +116,7 @@ int plog_append_follower(struct plog *l, struct bytes in, struct plog_appended *
  * one below the first segment is plog_truncate_all(). Waits for the disk: not for a request's thread.
  * ERR_BUSY: another truncation of this log runs. */
 int plog_truncate(struct plog *l, int64_t offset) must_use;
-/* Nothing is left; the log begins and ends at `offset`. */
+/* Nothing is left; the log begins and ends at `offset`. ERR_INVALID: no log gets there; nothing was changed. */
 int plog_truncate_all(struct plog *l, int64_t offset) must_use;
 
 /* ---- flush.messages and flush.ms ----------------------------------------------------------------------------- */

@@ -303,7 +303,8 @@ static int check_copy(struct bytes in)
     while (batch_iter_next(&it)) {
         const struct batch_head *h = &it.head;
         int64_t first = h->base_offset >= 0 ? h->base_offset : h->last_offset;
-        if (first <= last || h->last_offset < first || h->last_offset - first > INT32_MAX)
+        if (first <= last || h->last_offset < first || h->last_offset - first > INT32_MAX ||
+            h->last_offset > OFFSET_LIMIT)
             return ERR_INVALID;
         TRY(batch_check(h, it.p));
         last = h->last_offset;

@@ -355,6 +355,8 @@ int plog_truncate_all(struct plog *l, int64_t offset)
 {
     int rc;
 
+    if (offset < 0 || offset > OFFSET_LIMIT)
+        return ERR_INVALID;
     rc = lower_recovery_point(l, 0);
     if (rc == ERR_BUSY)
         return rc;

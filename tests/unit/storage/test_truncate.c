@@ -65,6 +65,7 @@ END_TEST
 
 START_TEST(what_is_no_copy_is_refused)
 {
+    static const int64_t far[] = { OFFSET_LIMIT - 1, INT64_MAX - 2 };
     struct plog *l = fresh();
     struct plog_appended out;
     size_t n, m;
@@ -81,6 +82,11 @@ START_TEST(what_is_no_copy_is_refused)
         ck_assert_int_ne(plog_append_follower(l, (struct bytes){ p, n }, &out), OK);
         p[at] ^= 0x10;
     }
+    for (size_t i = 0; i < 2; i++) {
+        batch_set_base_offset(p, far[i]);       /* which the CRC does not cover; the next start would not take it */
+        fails(plog_append_follower(l, (struct bytes){ p, n }, &out), ERR_INVALID);
+    }
+    batch_set_base_offset(p, 5);
     ck_assert_int_eq(leo(l), 0);
     ok(plog_append_follower(l, (struct bytes){ p, n }, &out));
     free(both);
@@ -284,6 +290,8 @@ START_TEST(a_log_begins_anew_elsewhere)
     o = plog_offsets(l);
     ck_assert(o.start == 500 && o.leo == 500);
     ok(follow(l, (struct put){ .n = 5, .leader_epoch = 6 }, 500));
+    fails(plog_truncate_all(l, OFFSET_LIMIT + 1), ERR_INVALID);         /* where no start finds it again */
+    ck_assert_int_eq(leo(l), 505);
     kit_check_whole(l);
     done(l);
 }

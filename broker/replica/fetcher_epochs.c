@@ -137,24 +137,29 @@ static void take_end(struct fetcher *fe, struct followed *fo, const struct epoch
         followed_set(fo, FOLLOW_FETCH);
 }
 
+/* ERR_CORRUPT: it says nothing of those that it was asked about. (All of them may have gone meanwhile.) */
 static int take_ends(struct fetcher *fe, const struct offset_for_leader_epoch_response *resp)
 {
+    bool waiting = false;
+    struct followed *fo;
     size_t taken = 0;
 
     lock_take(&fe->home->lock);
     for (int32_t i = 0; i < resp->topics_n; i++)
         for (int32_t k = 0; k < resp->topics[i].partitions_n && !atomic_load(&fe->home->stopped); k++) {
             const struct epoch_end *end = &resp->topics[i].partitions[k];
-            struct followed *fo = followed_find_name(fe, resp->topics[i].topic, end->partition);
 
+            fo = followed_find_name(fe, resp->topics[i].topic, end->partition);
             if (fo == NULL || fo->state != FOLLOW_TRUNCATE || fo->asked_epoch < 0)
                 continue;
             taken++;
             take_end(fe, fo, end);
             fo->asked_epoch = -1;       /* a second answer does not count */
         }
+    DL_FOREACH(fe->order, fo)
+        waiting |= fo->state == FOLLOW_TRUNCATE && fo->asked_epoch >= 0;
     lock_drop(&fe->home->lock);
-    return taken > 0 ? OK : ERR_CORRUPT;
+    return taken > 0 || !waiting ? OK : ERR_CORRUPT;
 }
 
 static int answer_is_none(struct fetcher *fe, int rc, const char *what)

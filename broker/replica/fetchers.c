@@ -205,6 +205,7 @@ static void leave_fetcher(struct followed *fo)
         fe->without_id--;
     fe->n--;
     fo->in_session = fo->dirty = false;
+    fo->asked_epoch = -1;
     fo->at = NULL;
 }
 
@@ -357,6 +358,7 @@ int fetchers_follow(struct fetchers *f, struct partition *p, int32_t leader, int
     fo->id.index = p->index;
     fo->leader = leader;
     fo->leader_epoch = leader_epoch;
+    fo->asked_epoch = -1;               /* an answer that is on its way is to what was followed before */
     fo->state = FOLLOW_FAILED;
     lock_take(&f->lock);
     if (!atomic_load(&f->stopped))

@@ -95,6 +95,8 @@ static inline void fl_take_epochs(struct cursor *c, struct arena *a, const struc
     t.partitions = &part;
     t.partitions_n = 1;
     fl_epoch_end(in.topics[0].partitions[0].leader_epoch, &part.leader_epoch, &part.end_offset);
+    while (fl.holds_epochs && !fl.stop)
+        pthread_cond_wait(&fl.changed, &fl.lock);
     chain_init(&ch, a);
     ck_assert_int_eq(offset_for_leader_epoch_response_write(&ch, &r, h->request_api_version), OK);
     fl_send(API_OFFSET_FOR_LEADER_EPOCH, h->request_api_version, h->correlation_id, &ch, 0);

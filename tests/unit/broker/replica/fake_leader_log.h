@@ -53,6 +53,7 @@ static struct {
     int16_t         error;
     bool            sessions;
     int             max_batches;        /* in one answer */
+    bool            holds_epochs;       /* the answer to OffsetForLeaderEpoch, for as long as it is set */
     /* the Fetch that waits */
     bool            parked;
     int64_t         deadline_ms;

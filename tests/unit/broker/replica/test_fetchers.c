@@ -415,6 +415,45 @@ START_TEST(it_is_with_old_leaders)
 }
 END_TEST
 
+/* What the leader said of its log in an earlier epoch, and comes in a later one: it has been cut since. */
+START_TEST(an_answer_of_an_earlier_epoch_is_not_believed)
+{
+    struct partition *p;
+    struct plog *l;
+
+    ibp = "2.6-IV0";
+    begin();
+    ours((struct run[]){ { 0, 10 }, { 0, 0 } });
+    theirs((struct run[]){ { 0, 10 }, { 0, 0 } });
+    fl_lock();
+    fl.epoch = 1;
+    fl.holds_epochs = true;
+    fl_unlock();
+    ck_assert_int_eq(follow(1), KERR_NONE);
+    p = find();
+    AWAIT_LEADER(fl.epochs == 1);
+    fl_lock();
+    fl_cut(4);
+    fl_unlock();
+    theirs((struct run[]){ { 2, 8 }, { 0, 0 } });
+    lead_in(3);
+    ck_assert_int_eq(follow(3), KERR_NONE);
+    fl_lock();
+    fl.holds_epochs = false;
+    pthread_cond_broadcast(&fl.changed);
+    fl_unlock();
+    AWAIT_LEADER(partition_offsets(p).leo == fl_end());
+    fl_lock();
+    l = partition_log(p);
+    ck_assert_int_eq(same_from(l, fl.v, fl.n), 4);
+    ck_assert_int_eq(fl.connections, 1);                /* the answer is not taken for a bad one */
+    plog_unref(&l);
+    fl_unlock();
+    partition_unref(&p);
+    end();
+}
+END_TEST
+
 START_TEST(what_is_out_of_range_begins_where_the_leader_does)
 {
     struct partition *p;
@@ -757,6 +796,7 @@ int main(void)
         { a_topic_without_an_id_goes_by_name, 240 }, { without_sessions_all_is_asked_for_each_time, 240 },
         { a_leader_whose_address_is_not_known_is_waited_for, 240 }, { a_leader_may_move_and_may_be_away, 240 },
         { a_new_epoch_is_not_waited_for, 240 }, { what_has_parted_is_cut, 240 }, { it_is_with_old_leaders, 240 },
+        { an_answer_of_an_earlier_epoch_is_not_believed, 240 },
         { what_is_out_of_range_begins_where_the_leader_does, 240 }, { no_answer_harms, 240 },
         { any_error_code_passes, 240 }, { a_batch_larger_than_asked_for_comes, 240 }, { roles_change_under_it, 240 },
         { it_is_deleted_while_it_is_fetched, 240 }, { the_number_of_fetchers_changes, 240 },

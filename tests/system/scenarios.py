@@ -310,6 +310,11 @@ def brokers_only(cluster, tools, gone):
 
 # ---- W10 ----
 
+def under_replicated(tools):
+    """Waited for: where a machine stands still somebody leaves an ISR for a moment."""
+    return lambda: tools.topics("--describe", "--under-replicated-partitions")
+
+
 def brokers_die(cluster, tools, seed):
     """Three replicas: two brokers may fail; a slow one leaves the ISR and returns. Nothing waits for a session to end."""
     with Round(cluster, seed, assignment=[[1, 2, 3], [2, 3, 1]], min_insync_replicas=1) as r:
@@ -320,7 +325,8 @@ def brokers_die(cluster, tools, seed):
         for p in followed:
             cluster.wait_out(r.topic, slow, p)
         cluster.wait_told(r.topic)
-        assert tools.topics("--describe", "--under-replicated-partitions").count("Replicas: 3\tIsr: 2") == len(followed)
+        under = under_replicated(tools)
+        cluster.wait(lambda: under().count("Replicas: 3\tIsr: 2") == len(followed), under)
         cluster[slow].sigcont()
         cluster.wait_full(r.topic)
         r.traffic.until(10)
@@ -335,7 +341,7 @@ def brokers_die(cluster, tools, seed):
         cluster.restart(1, 2)
         cluster.wait_full(r.topic)
         cluster.wait_told(r.topic)
-        assert tools.topics("--describe", "--under-replicated-partitions") in ("", "\n")
+        cluster.wait(lambda: under() in ("", "\n"), under)
         r.traffic.until(10)
         name = "kafka-preferred-replica-election" if tools.way == "z" else "kafka-leader-election"
         how = [] if tools.way == "z" else ["--election-type", "preferred", "--all-topic-partitions"]

@@ -327,7 +327,7 @@ def told(request):
 
 
 def ask(b, *args):
-    timeout = [] if "--timeout" in args else ["--timeout", "3000" if SLOW == 1 else "4500"]
+    timeout = [] if "--timeout" in args else ["--timeout", "60000"]
     done = tool("kafka-consumer-groups.sh", "--bootstrap-server", b.address, *timeout, *args, check=False)
     assert done.returncode in (0, 1), done
     return done.stdout
@@ -366,7 +366,8 @@ def test_a_coordinator_that_moves_or_loads(newest, tmp_path):
     newest.answers["OffsetFetch"] = [{"Groups": [{"GroupId": "g", "ErrorCode": 16}]}, {"Groups": []}, offsets_answer]
     assert set(table(ask(newest, "--describe", "--group", "g", "--command-config", str(config)))) == {("t", 0), ("t", 1)}
     newest.answers["DescribeGroups"] = lambda q, v: described(q, ErrorCode=14)
-    assert "TimeoutException: Timed out waiting for the coordinator of group 'g'" in ask(newest, "--describe", "--group", "g")
+    describe = ("--describe", "--group", "g", "--timeout", "3000" if SLOW == 1 else "4500")
+    wait_for(lambda: "TimeoutException: Timed out waiting for the coordinator of group 'g'" in ask(newest, *describe))
     newest.answers["FindCoordinator"] = {"Coordinators": [{"Key": "g", "ErrorCode": 24}]}
     assert "InvalidGroupIdException: FindCoordinator request for key `CoordinatorKey(idValue='g', type=GROUP)` failed due to an " \
         "unexpected error" in ask(newest, "--describe", "--group", "g")
@@ -376,10 +377,10 @@ def test_a_coordinator_out_of_reach_fails_its_own_groups_only(newest):
     newest.answers["FindCoordinator"] = lambda q, v: {"Coordinators": [
         {"Key": k, "NodeId": 7 if k == "g" else 9, "Host": "127.0.0.1", "Port": newest.port} for k in q["CoordinatorKeys"]]}
     newest.answers["DeleteGroups"] = lambda q, v: {"Results": [{"GroupId": g} for g in q["GroupsNames"]]}
-    out = ask(newest, "--delete", "--group", "h", "--group", "g", "--timeout", "2000" if SLOW == 1 else "4000")
-    assert out == "\nError: Deletion of some consumer groups failed:\n* Group 'h' could not be deleted due to: " \
-        "java.util.concurrent.ExecutionException: org.apache.kafka.common.errors.TimeoutException: Timed out waiting for a node " \
-        "assignment. Call: deleteConsumerGroups\n\nThese consumer groups were deleted successfully: 'g', '\n"
+    delete = ("--delete", "--group", "h", "--group", "g", "--timeout", "2000" if SLOW == 1 else "4000")
+    wait_for(lambda: ask(newest, *delete) == "\nError: Deletion of some consumer groups failed:\n* Group 'h' could not be deleted due "
+             "to: java.util.concurrent.ExecutionException: org.apache.kafka.common.errors.TimeoutException: Timed out waiting for a node "
+             "assignment. Call: deleteConsumerGroups\n\nThese consumer groups were deleted successfully: 'g', '\n")
 
 
 FAILED = "\nError: Executing consumer group command failed due to "

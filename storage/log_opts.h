@@ -22,6 +22,7 @@ struct log_opts {
     int64_t file_delete_delay_ms;       /* file.delete.delay.ms */
     int64_t flush_messages;             /* flush.messages: with n, at most n - 1 records below HW are not synced */
     int64_t flush_ms;                   /* flush.ms: age at which an appended record is synced */
+    bool    of_coordinators;            /* what they write is taken below the limit of free room, on each replica */
     bool    delete_policy;              /* cleanup.policy contains "delete": retention by time and size */
     bool    compact_policy;             /* cleanup.policy contains "compact" */
     /* where compact_policy is set */

@@ -336,7 +336,7 @@ static int follow(struct plog *l, struct bytes in, struct plog_appended *out)
     int rc;
 
     TRY(plog_usable(l));
-    if (space_full(l->dir))
+    if (space_full(l->dir) && (!l->opts.of_coordinators || plog_is_future(l)))
         return ERR_NOSPACE;
     rc = OK;
     for (size_t pos = 0; rc == OK && pos < in.len;) {

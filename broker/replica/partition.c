@@ -13,6 +13,7 @@
 #include "broker/replica/quota.h"
 #include "broker/replica/replicas.h"
 #include "config/topic_config.h"
+#include "metadata/topic_name.h"
 #include "proto/gen/leader_and_isr_request.h"
 #include "proto/kerr.h"
 #include "storage/logmgr.h"
@@ -189,6 +190,7 @@ void partition_set_conf(struct partition *p, const struct topic_config *tc)
     };
 
     partition_log_opts(tc, &lo);
+    lo.of_coordinators = topic_name_internal(p->topic);
     do {
         struct plog *l = partition_log(p);
 

@@ -324,14 +324,17 @@ START_TEST(a_full_disk_takes_what_groups_write)
     struct plog_append in;
     struct group_record r;
     struct partition *log;
+    struct plog *l;
     struct bytes set;
     struct builder_opts o;
     struct builder b;
+    int32_t p;
 
     world_min_free = INT64_MAX / 4;
     world_new();
     world_min_free = -1;
-    log = replicas_find(w.rs, groups_topic, lead_for("g", 0), NULL);
+    p = lead_for("g", 0);
+    log = replicas_find(w.rs, groups_topic, p, NULL);
     r = a_commit("g", "t", 0, 1);
     builder_opts_init(&o);
     builder_init(&b, &o, &w.arena);
@@ -339,11 +342,16 @@ START_TEST(a_full_disk_takes_what_groups_write)
     ok(builder_finish(&b, &set));
     in = (struct plog_append){ .p = (uint8_t *)(uintptr_t)set.p, .len = set.len };
     ck_assert_str_eq(kerr_name(partition_append(log, &in, 1, &out)), "KAFKA_STORAGE_ERROR");
-    builder_fini(&b);
-    partition_unref(&log);
     ck_assert_str_eq(kerr_name(commit_with("g", 5, -1, &n)), "NONE");
     ck_assert_int_eq(atomic_load(&n.done), 1);
     ck_assert_str_eq(kerr_name(n.kerr), "NONE");
+    tell(p, OTHER, 1, true);            /* and so does a follower, which would leave the ISR else */
+    l = partition_log(log);
+    batch_set_base_offset(in.p, plog_offsets(l).leo);
+    ok(plog_append_follower(l, (struct bytes){ in.p, in.len }, &out));
+    plog_unref(&l);
+    builder_fini(&b);
+    partition_unref(&log);
     world_end();
 }
 END_TEST

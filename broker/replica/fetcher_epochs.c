@@ -272,7 +272,7 @@ static void settle_range(struct fetcher *fe, struct followed *fo, int64_t first,
     fetcher_hold(fe, fo);
     if (rc == OK && first > end)
         rc = ERR_INVALID;
-    if (rc == OK && at.offsets.leo < first)
+    if (rc == OK && (at.offsets.leo < first || at.offsets.start > end))
         rc = follower_begin_at(fo->p, fo->leader_epoch, first);
     else if (rc == OK && at.offsets.leo > end)
         rc = follower_cut(fo->p, fo->leader_epoch, end);

@@ -481,6 +481,32 @@ START_TEST(what_is_out_of_range_begins_where_the_leader_does)
 }
 END_TEST
 
+/* All of ours lies above what it has: cut to its end, our log would begin there, and lack all that the leader's has. */
+START_TEST(who_has_nothing_of_the_leaders_log_begins_where_it_does)
+{
+    struct partition *p;
+
+    begin();
+    lead_in(5);
+    fl_lock();
+    fl_begin_at(100);
+    fl_unlock();
+    ck_assert_int_eq(follow(5), KERR_NONE);
+    p = find();
+    AWAIT(partition_offsets(p).start == 100);
+    lead_in(6);
+    fl_lock();
+    fl_begin_at(0);
+    fl_unlock();
+    produce(20);
+    ck_assert_int_eq(follow(6), KERR_NONE);
+    AWAIT(same(p));
+    ck_assert_int_eq(partition_offsets(p).start, 0);
+    partition_unref(&p);
+    end();
+}
+END_TEST
+
 /* ---- a hostile or broken one ---------------------------------------------------------------------------------- */
 
 START_TEST(no_answer_harms)
@@ -797,7 +823,8 @@ int main(void)
         { a_leader_whose_address_is_not_known_is_waited_for, 240 }, { a_leader_may_move_and_may_be_away, 240 },
         { a_new_epoch_is_not_waited_for, 240 }, { what_has_parted_is_cut, 240 }, { it_is_with_old_leaders, 240 },
         { an_answer_of_an_earlier_epoch_is_not_believed, 240 },
-        { what_is_out_of_range_begins_where_the_leader_does, 240 }, { no_answer_harms, 240 },
+        { what_is_out_of_range_begins_where_the_leader_does, 240 },
+        { who_has_nothing_of_the_leaders_log_begins_where_it_does, 240 }, { no_answer_harms, 240 },
         { any_error_code_passes, 240 }, { a_batch_larger_than_asked_for_comes, 240 }, { roles_change_under_it, 240 },
         { it_is_deleted_while_it_is_fetched, 240 }, { the_number_of_fetchers_changes, 240 },
         { who_comes_and_goes_between_two_fetches_leaves_the_session, 240 },

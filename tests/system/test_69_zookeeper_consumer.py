@@ -143,8 +143,9 @@ def test_goes_on_where_it_was(cluster):
     got = consume(cluster, "--topic", "t", "--group", "g", "--from-beginning", "--delete-consumer-offsets", "--max-messages", "2",
                   "--consumer-property", "auto.commit.enable=false")
     assert got.stdout == "0\n1\n" and offset(cluster, "g", "t", 0) is None
-    # Nothing was read, and yet it is known where to go on.
-    consume(cluster, "--topic", "t", "--group", "h", "--timeout-ms", "200")
+    # Nothing was read, and yet it is known where to go on. (Not where the machine stands still for so long.)
+    wait_for(lambda: consume(cluster, "--topic", "t", "--group", "h", "--timeout-ms", "200") and offset(cluster, "h", "t", 0),
+             what="where it began")
     produce(cluster, "t", ["10"])
     assert consume(cluster, "--topic", "t", "--group", "h", "--max-messages", "1").stdout == "10\n"
 
@@ -159,18 +160,22 @@ def test_two_share_and_one_takes_over(cluster):
         first, = ids(cluster, "g")
         with Consumer(cluster, *options, session_ms=3000) as b:
             wait_for(lambda: len({owner(cluster, "g", "t", p) for p in range(4)} - {None}) == 2, what="two owners")
+            wait_for(lambda: len(ids(cluster, "g")) == 2, what="two members")
             second, = set(ids(cluster, "g")) - {first}
             low, high = sorted((first, second))
             wait_for(lambda: [owner(cluster, "g", "t", p) for p in range(4)] == [low + "-0"] * 2 + [high + "-0"] * 2,
                      what="ranges")
-            produce(cluster, "t", ["k%d:%d" % (i, i) for i in range(40)])
-            wait_for(lambda: len(set(a.lines + b.lines)) == 40, what="all records")
+            n = 0
+            while n == 0 or (not (a.lines and b.lines) and n < 400):      # its session is short, and it may just be without it
+                produce(cluster, "t", ["k%d:%d" % (i, i) for i in range(n, n + 40)])
+                n += 40
+                wait_for(lambda: len(set(a.lines + b.lines)) == n, what="all records")
             assert a.lines and b.lines
             b.process.kill()
             b.wait()
         wait_for(lambda: [owner(cluster, "g", "t", p) for p in range(4)] == [first + "-0"] * 4, what="one owner of all")
-        produce(cluster, "t", ["k%d:%d" % (i, i) for i in range(40, 60)])
-        wait_for(lambda: {"k%d\t%d" % (i, i) for i in range(60)} <= set(a.lines + b.lines), what="no record is lost")
+        produce(cluster, "t", ["k%d:%d" % (i, i) for i in range(n, n + 20)])
+        wait_for(lambda: {"k%d\t%d" % (i, i) for i in range(n + 20)} <= set(a.lines + b.lines), what="no record is lost")
         a.stop()
 
 
@@ -277,7 +282,8 @@ def test_zookeeper_is_away(tmp_path):
             wait_for(lambda: len(c.lines) == 10, what="records without ZooKeeper")
             wait_for(lambda: any("the connection to ZooKeeper" in s for s in c.said), what="word of it")
             zk.servers[0].send_signal(signal.SIGCONT)
-            wait_for(lambda: offset(cluster, "g", "t", 0) == 10, what="what was read is committed")
+            wait_for(lambda: offset(cluster, "g", "t", 0) == 10 and ids(cluster, "g") == [name], what="what was read is committed")
+            lived = cluster.znode("/consumers/g/ids/" + name)[1].ephemeralOwner == session      # it may be over all the same
             # A session that is over while it stands still: all is taken again.
             os.kill(c.process.pid, signal.SIGSTOP)
             wait_for(lambda: ids(cluster, "g") == [], what="its session is over")
@@ -286,7 +292,8 @@ def test_zookeeper_is_away(tmp_path):
             assert cluster.znode("/consumers/g/ids/" + name)[1].ephemeralOwner != session
             produce(cluster, "t", ["10"])
             wait_for(lambda: c.lines[-1] == "10" and offset(cluster, "g", "t", 0) == 11, what="it reads on")
-            assert c.lines == [str(i) for i in range(11)]
+            expected = [str(i) for i in range(11)]
+            assert c.lines == expected or (not lived and sorted(set(c.lines), key=int) == expected), c.lines
             zk.servers[0].send_signal(signal.SIGSTOP)           # and it stops without
             c.stop()
             zk.servers[0].send_signal(signal.SIGCONT)

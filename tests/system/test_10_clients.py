@@ -13,7 +13,7 @@ from harness import NO_GROUP, SLOW, Raw, tool, wait_for
 
 def kcat(broker, *args, stdin=None):
     done = subprocess.run(["kcat", "-m", "60", "-b", broker.address, *args], input=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                          timeout=30 * SLOW, check=False)
+                          timeout=60 * SLOW, check=False)
     assert done.returncode == 0, done.stderr.decode()
     return done.stdout
 

@@ -143,10 +143,12 @@ def test_list_takes_milliseconds(broker):
 def test_nobody_answers(tmp_path):
     quick = tmp_path / "client.properties"
     quick.write_text("default.api.timeout.ms=300\n")
-    done = failed(tool("kafka-topics.sh", "--bootstrap-server", "127.0.0.1:%d" % free_ports(1)[0], "--list",
-                       "--command-config", str(quick), check=False),
-                  "Error while executing topic command : Timed out waiting for a node assignment. Call: listTopics")
-    assert "Connection refused" in done.stderr
+
+    def said():
+        return failed(tool("kafka-topics.sh", "--bootstrap-server", "127.0.0.1:%d" % free_ports(1)[0], "--list",
+                           "--command-config", str(quick), check=False),
+                      "Error while executing topic command : Timed out waiting for a node assignment. Call: listTopics").stderr
+    wait_for(lambda: "Connection refused" in said(), what="why")       # unless it stands still until its time is over
     quick.write_text("security.protocol=SASL_SSL\n")
     failed(tool("kafka-topics.sh", "--bootstrap-server", "127.0.0.1:1", "--list", "--command-config", str(quick), check=False),
            "security.protocol=SASL_SSL")

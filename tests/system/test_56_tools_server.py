@@ -22,7 +22,7 @@ class Installation:
             if name.endswith(".sh"):
                 os.symlink("klamm", os.path.join(self.bin, name))
 
-    def run(self, name, *args, env=None, within=20):
+    def run(self, name, *args, env=None, within=60):
         return subprocess.run([os.path.join(self.bin, name), *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                               timeout=within * SLOW, check=False, env=dict(os.environ, **(env or {})))
 

@@ -131,6 +131,7 @@ struct kit {
                                           struct broker_channel **out);         /* the same; NULL: no others */
     void                   *open_channel_arg;
     struct standing        *standing;           /* the same; NULL: nobody asks */
+    void                  (*store_opened)(struct store *s);     /* the same; NULL: nobody looks */
     bool                    session_ends;       /* the same: between the registration and the controller's start */
     atomic_int              configured;         /* how often a topic's settings changed */
     struct broker_endpoint  endpoint;
@@ -166,6 +167,8 @@ static inline void kit_up(struct kit *k, const char *override)
     ck_assert_int_eq(config_load(&k->cfg, &in, &problems), OK);
     config_problems_fini(&problems);
     ck_assert_int_eq(lmdb_store_open(&k->store, k->dir), OK);
+    if (k->store_opened != NULL)
+        k->store_opened(k->store);
     ck_assert_int_eq(cluster_open(k->store, NULL, k->cluster_id), OK);
     k->endpoint = (struct broker_endpoint){ "PLAINTEXT", "127.0.0.1", 9095, 0 };
     k->info = (struct broker_info){ .id = BROKER, .endpoints = &k->endpoint, .endpoints_n = 1 };

@@ -84,7 +84,7 @@ static inline int16_t cluster_elect(struct cluster *cl, const char *topic, int32
     struct elect_leaders_request_topic_partitions t = { .topic = str_of(topic), .partitions = &partition,
                                                         .partitions_n = 1 };
     struct elect_leaders_request req = { .election_type = type, .topic_partitions = &t, .topic_partitions_n = 1,
-                                         .timeout_ms = 10000 };
+                                         .timeout_ms = PATIENT_MS };
     struct elect_leaders_response resp;
     struct cluster_ask ca;
     int16_t error;

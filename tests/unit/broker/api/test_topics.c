@@ -429,7 +429,7 @@ START_TEST(a_full_disk_takes_no_topics)
     }
     in.topics = t;
     in.topics_n = 2;
-    in.timeout_ms = 10000;
+    in.timeout_ms = PATIENT_MS;
     CALL(create_topics, 5, &in, &out);
     ck_assert_int_eq(out.topics[0].error_code, KERR_KAFKA_STORAGE_ERROR);
     ck_assert_int_eq(out.topics[1].error_code, KERR_INVALID_REQUEST);
@@ -475,7 +475,7 @@ START_TEST(create_grow_delete_in_every_version)
         create_topics_request_init(&in);
         in.topics = t;
         in.topics_n = 4;
-        in.timeout_ms = 10000;
+        in.timeout_ms = PATIENT_MS;
         CALL(create_topics, v, &in, &out);
         ck_assert_int_eq(out.topics_n, 4);
         ck_assert_int_eq(out.topics[0].error_code, KERR_NONE);
@@ -514,7 +514,7 @@ START_TEST(create_grow_delete_in_every_version)
             create_partitions_request_init(&gin);
             gin.topics = g;
             gin.topics_n = 3;
-            gin.timeout_ms = 10000;
+            gin.timeout_ms = PATIENT_MS;
             CALL(create_partitions, v, &gin, &gout);
             ck_assert_int_eq(gout.results_n, 2);
             for (int32_t i = 0; i < 2; i++)
@@ -537,7 +537,7 @@ START_TEST(create_grow_delete_in_every_version)
             din.topics_n = v >= 6 ? 3 : 0;
             din.topic_names = names;
             din.topic_names_n = v < 6 ? 2 : 0;
-            din.timeout_ms = 10000;
+            din.timeout_ms = PATIENT_MS;
             CALL(delete_topics, v, &din, &dout);
             ck_assert_int_eq(dout.responses_n, v >= 6 ? 3 : 2);
             ck_assert_int_eq(dout.responses[0].error_code, KERR_NONE);
@@ -569,7 +569,7 @@ START_TEST(deletion_by_id)
     delete_topics_request_init(&in);
     in.topics = s;
     in.topics_n = 2;
-    in.timeout_ms = 10000;
+    in.timeout_ms = PATIENT_MS;
     CALL(delete_topics, 6, &in, &out);              /* one of them has both: nothing is done */
     ck_assert_int_eq(out.responses[0].error_code, KERR_INVALID_REQUEST);
     ck_assert_int_eq(out.responses[1].error_code, KERR_INVALID_REQUEST);
@@ -592,7 +592,7 @@ START_TEST(deletion_is_off)
     delete_topics_request_init(&in);
     in.topic_names = &name;
     in.topic_names_n = 1;
-    in.timeout_ms = 10000;
+    in.timeout_ms = PATIENT_MS;
     CALL(delete_topics, 2, &in, &out);
     ck_assert_int_eq(out.responses[0].error_code, KERR_INVALID_REQUEST);
     CALL(delete_topics, 3, &in, &out);
@@ -716,7 +716,7 @@ START_TEST(torn_requests_close_the_connection)
     create_topics_request_init(&in);
     in.topics = &t;
     in.topics_n = 1;
-    in.timeout_ms = 10000;
+    in.timeout_ms = PATIENT_MS;
     for (int16_t v = 0; v <= 7; v++) {
         call_start(v);
         ck_assert_int_eq(create_topics_request_write(&body, &in, v), OK);

@@ -142,10 +142,11 @@ class Broker:
             return f.read().decode("utf-8", "replace")
 
     def stop(self, sig=signal.SIGTERM, within=60):
-        """Asks it to stop; gives its exit status. A sanitizer's report makes that non-zero."""
+        """Asks it to stop; gives its exit status. A sanitizer's report makes that non-zero. sig None: it has been told already,
+        and another signal, a second later, would mean that it shall end at once."""
         if self.process is None:
             return None
-        if self.process.poll() is None:
+        if sig is not None and self.process.poll() is None:
             self.process.send_signal(sig)
         try:
             status = self.process.wait(within * SLOW)

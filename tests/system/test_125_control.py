@@ -157,9 +157,11 @@ def replayed(cluster, seed):
         cluster.delete(other)
         cluster.wait(lambda: {f.api for f in orders.frames} == set(ORDERS), lambda: "each kind of order: %s" % orders.frames)
         r.traffic.until(5)
+        epoch = cluster.state(r.topic)["leader_epoch"]
         cluster.kill9(number)
         old, orders = list(orders.frames), orders.end()
         cluster.restart(number)
+        cluster.wait(lambda: cluster.state(r.topic)["leader_epoch"] > epoch, "the controller has seen it go")
         cluster.wait_full(r.topic)
         refused(cluster, r, number, old, STALE_BROKER_EPOCH)
         orders = cluster.net.record(api=ORDERS, dst=number, when=lambda f: f.src != number)

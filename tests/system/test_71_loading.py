@@ -150,7 +150,7 @@ def test_a_stop_while_logs_are_loading(brokers, clean):
         b.process.send_signal(signal.SIGTERM)
         wait_for(lambda: is_closed(b.port), what="it stops")
         held.release()
-        assert b.stop() == 0
+        assert b.stop(None) == 0
     # Clean before, it is clean again; else the next start must look.
     assert os.path.exists(marker) == clean
     hw = checkpointed(b, "replication-offset-checkpoint")

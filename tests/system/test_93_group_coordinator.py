@@ -193,7 +193,7 @@ def test_a_stop_answers_who_waits(brokers):
     def stop():
         broker.start()
         began = run(scene())
-        assert broker.stop() == 0
+        assert broker.stop(None) == 0
         return time.monotonic() - began
     in_time(4, stop)
 

@@ -86,7 +86,7 @@ class Node(harness.Broker):
         return self.kind.startswith("apache")
 
     def start(self, within=PATIENCE):
-        """Another port if somebody has taken one of its ports meanwhile."""
+        """Again if it may."""
         self.stopped = False
         for _ in range(5):
             self.spawn()
@@ -94,11 +94,10 @@ class Node(harness.Broker):
                 wait_for(self.is_ready, within, harness.lambda_text("broker %d ready" % self.number, self))
                 return self
             except AssertionError:
-                if "in use" not in self.log(this_start=True):
+                if not self.may_start_again():
                     raise
-                self.port, self.peer_port = free_ports(2)
-                self.configure()
-        raise AssertionError("no ports for broker %d" % self.number)
+                self.other_ports()
+        raise AssertionError("broker %d does not start:\n%s" % (self.number, self.log()[-4000:]))
 
     def is_ready(self):
         if not self.apache:
@@ -112,9 +111,16 @@ class Node(harness.Broker):
             return False
 
     def may_start_again(self):
-        """Somebody has one of its ports; or Apache Kafka's has ended since its session did while it started."""
+        """Somebody has one of its ports; or it has ended since its session did while it started."""
         log = self.log(this_start=True)
-        return "in use" in log or (self.apache and "Session expired for" in log)
+        ended = "Session expired for" in log if self.apache else "has expired; a new one begins" in log and "FATAL" in log
+        return "in use" in log or ended
+
+    def other_ports(self):
+        """After an end, if somebody has taken one of its ports."""
+        if "in use" in self.log(this_start=True):
+            self.port, self.peer_port = free_ports(2)
+            self.configure()
 
     def spawn(self):
         self.cluster.net.up(self.advertised)
@@ -197,11 +203,10 @@ class Cluster:
             try:
                 wait_for(node.is_ready, PATIENCE, harness.lambda_text("broker %d ready" % node.number, node))
             except AssertionError:
-                if "in use" not in node.log(this_start=True):
+                if not node.may_start_again():
                     raise
                 node.end()
-                node.port, node.peer_port = free_ports(2)
-                node.configure()
+                node.other_ports()
                 node.start()
         for node in chosen:
             self.wait_registered(node.number)
@@ -434,8 +439,7 @@ class Cluster:
                 if not node.may_start_again():
                     raise
                 node.end()
-                node.port, node.peer_port = free_ports(2)
-                node.configure()
+                node.other_ports()
                 node.start()
             self.wait_registered(n)
 

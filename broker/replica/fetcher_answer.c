@@ -154,7 +154,9 @@ static void take_records(struct fetcher *fe, struct followed *fo, const struct f
 
 /* ---- logs that have parted ------------------------------------------------------------------------------------- */
 
-static void part_ways(struct fetcher *fe, struct followed *fo, struct plog_epoch_end end)
+/* `first`: where the leader's log begins. If all of ours lies above what may be common, so must ours: cut, it would
+ * lack what the leader has below. */
+static void part_ways(struct fetcher *fe, struct followed *fo, struct plog_epoch_end end, int64_t first)
 {
     struct follower_place before, now;
     int64_t leo;
@@ -162,7 +164,9 @@ static void part_ways(struct fetcher *fe, struct followed *fo, struct plog_epoch
     int rc = follower_place(fo->p, fo->leader_epoch, &before);
 
     fetcher_hold(fe, fo);
-    if (rc == OK)
+    if (rc == OK && end.end_offset < before.offsets.start && first >= 0 && first <= end.end_offset)
+        rc = follower_begin_at(fo->p, fo->leader_epoch, first);
+    else if (rc == OK)
         rc = follower_part(fo->p, fo->leader_epoch, end, &leo, &agreed);
     if (rc == OK)
         rc = follower_place(fo->p, fo->leader_epoch, &now);
@@ -187,7 +191,7 @@ static void take_part(struct fetcher *fe, struct followed *fo, const struct fetc
     else if (part->error_code != KERR_NONE)
         followed_refused(fe, fo, part->error_code, "a Fetch");
     else if (!fetch_response_epoch_end_offset_is_default(&part->diverging_epoch))
-        part_ways(fe, fo, end);
+        part_ways(fe, fo, end, part->log_start_offset);
     else
         take_records(fe, fo, part);
 }

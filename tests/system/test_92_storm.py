@@ -180,6 +180,7 @@ def interrupt(s, rng):
     if deed.startswith("kill"):
         b.kill9()
     else:
+        s.truth.asked_to_stop = True
         asked_to_stop(b)
     b.wrapper = rng.choice(([], ["prlimit", "--nofile=170:170"]))
     if deed.endswith("starts"):

@@ -81,7 +81,7 @@ void session_begun(struct controller *c);
 void topics_changed(struct controller *c);              /* topics.c */
 void topic_changed(struct controller *c);
 void deletions_changed(struct controller *c);           /* deletion.c */
-void broker_answered(struct controller *c);             /* batch.c */
+void broker_answered(struct controller *c);             /* answers.c */
 void retry_partitions(struct controller *c);            /* partitions.c */
 void brokers_changed(struct controller *c);             /* broker_change.c */
 void broker_changed(struct controller *c);

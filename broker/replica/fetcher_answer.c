@@ -186,14 +186,16 @@ static void take_part(struct fetcher *fe, struct followed *fo, const struct fetc
 {
     struct plog_epoch_end end = { part->diverging_epoch.epoch, part->diverging_epoch.end_offset };
 
-    if (part->error_code == KERR_OFFSET_OUT_OF_RANGE)
+    if (part->error_code == KERR_OFFSET_OUT_OF_RANGE) {
+        fo->anew = false;
         followed_set(fo, FOLLOW_RANGE);
-    else if (part->error_code != KERR_NONE)
+    } else if (part->error_code != KERR_NONE) {
         followed_refused(fe, fo, part->error_code, "a Fetch");
-    else if (!fetch_response_epoch_end_offset_is_default(&part->diverging_epoch))
+    } else if (!fetch_response_epoch_end_offset_is_default(&part->diverging_epoch)) {
         part_ways(fe, fo, end, part->log_start_offset);
-    else
+    } else {
         take_records(fe, fo, part);
+    }
 }
 
 void fetcher_take_answer(struct fetcher *fe, const struct fetch_response *resp, int16_t version)

@@ -113,6 +113,7 @@ static void cut_without_epochs(struct fetcher *fe, int16_t version)
 static void take_end(struct fetcher *fe, struct followed *fo, const struct epoch_end *end)
 {
     struct plog_epoch_end theirs = { end->leader_epoch, end->end_offset };
+    struct follower_place at;
     bool agreed = true;
     int64_t leo;
     int rc;
@@ -125,14 +126,21 @@ static void take_end(struct fetcher *fe, struct followed *fo, const struct epoch
         followed_log_failed(fe, fo, ERR_INVALID, "the leader answers with a later epoch than it was asked about");
         return;
     }
+    rc = follower_place(fo->p, fo->leader_epoch, &at);
+    fo->anew = rc == OK && theirs.end_offset >= 0 && theirs.end_offset < at.offsets.start;
     fetcher_hold(fe, fo);
-    rc = follower_part(fo->p, fo->leader_epoch, theirs, &leo, &agreed);
+    if (rc == OK && !fo->anew)
+        rc = follower_part(fo->p, fo->leader_epoch, theirs, &leo, &agreed);
     fetcher_release(fe);
     if (rc != OK) {
         followed_log_failed(fe, fo, rc, "the log cannot be cut where the leader's has parted from it");
         return;
     }
     followed_worked(fo);
+    if (fo->anew) {                     /* cut, it would lack what the leader has below */
+        followed_set(fo, FOLLOW_RANGE);
+        return;
+    }
     if (agreed || ibp_has(&fe->home->ibp, IBP_TRUNCATE_ON_FETCH))
         followed_set(fo, FOLLOW_FETCH);
 }
@@ -272,7 +280,7 @@ static void settle_range(struct fetcher *fe, struct followed *fo, int64_t first,
     fetcher_hold(fe, fo);
     if (rc == OK && first > end)
         rc = ERR_INVALID;
-    if (rc == OK && (at.offsets.leo < first || at.offsets.start > end))
+    if (rc == OK && (fo->anew || at.offsets.leo < first || at.offsets.start > end))
         rc = follower_begin_at(fo->p, fo->leader_epoch, first);
     else if (rc == OK && at.offsets.leo > end)
         rc = follower_cut(fo->p, fo->leader_epoch, end);
@@ -287,7 +295,7 @@ static void settle_range(struct fetcher *fe, struct followed *fo, int64_t first,
     }
     followed_set(fo, followed_first_state(fe->home, &now));
     /* In range after all: a moment ago it was not. But not in a circle. */
-    if (at.offsets.leo >= first && at.offsets.leo <= end)
+    if (!fo->anew && at.offsets.leo >= first && at.offsets.leo <= end)
         followed_delay(fo, false);
 }
 

@@ -3,11 +3,11 @@
  *              follow                      leader's answer                             forget
  *   (nothing) -------> TRUNCATE --------------------------------> FETCH <-+           any -----> (nothing)
  *              |        asks where its latest epoch ended (KIP-101)  | |  |
- *              +---------- log knows epochs, Fetch v12 ------------> + |  +-- WAIT: an error; `then`, when its
- *              time has
- *                                                                      |  |   come, is what it was
- *                                 OFFSET_OUT_OF_RANGE: RANGE asks where <--+
- *                                 the leader's log begins and ends
+ *              +---------- log knows epochs, Fetch v12 ------------> + |  +-- WAIT: an error; `then`, when its time
+ *                                                                      |      has come, is what it was
+ *                                 OFFSET_OUT_OF_RANGE: RANGE asks where <+
+ *                                 the leader's log begins and ends; so does TRUNCATE
+ *                                 when nothing of ours can be the leader's
  *   FAILED: the log here cannot be used; nothing is done until it is followed anew
  *
  * LOCKS    home->lock (class fetchers) guards the set of followed partitions and all that is not said to be the
@@ -56,6 +56,7 @@ struct followed {
     int64_t             wait_ms;        /* the last one; 0: there was no error since */
     int64_t             refused_ns;     /* since when the leader refuses it; 0: it does not */
     int32_t             asked_epoch;    /* TRUNCATE: about which the leader was asked last; -1: not */
+    bool                anew;           /* RANGE: all of ours lies above where the leader's has parted from it */
     bool                dirty;
     bool                in_session;     /* the leader's session has it */
     bool                caught_up;      /* with the high watermark, at the last answer */

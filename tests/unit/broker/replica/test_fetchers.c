@@ -515,6 +515,10 @@ START_TEST(who_has_nothing_of_the_leaders_log_begins_where_it_does)
 {
     lie_above(0);
     lie_above(7);
+    ibp = "2.6-IV0";
+    lie_above(7);
+    ibp = "2.0-IV1";
+    lie_above(7);
 }
 END_TEST
 

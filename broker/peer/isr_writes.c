@@ -163,11 +163,11 @@ static int change_one(struct isr_changes *c, struct isr_change *ch, struct arena
     int32_t version;
 
     TRY(read_state(c, ch, a, &s, &version));
-    if (version == ch->partition_epoch && s.leader == c->o.broker_id && s.leader_epoch == ch->leader_epoch) {
+    if (version == ch->partition_epoch && s.leader == c->o.broker_id && s.leader_epoch == ch->leader_epoch)
         TRY(write_state(c, ch, &s, a, &version));
-        note_told(c, ch);
-    }
     *outcome = settle(c, ch, &s, version);
+    if (*outcome == ISR_DONE)
+        note_told(c, ch);               /* also of another version: of a write of ours, maybe, whose answer was lost */
     return OK;
 }
 

@@ -40,6 +40,7 @@ static struct isr_member      isr[] = { { SELF, 70 }, { 9, 71 } };
 static int32_t                got_isr_n[CHANGES];
 static _Atomic int            top_error, partition_error, leave_out, last_version, most;
 static atomic_bool            catch_up;                 /* broker 3 comes into the ISR of what SELF leads */
+static atomic_bool            hold;                     /* the controller does not answer meanwhile */
 static atomic_int             downs;
 
 /* ---- metadata: the controller, and t-0, which SELF leads ---- */
@@ -119,6 +120,8 @@ static enum fake_deed control(struct fake_listener *f, struct fake_request *r)
     struct controlled_shutdown_response left;
     int n = atomic_load(&f->requests);
 
+    while (atomic_load(&hold))
+        poll(NULL, 0, 1);
     if (r->api == API_ALTER_PARTITION) {
         answer_changes(r);
     } else if (r->api == API_ALLOCATE_PRODUCER_IDS) {
@@ -237,7 +240,7 @@ static void wait_done(int n)
     lock_drop(&lock);
 }
 
-static const struct uuid id_a = { { 1 } }, id_b = { { 2 } }, no_id;
+static const struct uuid id_a = { { 1 } }, id_b = { { 2 } }, id_c = { { 3 } }, no_id;
 
 static void submit_all(struct uuid second)
 {
@@ -258,8 +261,7 @@ static void all_done_are(enum isr_outcome outcome)
     }
 }
 
-/* What comes before there is a controller goes in one request. */
-START_TEST(changes_go_together)
+START_TEST(what_comes_before_there_is_a_controller_waits)
 {
     start("3.9");
     submit_all(id_b);
@@ -267,9 +269,24 @@ START_TEST(changes_go_together)
     ck_assert_int_eq(done_n, 0);
     now_controls(&controller, 3);
     all_done_are(ISR_DONE);
-    ck_assert_int_eq(atomic_load(&most), CHANGES);
+}
+END_TEST
+
+/* What comes while a request is under way goes in the next one. */
+START_TEST(changes_go_together)
+{
+    now_controls(&controller, 3);
+    start("3.9");
+    atomic_store(&hold, true);
+    submit(CHANGES - 1, "c", id_c);
+    WAIT_FOR(atomic_load(&controller.requests) == 1);
+    for (int i = 0; i < CHANGES - 1; i++)
+        submit(i, i % 2 == 0 ? "b" : "a", i % 2 == 0 ? id_a : id_b);
+    atomic_store(&hold, false);
+    all_done_are(ISR_DONE);
+    ck_assert_int_eq(atomic_load(&controller.requests), 2);
+    ck_assert_int_eq(atomic_load(&most), CHANGES - 1);
     ck_assert_int_eq(atomic_load(&last_version), 3);
-    ck_assert_int_eq(atomic_load(&controller.requests), 1);
 }
 END_TEST
 
@@ -408,6 +425,29 @@ static void put_state(int32_t index, int32_t leader, int32_t epoch, int32_t n)
     free(text);
 }
 
+static void make_node(const char *path)
+{
+    struct store_call *call = store_call_new(NULL, NULL);
+
+    store_create(call, path, (struct bytes){ NULL, 0 }, 0);
+    ck_assert_int_eq(store_run(store, call), OK);
+    store_call_free(&call);
+}
+
+static bool is_told(const char *text)
+{
+    struct store_call *call = store_call_new(NULL, NULL);
+    bool told;
+
+    store_get(call, ZK_ISR_CHANGES "/isr_change_0000000000", 0);
+    told = store_run(store, call) == OK;
+    if (told)
+        ck_assert_str_eq((const char *)call->ops[0].value.p, text);
+    store_call_free(&call);
+    return told;
+}
+
+/* The controller is told of what stands, too: it may be what an earlier attempt wrote, whose answer was lost. */
 START_TEST(an_old_leader_writes_the_node_itself)
 {
     struct store_call *call;
@@ -415,6 +455,7 @@ START_TEST(an_old_leader_writes_the_node_itself)
     snprintf(dir, sizeof dir, "/tmp/klamm-isr-XXXXXX");
     ck_assert_ptr_nonnull(mkdtemp(dir));
     ck_assert_int_eq(lmdb_store_open(&store, dir), OK);
+    make_node(ZK_ISR_CHANGES);
     start("2.6");
     put_state(0, SELF, 4, 1);           /* as we know it */
     put_state(1, SELF, 4, 1);           /* changed since, and still ours: what stands is the outcome */
@@ -437,6 +478,8 @@ START_TEST(an_old_leader_writes_the_node_itself)
     ck_assert_str_eq((const char *)call->ops[0].value.p,
                      "{\"controller_epoch\":33,\"leader\":8,\"version\":1,\"leader_epoch\":4,\"isr\":[8,9]}");
     store_call_free(&call);
+    WAIT_FOR(is_told("{\"version\":1,\"partitions\":[{\"topic\":\"a\",\"partition\":1},"
+                     "{\"topic\":\"a\",\"partition\":0}]}"));
 }
 END_TEST
 
@@ -535,6 +578,7 @@ int main(void)
 
     tcase_add_checked_fixture(t, setup, teardown);
     tcase_set_timeout(t, 120);
+    tcase_add_test(t, what_comes_before_there_is_a_controller_waits);
     tcase_add_test(t, changes_go_together);
     tcase_add_loop_test(t, the_protocol_version_decides, 0, (int)(sizeof versions / sizeof versions[0]));
     tcase_add_loop_test(t, errors_of_partitions_are_outcomes, 0, (int)(sizeof outcomes / sizeof outcomes[0]));

@@ -13,6 +13,7 @@
 struct isr_ask {
     struct isr_change ch;
     struct partition *p;
+    int16_t           told;             /* the code of the refusal that the log was told last */
     struct isr_member members[];
 };
 
@@ -107,6 +108,18 @@ static void take_isr(struct partition *p, const struct isr_change *ch)
     log_info("%s: the ISR is %s now (partition epoch %d)", p->name, text, (int)p->partition_epoch);
 }
 
+/* It comes again with every try, of which there are many in a second. */
+static void tell_retry(struct isr_ask *ask)
+{
+    static struct log_limit said = LOG_LIMIT(30000, 5);
+    int hidden;
+
+    if (ask->told != ask->ch.kerr && log_limit(&said, &hidden))
+        log_warn("%s: the change of the ISR failed with %s; asked for again until it is done%s", ask->p->name,
+                 kerr_name(ask->ch.kerr), hidden > 0 ? "; the same of others" : "");
+    ask->told = ask->ch.kerr;
+}
+
 /* [partition] True: *again is to be asked once more, or the high watermark has *moved. */
 static void take_answer(struct partition *p, const struct isr_change *ch, bool *again, bool *moved)
 {
@@ -135,7 +148,7 @@ static void take_answer(struct partition *p, const struct isr_change *ch, bool *
         *moved = partition_advance_hw(p, plog_offsets(p->log).leo, NULL);       /* who was to join held it back */
         return;
     case ISR_RETRY:
-        log_warn("%s: the change of the ISR failed with %s; asking again", p->name, kerr_name(ch->kerr));
+        tell_retry(ld->asked);
         *again = true;
         return;
     case ISR_WAIT:

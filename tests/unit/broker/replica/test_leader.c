@@ -1,6 +1,7 @@
 /* tests/unit/broker/replica/test_leader.c - the leader's side of replication: what followers' fetches do to the high
  * watermark and the ISR, and what the controller's answers do. The controller is a list of questions. */
 #include "base/clock.h"
+#include "base/log.h"
 #include "broker/replica/isr.h"
 #include "broker/replica/leader.h"
 #include "broker/replica/partition_priv.h"
@@ -31,13 +32,18 @@ static struct isr_change *take_question(void)
     return ch;
 }
 
-static void answer(enum isr_outcome outcome)
+static void answer_with(enum isr_outcome outcome, int16_t kerr)
 {
     struct isr_change *ch = take_question();
 
     ch->outcome = outcome;
-    ch->kerr = outcome == ISR_REVERT ? KERR_INELIGIBLE_REPLICA : KERR_UNKNOWN_SERVER_ERROR;
+    ch->kerr = kerr;
     ch->done(ch);
+}
+
+static void answer(enum isr_outcome outcome)
+{
+    answer_with(outcome, outcome == ISR_REVERT ? KERR_INELIGIBLE_REPLICA : KERR_UNKNOWN_SERVER_ERROR);
 }
 
 /* It is done as asked. */
@@ -367,6 +373,36 @@ START_TEST(always_one_fetch_behind_is_in_sync)
 }
 END_TEST
 
+/* What is asked for again every 50 ms is refused as often. */
+START_TEST(a_refusal_that_goes_on_is_told_once)
+{
+    struct partition *p = lead_three(one_two, 0);
+    int fd[2], lines = 0, was = atomic_load(&log_threshold);
+    char text[4096];
+    ssize_t n;
+
+    ck_assert_int_eq(pipe(fd), 0);
+    put(p, 4);
+    ck_assert_int_eq(fetch(p, 3, 4), KERR_NONE);
+    log_to_fd(fd[1]);
+    atomic_store(&log_threshold, LOG_WARN);
+    for (int i = 0; i < 10; i++)
+        answer_with(ISR_RETRY, i < 7 ? KERR_UNKNOWN_SERVER_ERROR : KERR_NOT_CONTROLLER);
+    atomic_store(&log_threshold, was);
+    log_to_fd(STDOUT_FILENO);
+    ck_assert_int_eq(asked_n, 1);
+    close(fd[1]);
+    n = read(fd[0], text, sizeof text - 1);
+    text[n > 0 ? n : 0] = '\0';
+    for (const char *at = text; (at = strstr(at, "the change of the ISR")) != NULL; at++)
+        lines++;
+    ck_assert_int_eq(lines, 2);         /* once for each code */
+    close(fd[0]);
+    answer(ISR_REVERT);
+    partition_unref(&p);
+}
+END_TEST
+
 /* R11: outcomes that leave it open whether the change was made. */
 START_TEST(answers_are_taken_as_they_are_meant)
 {
@@ -541,6 +577,7 @@ int main(void)
     tcase_add_test(tc, joining_needs_hw_and_the_epochs_start);
     tcase_add_test(tc, who_lags_leaves);
     tcase_add_test(tc, always_one_fetch_behind_is_in_sync);
+    tcase_add_test(tc, a_refusal_that_goes_on_is_told_once);
     tcase_add_test(tc, answers_are_taken_as_they_are_meant);
     tcase_add_test(tc, answers_of_another_time_are_thrown_away);
     tcase_add_test(tc, an_epoch_that_was_missed_is_not_believed_to_have_changed_nothing);

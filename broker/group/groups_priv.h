@@ -92,7 +92,8 @@ void writes_park(struct group_write *parked);           /* nothing is locked */
 void writes_ended(struct groups *gs);                   /* in the coordinator's thread */
 
 /* ---- load.c ---- */
-/* In a thread of the scheduler. Adds to *sum what is there to be told; what it tells itself is not. */
-void load_partition(struct group_partition *part, struct load_sum *sum);
+/* In a thread of the scheduler. Adds to *sum what is there to be told; what it tells itself is not. ERR_AGAIN: the log
+ * cannot be read now, and nothing has been taken up. */
+int  load_partition(struct group_partition *part, struct load_sum *sum) must_use;
 
 #endif

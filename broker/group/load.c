@@ -57,6 +57,7 @@ struct load {
     int64_t                 pos;        /* all below has been read */
     size_t                  records, skipped;
     int                     rc;         /* ERR_NOMEM ends it */
+    bool                    again;      /* the log cannot be read now: what was gathered is dropped */
 };
 
 /* ---- what is passed over ----------------------------------------------------------------------------------------- */
@@ -266,7 +267,7 @@ static void take_batch(struct load *l, const struct batch_head *h, const uint8_t
 
 static bool wanted(const struct load *l)
 {
-    return l->rc == OK && !atomic_load_explicit(&l->gs->stopping, memory_order_relaxed) &&
+    return l->rc == OK && !l->again && !atomic_load_explicit(&l->gs->stopping, memory_order_relaxed) &&
            atomic_load_explicit(&l->part->state, memory_order_relaxed) == PART_LOADING;
 }
 
@@ -280,6 +281,7 @@ static int read_at(struct load *l, int64_t offset, int64_t max_bytes, struct byt
     int rc = OK;
 
     *out = (struct bytes){ NULL, 0 };
+    l->again |= kerr == KERR_KAFKA_STORAGE_ERROR;       /* no descriptors; of a lost directory we are told that it is */
     if (kerr != KERR_NONE)
         return kerr == KERR_NOT_LEADER_OR_FOLLOWER ? ERR_CLOSED : kerr == KERR_OFFSET_OUT_OF_RANGE ? ERR_RANGE
                : kerr == KERR_CORRUPT_MESSAGE ? ERR_CORRUPT : ERR_IO;
@@ -381,6 +383,8 @@ static void read_all(struct load *l)
         rc = step(l, now.leo);
         if (l->pos > before)
             continue;
+        if (l->again)
+            return;
         if (rc == ERR_RANGE && partition_offsets(l->part->log).start > l->pos)
             continue;                   /* its beginning went away meanwhile */
         if (rc != OK && rc != ERR_CORRUPT && rc != ERR_NOENT) {
@@ -390,6 +394,8 @@ static void read_all(struct load *l)
             return;
         }
         next = search(l, now.leo);
+        if (l->again)
+            return;
         if (rc != ERR_NOENT || next >= 0)       /* else all up to the end was compacted away */
             skip(l, l->pos, unsound);
         if (next < 0)
@@ -469,14 +475,23 @@ static void finish(struct load *l, int64_t began_ms, struct load_sum *sum)
         *sum = (struct load_sum){ 1, groups, offsets, l->records };
 }
 
-void load_partition(struct group_partition *part, struct load_sum *sum)
+int load_partition(struct group_partition *part, struct load_sum *sum)
 {
+    static struct log_limit limit = LOG_LIMIT(60000, 2);
     struct load l = { .gs = part->gs, .part = part, .name = part->log->name };
     int64_t began_ms = mono_ms();
+    bool again;
+    int hidden;
 
     arena_init(&l.scratch, SIZE_MAX);
     read_all(&l);
     finish(&l, began_ms, sum);
     arena_fini(&l.scratch);
     free(l.buf);
+    again = l.again;
+    l.again = false;
+    again &= wanted(&l);
+    if (again && log_limit(&limit, &hidden))
+        log_warn("%s: cannot be read at offset %lld to load its groups; it is tried again", l.name, (long long)l.pos);
+    return again ? ERR_AGAIN : OK;
 }

@@ -20,7 +20,10 @@
 #include "broker/replica/replicas.h"
 #include "proto/kerr.h"
 
-enum { TELL_LOADS_MS = 100 };           /* after the last load; others may follow */
+enum {
+    TELL_LOADS_MS = 100,                /* after the last load; others may follow */
+    LOAD_AGAIN_MS = 100,
+};
 
 static struct group_partition *part_of(struct groups *gs, int32_t partition)
 {
@@ -169,7 +172,9 @@ static void load(void *arg)
     struct group_partition *part = arg;
     struct load_sum sum = { 0 };
 
-    load_partition(part, &sum);
+    if (load_partition(part, &sum) == ERR_AGAIN &&
+        scheduler_add(part->gs->o.sched, "load-groups", LOAD_AGAIN_MS, 0, load, part, NULL) == OK)
+        return;
     ended(part, &sum);
 }
 

@@ -2,6 +2,7 @@
 #include "tests/unit/broker/group/coord_kit.h"
 
 #include <fcntl.h>
+#include <sys/resource.h>
 
 /* The log as it is now is taken up anew, by way of another leader. */
 static void reload(const char *group, int32_t p)
@@ -324,6 +325,58 @@ START_TEST(many_partitions_at_once)
 }
 END_TEST
 
+/* Opened anew, the log has segments of which no file is open, and there are no descriptors. The limit of before. */
+static struct rlimit reopened_without_descriptors(int32_t *p)
+{
+    struct rlimit before, few;
+
+    world_new("log.segment.bytes=300");
+    *p = lead_for("g", 0);
+    for (int i = 0; i < 10; i++)
+        put(*p, a_commit("g", "t", i, 100 + i));
+    world_down();
+    world_up(0, NULL);
+    ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &before), 0);
+    few = (struct rlimit){ 0, before.rlim_max };
+    ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &few), 0);
+    return before;
+}
+
+/* Clients may have taken all of them by then: what cannot be read now must not pass for nothing. */
+START_TEST(a_log_that_cannot_be_opened_now_is_read_later)
+{
+    int64_t until = mono_ms() + 300;
+    struct rlimit before;
+    int32_t p;
+
+    before = reopened_without_descriptors(&p);
+    tell(p, SELF, 1, false);
+    while (mono_ms() < until) {
+        ck_assert_str_eq(kerr_name(groups_check(w.gs, STR_LIT("g"))), "COORDINATOR_LOAD_IN_PROGRESS");
+        poll(NULL, 0, 1);
+    }
+    ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &before), 0);
+    wait_for("g", KERR_NONE);
+    for (int i = 0; i < 10; i++)
+        ck_assert_int_eq(offset_of("g", "t", i), 100 + i);
+    world_end();
+}
+END_TEST
+
+START_TEST(a_stop_ends_a_load_that_is_tried_again)
+{
+    struct rlimit before;
+    int32_t p;
+
+    before = reopened_without_descriptors(&p);
+    tell(p, SELF, 1, false);
+    poll(NULL, 0, 20);
+    groups_stop(w.gs);
+    ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &before), 0);
+    world_end();
+}
+END_TEST
+
 int main(void)
 {
     const TTest *const tests[] = {
@@ -331,6 +384,7 @@ int main(void)
         members_that_do_not_come_back_expire, transactions_wait_for_their_markers, what_cannot_be_read_is_passed_over,
         a_group_that_cannot_be_read_is_what_it_was_before, gaps_and_empty_batches_end,
         a_damaged_file_is_loaded_around_the_damage, no_record_does_harm, many_partitions_at_once,
+        a_log_that_cannot_be_opened_now_is_read_later, a_stop_ends_a_load_that_is_tried_again,
     };
 
     return kit_run("loading of groups", tests, sizeof tests / sizeof tests[0]);

@@ -311,6 +311,26 @@ static void follow_offsets(struct log_move *mv)
         return;                         /* the copy has not come so far yet */
 }
 
+/* A leader's epoch begins before its first batch, which alone would tell the copy of it: without it the copy could not
+ * say where the epochs end that are older than this and later than its batches. */
+static int follow_epoch(struct log_move *mv)
+{
+    int32_t epoch = plog_latest_epoch(mv->from);
+    int64_t start = plog_epoch_start(mv->from, epoch);
+    struct plog *copy = mv->log;
+    bool changed = false;
+    int rc = OK;
+
+    lock_take(&copy->lock);
+    lock_take(&copy->view);
+    if (start >= 0 && epoch > epochs_latest(&copy->epochs))
+        rc = epochs_assign(&copy->epochs, epoch, start, &changed);
+    lock_drop(&copy->view);
+    copy->epochs_dirty |= changed;
+    lock_drop(&copy->lock);
+    return rc;
+}
+
 /* Under the lock. */
 static int change_places(struct log_move *mv)
 {
@@ -366,6 +386,7 @@ int logmgr_swap(struct log_move *mv, const struct plog *old, struct plog **now)
     follow_offsets(mv);
     if (plog_offsets(mv->log).hw < plog_offsets(mv->from).hw)
         return ERR_AGAIN;
+    TRY(follow_epoch(mv));
     lock_take(&mv->m->lock);
     rc = change_places(mv);
     lock_drop(&mv->m->lock);

@@ -175,6 +175,33 @@ START_TEST(a_log_moves_with_all_it_has)
 }
 END_TEST
 
+START_TEST(an_epoch_without_batches_moves_as_well)
+{
+    struct plog_epoch_end e;
+    struct plog *l;
+
+    begin();
+    open_dirs();
+    seq = 0;
+    l = box_log(&b, "t");
+    put_some(l, 10, 5);
+    commit(l);
+    ok(plog_assign_epoch(l, 7));        /* it leads, and nothing has been appended yet */
+    plog_unref(&l);
+    start();
+    ok(logmgr_move(b.m, STR_LIT("t"), 0, 1));
+    wait_moved(1);
+    l = log_in(1);
+    ck_assert_int_eq(plog_latest_epoch(l), 7);
+    e = plog_epoch_end(l, 6);
+    ck_assert_int_eq(e.epoch, 5);
+    ck_assert_int_eq(e.end_offset, 20);
+    plog_unref(&l);
+    box_stop(&b);
+    box_fini(&b);
+}
+END_TEST
+
 START_TEST(a_move_goes_no_faster_than_it_may)
 {
     int64_t began;
@@ -990,7 +1017,8 @@ END_TEST
 int main(void)
 {
     const struct kit_test tests[] = {
-        { a_log_moves_with_all_it_has, 60 }, { a_move_goes_no_faster_than_it_may, 60 },
+        { a_log_moves_with_all_it_has, 60 }, { an_epoch_without_batches_moves_as_well, 60 },
+        { a_move_goes_no_faster_than_it_may, 60 },
         { what_a_copy_throws_away_goes_after_the_move, 60 },
         { nobody_keeps_the_files_of_the_old_log, 20 },
         { appends_go_on_and_none_is_lost, 120 },

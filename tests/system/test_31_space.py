@@ -112,6 +112,8 @@ def test_full_to_the_last_byte(brokers, small_disk):
     with Wire(b.port) as w:
         read_all(w, "t", n)
         assert w.produce(9, "t", 0, batch([b"small"]))["ErrorCode"] == STORAGE_ERROR
+        # What the start gave up and did not need; who is faster than the broker leaves it none for its stop.
+        wait_for(lambda: os.path.exists(reserve), what="there is a reserve again")
         fill(filler)
     assert b.stop() == 0
     assert os.path.exists(os.path.join(data, ".kafka_cleanshutdown"))

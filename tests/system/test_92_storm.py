@@ -207,7 +207,7 @@ def test_everything_at_once(brokers, tmp_path, small):
         for topic in list(KEPT) + list(SHRINKING):
             w.create(topic, PARTITIONS, settings_of(topic))
         # librdkafka asks for it, and might do so first when the small disk is full.
-        assert w.call("FindCoordinator", 1, Key="g")["ErrorCode"] == 0
+        wait_for(lambda: w.call("FindCoordinator", 1, Key="g")["ErrorCode"] == 0, 30, "the topic of the groups is made")
     fds = len(descriptors(b))
     s.begin()
     try:

@@ -333,8 +333,11 @@ static void find_home(struct fetchers *f, struct followed *fo)
         fe->without_id++;
     }
     if (rc != OK) {
-        log_error("%s: cannot be fetched from broker %d: %s; tried again when brokers come or go", fo->p->name,
-                  (int)fo->leader, err_text(rc));
+        f->lacked = true;
+        if (!fo->told)
+            log_error("%s: cannot be fetched from broker %d: %s; tried again until it can", fo->p->name,
+                      (int)fo->leader, err_text(rc));
+        fo->told = true;
         return;
     }
     DL_DELETE(f->homeless, fo);
@@ -458,20 +461,40 @@ static void look_where(struct fetchers *f, struct fetcher *fe)
     fe->moved = fe->fresh = true;
 }
 
-void fetchers_brokers_changed(struct fetchers *f)
+static void find_homes(struct fetchers *f)
 {
     struct followed *fo, *next;
+
+    f->lacked = false;
+    DL_FOREACH_SAFE(f->homeless, fo, next)
+        find_home(f, fo);
+}
+
+void fetchers_brokers_changed(struct fetchers *f)
+{
     struct fetcher *fe;
 
     lock_take(&f->lock);
     if (!atomic_load(&f->stopped)) {
         LL_FOREACH(f->all, fe)
             look_where(f, fe);
-        DL_FOREACH_SAFE(f->homeless, fo, next)
-            find_home(f, fo);
+        find_homes(f);
     }
     lock_drop(&f->lock);
     fetchers_begin(f);
+}
+
+void fetchers_try_again(struct fetchers *f)
+{
+    bool lacked;
+
+    lock_take(&f->lock);
+    lacked = f->lacked && !atomic_load(&f->stopped);
+    if (lacked)
+        find_homes(f);
+    lock_drop(&f->lock);
+    if (lacked)
+        fetchers_begin(f);
 }
 
 /* ---- life ------------------------------------------------------------------------------------------------------ */

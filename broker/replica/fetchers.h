@@ -49,6 +49,8 @@ void fetchers_forget(struct fetchers *f, struct str topic, int32_t index);      
 void fetchers_set_number(struct fetchers *f, int32_t n);
 /* Brokers have come, gone or moved (metadata cache): who waited for its leader's address begins. */
 void fetchers_brokers_changed(struct fetchers *f);
+/* Now and then: who could not be given to a fetcher, for want of memory, descriptors or threads, may be by now. */
+void fetchers_try_again(struct fetchers *f);
 /* A flush of some log has ended: who waits for its own goes on. */
 void fetchers_flushed(struct fetchers *f);
 

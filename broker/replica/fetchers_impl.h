@@ -48,7 +48,7 @@ struct followed {
     struct followed    *dirty_prev, *dirty_next;
     struct followed    *wait_prev, *wait_next;
     struct partition   *p;              /* a reference */
-    struct fetcher     *at;             /* NULL: the leader's address is not known */
+    struct fetcher     *at;             /* NULL: homeless */
     struct followed_id  id;             /* zeroed padding: it is a key */
     int32_t             leader, leader_epoch;
     enum follow_state   state, then;
@@ -124,7 +124,8 @@ struct fetchers {
     struct cond          idle;          /* some fetcher is no longer busy with what is to be taken away */
     struct cond          flushed;
     struct followed     *map;
-    struct followed     *homeless;      /* their leader's address is not known */
+    struct followed     *homeless;      /* their leader's address is not known, or there was no room for a fetcher */
+    bool                 lacked;        /* ... the latter, for some */
     struct fetcher      *all;
     int32_t              number;        /* num.replica.fetchers */
     size_t               leaving;       /* threads in fetchers_forget() that wait */

@@ -89,7 +89,7 @@ void replicas_tell_role(struct replicas *rs, struct partition *p)
         rs->on_role(rs->role_arg, p->topic, p->index, partition_standing(p).role == ROLE_LEADER);
 }
 
-/* ---- who lags -------------------------------------------------------------------------------------------------- */
+/* ---- who lags, and whom nobody fetches --------------------------------------------------------------------------- */
 
 /* Apache Kafka looks every replica.lag.time.max.ms / 2; who lags need not be waited for that much longer. */
 #define ISR_LOOK_MS_MAX 1000
@@ -121,22 +121,24 @@ static void each_led(struct replicas *rs, void (*fn)(struct partition *))
     }
 }
 
-static void shrink_isrs(void *arg)
+static void look_again(void *arg)
 {
-    each_led(arg, look);
+    struct replicas *rs = arg;
+
+    if (rs->opts.isr != NULL)
+        each_led(rs, look);
+    fetchers_try_again(rs->fetchers);
 }
 
-static int look_for_lags(struct replicas *rs)
+static int begin_looking(struct replicas *rs)
 {
     int64_t period = rs->opts.cfg->replica_lag_time_max_ms / 2;
 
-    if (rs->opts.isr == NULL)
-        return OK;
     if (period > ISR_LOOK_MS_MAX)
         period = ISR_LOOK_MS_MAX;
     if (period < ISR_LOOK_MS_MIN)
         period = ISR_LOOK_MS_MIN;
-    return scheduler_add(rs->opts.sched, "isr-expiration", period, period, shrink_isrs, rs, &rs->lags);
+    return scheduler_add(rs->opts.sched, "isr-expiration", period, period, look_again, rs, &rs->lags);
 }
 
 /* By a number that tells sets of broker ids apart. On the thread that updates the metadata. */
@@ -221,7 +223,7 @@ int replicas_new(struct replicas **out, const struct replicas_opts *opts)
     if (rc == OK)
         rc = begin_fetchers(rs);
     if (rc == OK)
-        rc = look_for_lags(rs);
+        rc = begin_looking(rs);
     if (rc == OK) {
         logmgr_on_flushed(opts->logs, replicas_flushed, rs);
         logmgr_on_swap(opts->logs, replicas_swap_log, rs);

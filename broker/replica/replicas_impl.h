@@ -40,7 +40,7 @@ struct replicas {
     enum replica_selector  selector;
     struct repl_quota     *leader_quota, *follower_quota;
     struct fetchers       *fetchers;
-    struct job            *lags;        /* looks for followers that lag; until replicas_stop() */
+    struct job            *lags;        /* looks who lags, and whom nobody fetches; until replicas_stop() */
     /* any thread */
     atomic_bool            stopped, leaving;
     atomic_bool            lacked_room; /* a log could not be made; nobody has asked yet */

@@ -27,10 +27,12 @@ KIND = os.environ.get("CLUSTER_BROKERS", "klamm")
 APACHE = KIND.startswith("apache")
 PEER = os.path.join(os.environ.get("KLAMM_SHARED", os.path.join(TOP, "..", "shared")), "peer", "broker")
 PATIENCE = 60               # seconds until a state is there; times SLOW
-# Apache Kafka waits until a session is over when a broker has died; for ours nothing of it shall depend on that.
-SESSION_MS = 3000 if APACHE else 20000 if harness.SANITIZED else 10000
+# Apache Kafka waits until a session is over when a broker has died; for ours nothing of it shall depend on that. So a session may
+# be longer than a machine stands still.
+SESSION_MS = 3000 if APACHE else 60000 if harness.SANITIZED else 30000
 NO_LAG = 60000 * SLOW       # replica.lag.time.max.ms where nobody shall leave an ISR because the machine stands still
 OK, ALREADY_EXISTS, NONE = 0, 36, -1
+UNKNOWN_TOPIC, NOT_CONTROLLER, INVALID_ASSIGNMENT = 3, 41, 39
 OFFSET_NOT_AVAILABLE = 78       # a leader whose high watermark has not come to its epoch yet
 # Times are short where waiting for them is all that happens, and long where a slow machine could miss them.
 PROPERTIES = {
@@ -336,7 +338,7 @@ class Cluster:
         if not node.alive() or node.stopped:
             return False
         try:
-            with node.connect(5) as wire:
+            with node.connect() as wire:
                 return self.ask_end(wire, topic, partition)["ErrorCode"] in (OK, OFFSET_NOT_AVAILABLE)
         except OSError:
             return False
@@ -382,16 +384,17 @@ class Cluster:
         raise OSError("no broker answers")
 
     def ask_controller(self, api, version, **fields):
-        """Asks whoever is the controller; again while that changes. The answer."""
+        """Asks whoever is the controller; again while that changes, or it is none yet. The answer."""
         def asked():
             number = self.controller()
             if number is None or number not in self.live():
                 return None
             try:
                 with self.nodes[number].connect() as wire:
-                    return wire.call(api, version, **fields)
+                    out = wire.call(api, version, **fields)
             except OSError:
                 return None
+            return None if NOT_CONTROLLER in codes_of(out) else out
         return self.wait(asked, "the controller answers " + api)
 
     def create(self, topic, partitions=1, replicas=3, assignment=None, **configs):
@@ -410,7 +413,12 @@ class Cluster:
         return topic
 
     def delete(self, topic):
-        self.ask_controller("DeleteTopics", 5, TopicNames=[topic], TimeoutMs=30000 * SLOW)
+        def asked():
+            """An answer may have been lost, or the controller's end be in sight."""
+            out = self.ask_controller("DeleteTopics", 5, TopicNames=[topic], TimeoutMs=15000 * SLOW)
+            return out["Responses"][0]["ErrorCode"] == OK or self.znode("/brokers/topics/" + topic)[1] is None \
+                or topic in self.children("/admin/delete_topics")
+        self.wait(asked, "the deletion of topic %s is asked for" % topic)
         self.created.pop(topic, None)
 
     def kill9(self, *numbers):
@@ -419,6 +427,11 @@ class Cluster:
             self.nodes[n].process.kill()
         for n in numbers:
             self.nodes[n].kill9()
+
+    def dies(self, number):
+        """Its session with it: nobody waits for that."""
+        self.kill9(number)
+        self.expire(number)
 
     def term(self, number):
         node = self.nodes[number]
@@ -457,10 +470,7 @@ class Cluster:
     def move_leader(self, topic, to, partition=0):
         """Makes that replica lead, by a reassignment to the same replicas in another order."""
         rest = [r for r in self.replicas(topic, partition) if r != to]
-        out = self.ask_controller("AlterPartitionReassignments", 0, TimeoutMs=30000, Topics=[{"Name": topic, "Partitions": [
-            {"PartitionIndex": partition, "Replicas": [to] + rest}]}])
-        code = out["Responses"][0]["Partitions"][0]["ErrorCode"] if out["Responses"] else out["ErrorCode"]
-        assert code == OK, "AlterPartitionReassignments: error %d" % code
+        self.reassign(topic, {partition: [to] + rest})
 
         def led():
             """Asked for again: a controller that has just come may have taken it out of the ISR for a moment."""
@@ -469,6 +479,16 @@ class Cluster:
                     {"Topic": topic, "Partitions": [partition]}])
             return self.leader(topic, partition) == to and self.leads(to, topic, partition)
         return self.wait(led, lambda: "%d leads %s-%d: %s" % (to, topic, partition, self.state(topic, partition)))
+
+    def reassign(self, topic, targets):
+        """targets: partition -> replicas. Asked for again while the controller has not heard of a broker that has just come."""
+        def asked():
+            out = self.ask_controller("AlterPartitionReassignments", 0, TimeoutMs=30000, Topics=[{"Name": topic, "Partitions": [
+                {"PartitionIndex": p, "Replicas": ids} for p, ids in targets.items()]}])
+            codes = codes_of(out)
+            assert codes <= {OK, INVALID_ASSIGNMENT}, out
+            return codes == {OK}
+        self.wait(asked, "%s is to move to %s" % (topic, targets))
 
     # ---- what is on disk ----
 
@@ -491,6 +511,14 @@ class Cluster:
                 with open(os.path.join(folder, name), "rb") as f:
                     out += f.read()
         return out
+
+
+def codes_of(answer):
+    """All errors that an answer tells of, OK among them."""
+    if isinstance(answer, dict):
+        own = {answer["ErrorCode"]} if "ErrorCode" in answer else set()
+        return own.union(*map(codes_of, answer.values()))
+    return set().union(*map(codes_of, answer)) if isinstance(answer, list) else set()
 
 
 def peer_missing():

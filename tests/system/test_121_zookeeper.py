@@ -87,7 +87,7 @@ def test_after_kill_9_the_old_session_is_ended_and_the_broker_registers_at_once(
 
 
 def test_an_old_session_that_is_not_known_is_waited_for(clusters):
-    c = clusters(brokers=1)
+    c = clusters(brokers=1, zookeeper_session_timeout_ms=10000)
     c.start()
     before = c.is_registered(1)
     c.kill9(1)
@@ -257,7 +257,7 @@ def test_b19_a_session_expires_while_the_broker_starts(clusters):
 
 
 def test_an_id_that_was_taken_after_the_session_had_ended(clusters):
-    c = clusters(brokers=1)
+    c = clusters(brokers=1, zookeeper_session_timeout_ms=3000 * SLOW)
     c.start()
     c.net.cut(1, ZK, both=True)
     c.wait_gone(1)
@@ -367,7 +367,7 @@ def test_what_asks_for_security_stops_the_start(clusters):
 
 def test_three_brokers_go_on_without_zookeeper_until_their_sessions_are_over_and_after(clusters):
     """Nothing is lost, and nobody has to do anything when it returns."""
-    c = clusters()
+    c = clusters(zookeeper_session_timeout_ms=3000 * SLOW)
     c.start()
     c.create("t", partitions=3)
     before = {n: c.is_registered(n) for n in (1, 2, 3)}

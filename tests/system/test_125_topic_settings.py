@@ -11,12 +11,12 @@ NO_LEADER, TOO_LARGE = -1, 10
 
 def last_in_sync_dies(cluster, topic, a, b):
     """The ISR is a alone; then a is dead, and b is back."""
-    cluster.kill9(b)
+    cluster.dies(b)
     cluster.wait_out(topic, b)
     cluster.wait_leader(topic)
     with cluster[a].connect() as wire:
         assert wire.produce(9, topic, 0, batch([b"only here"]), acks=-1, timeout_ms=20000 * SLOW)["ErrorCode"] == 0
-    cluster.kill9(a)
+    cluster.dies(a)
     cluster.wait(lambda: cluster.state(topic)["leader"] == NO_LEADER, "%s has no leader" % topic)
     cluster.restart(b)
 

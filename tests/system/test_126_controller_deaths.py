@@ -14,13 +14,6 @@ WRITES = ("multi", "create", "create2", "setData", "delete")
 LEADER, FOLLOWER, CONTROLLER = 1, 2, 3
 
 
-def dies(cluster, number):
-    """Its session with it: nobody waits for that, so it can be long. One that ends because the machine stands still makes others
-    lead, or be the controller, than here."""
-    cluster.kill9(number)
-    cluster.expire(number)
-
-
 def wiped(cluster, seed):
     with Round(cluster, seed, writers=0, readers=0, assignment=[[LEADER, FOLLOWER]], min_insync_replicas=1) as r:
         writer = r.writer()
@@ -32,7 +25,7 @@ def wiped(cluster, seed):
         wish = cluster.net.hold(api="AlterPartition", src=LEADER)
         cluster.net.heal()
         wish.wait()                             # it has caught up
-        dies(cluster, FOLLOWER)
+        cluster.dies(FOLLOWER)
         cluster[FOLLOWER].wipe()
         empty = cluster.net.hold(api="Fetch", src=FOLLOWER)     # and stays empty
         cluster.restart(FOLLOWER)
@@ -40,7 +33,7 @@ def wiped(cluster, seed):
         wish.release()
         answers.wait()
         assert cluster.state(r.topic)["isr"] == [LEADER], "a replica with an empty disk is in the ISR"
-        dies(cluster, LEADER)
+        cluster.dies(LEADER)
         cluster.wait(lambda: cluster.leader(r.topic) is None, lambda: "nobody leads: %s" % cluster.state(r.topic))
         cluster.net.end_rules()
         cluster.restart(LEADER)

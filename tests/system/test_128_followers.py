@@ -24,7 +24,7 @@ def put(cluster, topic, partition=0, values=(b"v",), acks=-1):
             return None
         try:
             with cluster[leader].connect() as wire:
-                out = wire.produce(9, topic, partition, batch(list(values)), acks=acks, timeout_ms=5000 * SLOW)
+                out = wire.produce(9, topic, partition, batch(list(values)), acks=acks, timeout_ms=15000 * SLOW)
         except OSError:
             return None
         return [out["BaseOffset"]] if out["ErrorCode"] == OK else None
@@ -58,13 +58,8 @@ def gone_and_back(cluster, seed):
 
 
 def lead_both(cluster, topic, to):
-    rest = [n for n in (1, 2, 3) if n != to]
-    out = cluster.ask_controller("AlterPartitionReassignments", 0, TimeoutMs=30000, Topics=[{"Name": topic, "Partitions": [
-        {"PartitionIndex": p, "Replicas": [to] + rest} for p in range(2)]}])
-    assert out["ErrorCode"] == OK, out
-    cluster.ask_controller("ElectLeaders", 1, ElectionType=0, TimeoutMs=30000, TopicPartitions=[{"Topic": topic, "Partitions": [0, 1]}])
     for p in range(2):
-        cluster.wait(lambda p=p: cluster.leader(topic, p) == to and cluster.leads(to, topic, p), "%d leads %s-%d" % (to, topic, p))
+        cluster.move_leader(topic, to, p)
 
 
 def test_leaderships_that_come_back(clusters):

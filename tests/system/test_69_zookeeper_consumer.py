@@ -180,7 +180,7 @@ def test_two_share_and_one_takes_over(cluster):
 
 
 def test_a_broker_dies(clusters):
-    cluster = clusters(3).start()
+    cluster = clusters(3, zookeeper_session_timeout_ms=10000 * SLOW).start()
     cluster.create("t", replicas=3)
     cluster.create("u", assignment=[[1], [2]])
     one = cluster.leader("t")

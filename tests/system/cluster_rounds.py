@@ -114,6 +114,7 @@ class Round:
         cluster.wait_full(*self.topics)
         for topic, p in [(t, p) for t, n in self.topics.items() for p in range(n)]:
             hw = read_whole(cluster, self.history, topic, p)
+            cluster.wait_isr(topic, cluster.replicas(topic, p), p)      # or one may have left it, and have less
             for number in cluster.replicas(topic, p):
                 self.replica(number, topic, p, hw)
         self.observer.end()

@@ -194,7 +194,7 @@ class Blows:
         self.cluster.kill9(number)
         node.spawn()
         lines = self.rng.randrange(6)
-        wait_for(lambda: node.log(this_start=True).count("\n") > lines, PATIENCE, "it begins to start")
+        wait_for(lambda: node.log(this_start=True).count("\n") > lines or not node.alive(), PATIENCE, "it begins to start")
         self.cluster.kill9(number)
         self.cluster.restart(number)
 

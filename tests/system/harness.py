@@ -168,7 +168,8 @@ class Broker:
         return self.start()
 
     def alive(self):
-        return self.process is not None and self.process.poll() is None
+        process = self.process          # other threads ask, too, while the broker is stopped
+        return process is not None and process.poll() is None
 
     def rss_kb(self):
         with open("/proc/%d/status" % self.process.pid, encoding="ascii") as f:

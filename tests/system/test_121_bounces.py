@@ -28,6 +28,7 @@ def failure(cluster, seed):
     with Round(cluster, seed) as r:
         r.traffic.until(20)
         if kind == "shutdown":
+            cluster.wait_full(r.topic)          # somebody can take over
             number = victim(cluster, r, role)
             down(cluster, number, hard)
             cluster.wait_leader(r.topic, besides=number)
@@ -53,6 +54,7 @@ def two_of_three(cluster, seed):
     together = seed // 12 % 3 == 2
     with Round(cluster, seed) as r:
         r.traffic.until(10 + r.rng.randrange(20))
+        cluster.wait_full(r.topic)
         if together:
             cluster.kill9(first, second)
         else:
@@ -60,6 +62,7 @@ def two_of_three(cluster, seed):
             if seed // 12 % 3:
                 cluster.wait_out(r.topic, first)
                 r.traffic.until(5)
+                cluster.wait_isr(r.topic, [n for n in cluster.nodes if n != first])
             cluster.kill9(second)
         for number in back:
             cluster.restart(number)

@@ -70,6 +70,8 @@ void replicas_lost(struct controller *c, const struct replica_ref *v, size_t n)
         if (lost == NULL || *lost)
             continue;
         *lost = true;
+        if (!replica_state_legal(replica_state(v[i].p, v[i].broker), REPLICA_OFFLINE))
+            continue;                   /* it is being deleted, and perhaps was already */
         lo->refs[lo->n++] = v[i];
         if (v[i].p->leader == v[i].broker && !v[i].p->topic->queued)
             lo->led[lo->led_n++] = v[i].p;

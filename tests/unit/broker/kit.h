@@ -32,6 +32,8 @@
 
 #define BROKER     5
 #define PATIENT_MS 200000               /* for what must come, on any machine */
+#define LAI_TOPIC_ERROR struct leader_and_isr_response_leader_and_isr_topic_error
+#define LAI_ERROR  struct leader_and_isr_response_leader_and_isr_partition_error
 #define STOP_ERROR struct stop_replica_response_stop_replica_partition_error
 
 /* ---- the broker: answers NONE to everything, at once, on the caller's thread ---- */
@@ -44,6 +46,7 @@ struct fake_broker {
     struct cond            cond;
     size_t                 lai, lai_partitions, um, um_partitions, stop, deleted;
     int16_t                stop_error;          /* what deletions are answered */
+    int16_t                lai_error;           /* the same for each partition of LeaderAndIsr */
     char                   log[4096];           /* "L" "U" "S" "D" in the order in which they came */
 };
 
@@ -77,6 +80,33 @@ static inline void fake_stop(struct fake_broker *fb, struct control_request *req
     req->resp.stop_replica = resp;
 }
 
+static inline void fake_lead(struct fake_broker *fb, struct control_request *req)
+{
+    const struct leader_and_isr_request *r = req->req.leader_and_isr;
+    struct leader_and_isr_response *resp = arena_zalloc(&req->arena, sizeof *resp);
+
+    resp->topics = arena_array(&req->arena, (size_t)r->topic_states_n + 1, sizeof *resp->topics);
+    for (int32_t i = 0; i < r->topic_states_n && fb->lai_error != 0; i++) {
+        LAI_TOPIC_ERROR *t = &resp->topics[resp->topics_n++];
+        int32_t n = r->topic_states[i].partition_states_n;
+
+        leader_and_isr_response_leader_and_isr_topic_error_init(t);
+        t->topic_id = r->topic_states[i].topic_id;
+        t->partition_errors = arena_array(&req->arena, (size_t)n + 1, sizeof *t->partition_errors);
+        for (int32_t k = 0; k < n; k++)
+            t->partition_errors[t->partition_errors_n++] = (LAI_ERROR){
+                .topic_name = r->topic_states[i].topic_name,
+                .partition_index = r->topic_states[i].partition_states[k].partition_index,
+                .error_code = fb->lai_error,
+            };
+    }
+    for (int32_t i = 0; i < r->topic_states_n; i++)
+        fb->lai_partitions += (size_t)r->topic_states[i].partition_states_n;
+    fb->lai++;
+    fake_note(fb, "L");
+    req->resp.leader_and_isr = resp;
+}
+
 static inline void fake_send(struct broker_channel *ch, struct control_request *req)
 {
     struct fake_broker *fb = (struct fake_broker *)ch;
@@ -84,11 +114,7 @@ static inline void fake_send(struct broker_channel *ch, struct control_request *
     lock_take(&fb->lock);
     req->rc = OK;
     if (req->api == API_LEADER_AND_ISR) {
-        fb->lai++;
-        for (int32_t i = 0; i < req->req.leader_and_isr->topic_states_n; i++)
-            fb->lai_partitions += (size_t)req->req.leader_and_isr->topic_states[i].partition_states_n;
-        req->resp.leader_and_isr = arena_zalloc(&req->arena, sizeof *req->resp.leader_and_isr);
-        fake_note(fb, "L");
+        fake_lead(fb, req);
     } else if (req->api == API_STOP_REPLICA) {
         fake_stop(fb, req);
     } else {
@@ -132,6 +158,7 @@ struct kit {
     void                   *open_channel_arg;
     struct standing        *standing;           /* the same; NULL: nobody asks */
     void                  (*store_opened)(struct store *s);     /* the same; NULL: nobody looks */
+    int16_t                 lai_error;          /* the same: of struct fake_broker */
     bool                    session_ends;       /* the same: between the registration and the controller's start */
     atomic_int              configured;         /* how often a topic's settings changed */
     struct broker_endpoint  endpoint;
@@ -179,6 +206,7 @@ static inline void kit_up(struct kit *k, const char *override)
     k->fb = calloc(1, sizeof *k->fb);
     k->fb->base = (struct broker_channel){ fake_send, fake_close };
     k->fb->cache = k->cache;
+    k->fb->lai_error = k->lai_error;
     lock_init(&k->fb->lock, LOCK_log);
     cond_init(&k->fb->cond);
     opts = (struct controller_opts){ .cfg = k->cfg, .broker = &k->info, .broker_epoch = k->epoch, .store = k->store,

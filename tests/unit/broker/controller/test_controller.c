@@ -504,6 +504,31 @@ START_TEST(a_broker_that_cannot_delete_halts_the_deletion)
 }
 END_TEST
 
+/* The broker was stopped when it had deleted the log, but not said so, and has no room for another one. */
+START_TEST(a_log_that_is_lost_while_it_is_being_deleted)
+{
+    char text[8192];
+    FILE *f = tmpfile();
+    size_t n;
+
+    ck_assert_int_eq(kit_create(&k, "t", 2, 1), KERR_NONE);
+    controller_stop(k.ctl);
+    put_node("/admin/delete_topics/t", "");
+    kit_down(&k);
+    k.lai_error = KERR_KAFKA_STORAGE_ERROR;
+    log_to_fd(fileno(f));
+    kit_up(&k, NULL);
+    kit_wait_gone(&k, "/admin/delete_topics/t");
+    log_to_fd(STDOUT_FILENO);
+    rewind(f);
+    n = fread(text, 1, sizeof text - 1, f);
+    text[n] = '\0';
+    fclose(f);
+    ck_assert_ptr_nonnull(strstr(text, "cannot host t-1: KAFKA_STORAGE_ERROR"));
+    ck_assert_msg(strstr(text, "cannot go from") == NULL, "%s", text);
+}
+END_TEST
+
 START_TEST(deletion_can_be_switched_off)
 {
     kit_down(&k);
@@ -642,6 +667,7 @@ int main(void)
     tcase_add_test(t, a_session_that_ends_before_the_controller_starts_is_noticed);
     tcase_add_test(t, a_lost_controllership_is_noticed);
     tcase_add_test(t, a_broker_that_cannot_delete_halts_the_deletion);
+    tcase_add_test(t, a_log_that_is_lost_while_it_is_being_deleted);
     tcase_add_test(t, deletion_can_be_switched_off);
     tcase_add_test(t, a_thousand_partitions_and_a_start_with_ten_thousand);
     tcase_add_test(t, many_clients_create_the_same_topics);

@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 #define IO_STACK_BYTES  ((size_t)1 << 20)
-#define IO_STOP_MS      2000
+#define IO_STOP_MS      30000           /* for a handler that waits for its disk: it may not outlive what it uses */
 #define DISK_THREADS    2               /* at most so many answers wait for a disk at a time */
 
 void server_each_thread(struct server *s, void (*fn)(struct nthread *))

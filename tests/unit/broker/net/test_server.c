@@ -918,6 +918,35 @@ START_TEST(drain_answers_what_is_in_work)
 }
 END_TEST
 
+static void *open_gate_late(void *arg)
+{
+    (void)arg;
+    poll(NULL, 0, 3000);
+    atomic_store(&gate_open, true);
+    return NULL;
+}
+
+/* What it works with is freed when server_free() returns. */
+START_TEST(a_stop_waits_for_a_handler_that_waits_for_a_disk)
+{
+    char text[1024] = "";
+    pthread_t t;
+    int s;
+
+    start();
+    s = dial();
+    ask(s, GATE, 1, "g", 1);
+    WAIT_FOR(atomic_load(&handled) == 1);
+    ck_assert_int_eq(pthread_create(&t, NULL, open_gate_late, NULL), 0);
+    server_free(&server, 0);
+    ck_assert(atomic_load(&gate_open));
+    ck_assert_int_lt(read(log_pipe[0], text, sizeof text - 1), 0);
+    pthread_join(t, NULL);
+    close(s);
+    stop();
+}
+END_TEST
+
 START_TEST(who_is_sent_away_may_come_back)
 {
     int busy, idle, broker;
@@ -1069,6 +1098,7 @@ int main(void)
     tcase_add_test(t, an_announced_length_costs_nothing);
     t = tcase(s, "stop");
     tcase_add_test(t, drain_answers_what_is_in_work);
+    tcase_add_test(t, a_stop_waits_for_a_handler_that_waits_for_a_disk);
     tcase_add_test(t, who_is_sent_away_may_come_back);
     tcase_add_test(t, a_port_in_use_is_told);
     tcase_add_test(t, storm_of_clients_that_come_and_go);

@@ -270,15 +270,24 @@ static bool work(struct cleaner *c, bool first)
     return done;
 }
 
-static void pause_a_while(struct cleaner *c)
+static uint64_t looks_wished(struct cleaner *c)
+{
+    uint64_t n;
+
+    lock_take(&c->lock);
+    n = c->looks;
+    lock_drop(&c->lock);
+    return n;
+}
+
+/* `looks`: as they were before the last look, for somebody may have wished for another one since. */
+static void pause_a_while(struct cleaner *c, uint64_t looks)
 {
     int64_t ms, until;
-    uint64_t looks;
 
     lock_take(&c->lock);
     ms = c->o.backoff_ms > PAUSE_MIN_MS ? c->o.backoff_ms : PAUSE_MIN_MS;
     until = mono_ns() + (ms < INT64_MAX / 2000000 ? ms * 1000000 : INT64_MAX / 2);
-    looks = c->looks;
     while (!c->stop && c->looks == looks && cond_wait_until(&c->wake, &c->lock, until)) {
     }
     lock_drop(&c->lock);
@@ -301,11 +310,13 @@ static void *cleaner_main(void *arg)
     struct cleaner *c = me->arg;
 
     while (!leaves(c, me)) {
+        uint64_t looks = looks_wished(c);
+
         if (work(c, me->index == 0))
             continue;
         if (me->index == 0)
             retain_compacted(c);
-        pause_a_while(c);
+        pause_a_while(c, looks);
     }
     return NULL;
 }

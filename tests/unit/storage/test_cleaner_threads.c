@@ -183,6 +183,66 @@ START_TEST(a_log_that_cannot_be_compacted_is_set_aside_and_the_others_go_on)
 }
 END_TEST
 
+static struct plog              *becomes_due;
+static struct log_opts           due_opts;
+static _Atomic(struct cleaner *) waking;
+static int                       asked;
+
+/* The cleaner asks for the time when it looks what is due, and again in the retention that follows. */
+static int64_t now_after_the_look(void)
+{
+    char name[16] = "";
+
+    (void)pthread_getname_np(pthread_self(), name, sizeof name);
+    if (strcmp(name, "cleaner-0") == 0 && ++asked == 2) {
+        while (atomic_load(&waking) == NULL)
+            breathe();
+        plog_set_opts(becomes_due, &due_opts);
+        cleaner_wake(atomic_load(&waking));
+    }
+    return kit_now();
+}
+
+START_TEST(a_wake_between_the_look_and_the_pause_is_heard)
+{
+    struct model m;
+    struct plog *l;
+    struct box b;
+    size_t len;
+
+    prepare(&b);
+    due_opts = b.log;
+    b.log.min_cleanable_ratio = 1.01;
+    b.o.cleaner.threads = 1;
+    b.o.cleaner.backoff_ms = 3600000;
+    b.o.now_ms = now_after_the_look;
+    box_open(&b);
+    l = becomes_due = box_log(&b, "t");
+    model_init(&m, 43, 40);
+    model_fill(&m, l, 150);
+    close_transactions(&m, l);
+    ok(scheduler_new(&b.sched, 2));
+    ok(logmgr_start(b.m, b.sched));
+    for (bool synced = false; !synced; breathe()) {
+        lock_take(&l->lock);
+        synced = l->checkpointed == leo(l);
+        lock_drop(&l->lock);
+    }
+    atomic_store(&waking, b.m->cleaner);
+    for (bool due = false; !due; breathe()) {
+        lock_take(&l->lock);
+        due = l->opts.min_cleanable_ratio < 1;
+        lock_drop(&l->lock);
+    }
+    await(l, false);
+    free(check_log(l, &m, true, &len));
+    model_fini(&m);
+    plog_unref(&l);
+    box_stop(&b);
+    box_fini(&b);
+}
+END_TEST
+
 START_TEST(a_truncation_takes_the_checkpoint_back)
 {
     struct plog *l;
@@ -394,6 +454,7 @@ int main(void)
     const struct kit_test tests[] = {
         { logs_are_compacted_while_they_are_in_use, 120 },
         { a_log_that_cannot_be_compacted_is_set_aside_and_the_others_go_on, 120 },
+        { a_wake_between_the_look_and_the_pause_is_heard, 120 },
         { a_truncation_takes_the_checkpoint_back, 60 },
         { a_log_that_is_deleted_meanwhile_leaves_its_successor_alone, 60 },
         { what_the_cleaner_may_do_changes, 120 },

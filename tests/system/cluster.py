@@ -213,9 +213,7 @@ class Cluster:
         for node in chosen:
             self.wait_registered(node.number)
         self.wait_controller()
-        for node in map(self.nodes.get, self.live()):
-            self.wait(lambda n=node: self.brokers_known_by(n) >= {int(x) for x in self.children("/brokers/ids")},
-                      lambda n=node: "broker %d knows all others: %s" % (n.number, self.brokers_known_by(n)))
+        self.wait_known()
         return self
 
     def end(self):
@@ -293,6 +291,12 @@ class Cluster:
                 return {b["NodeId"] for b in wire.call("Metadata", 8, Topics=[])["Brokers"]}
         except OSError:
             return set()
+
+    def wait_known(self):
+        """Every broker has heard of all that are registered."""
+        for node in map(self.nodes.get, self.live()):
+            self.wait(lambda n=node: self.brokers_known_by(n) >= {int(x) for x in self.children("/brokers/ids")},
+                      lambda n=node: "broker %d knows all others: %s" % (n.number, self.brokers_known_by(n)))
 
     def known_by(self, number, topic):
         """What that broker tells of it: {partition: (leader, ISR, replicas)}, without those of which it has an error to tell."""

@@ -291,6 +291,7 @@ def forced_deletion(cluster, tools):
     cluster.restart(3)
     brokers_only(cluster, tools, "stuck")
     # The name is free.
+    cluster.wait_known()
     assert tools.topics("--create", "--topic", "stuck", "--partitions", "2", "--replication-factor", "3") == "Created topic stuck.\n"
     cluster.wait_full("stuck")
     put(cluster, "stuck", 2)

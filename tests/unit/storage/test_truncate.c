@@ -2,6 +2,8 @@
 #include "storage/syncer.h"
 #include "tests/unit/storage/kit.h"
 
+#include <sys/resource.h>
+
 static struct box b;
 
 static struct plog *fresh(void)
@@ -297,6 +299,35 @@ START_TEST(a_log_begins_anew_elsewhere)
 }
 END_TEST
 
+/* What it would begin anew with cannot be had: the old log stays, and it works when that can be had. */
+START_TEST(a_log_that_cannot_begin_anew_stays)
+{
+    enum { FILES = 256 };
+    struct plog *l = fresh();
+    struct rlimit was, few;
+    int fds[FILES], n = 0;
+
+    fill(l, 0);
+    ck_assert_int_eq(plog_recovery_point(l), 0);        /* else the checkpoint would fail before */
+    ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &was), 0);
+    few = was;
+    few.rlim_cur = FILES;
+    ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &few), 0);
+    while (n < FILES && (fds[n] = open("/dev/null", O_RDONLY)) >= 0)
+        n++;
+    fails(plog_truncate_all(l, 1000), ERR_AGAIN);
+    while (n > 0)
+        close(fds[--n]);
+    ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &was), 0);
+    ck_assert_int_eq(leo(l), BATCHES * EACH);
+    kit_check_whole(l);
+    ok(plog_truncate_all(l, 1000));
+    ok(follow(l, (struct put){ .n = 5, .leader_epoch = 5 }, 1000));
+    kit_check_whole(l);
+    done(l);
+}
+END_TEST
+
 START_TEST(the_recovery_point_goes_down_first)
 {
     struct offset_checkpoint c;
@@ -326,6 +357,7 @@ int main(void)
         { a_log_ends_where_it_was_cut_and_goes_on, 60 },
         { cutting_beyond_the_end_only_drops_epochs, 0 },
         { a_log_begins_anew_elsewhere, 0 },
+        { a_log_that_cannot_begin_anew_stays, 0 },
         { the_recovery_point_goes_down_first, 0 },
     };
 

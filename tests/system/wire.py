@@ -12,9 +12,10 @@ import os
 import socket
 import struct
 
-from harness import SLOW
+from harness import SLOW, wait_for
 
 SCHEMA = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "proto", "schema")
+REQUEST_TIMED_OUT = 7
 NUMBERS = {"int8": "b", "int16": "h", "uint16": "H", "int32": "i", "int64": "q", "float64": "d", "bool": "?"}
 
 
@@ -309,8 +310,15 @@ class Wire:
         out = self.call("CreateTopics", 5, TimeoutMs=30000 * SLOW, Topics=[
             {"Name": topic, "NumPartitions": partitions, "ReplicationFactor": 1, "Configs": configs}])
         code = out["Topics"][0]["ErrorCode"]
-        if code != 0:
+        if code == REQUEST_TIMED_OUT:           # it comes all the same, as soon as this machine has time for it
+            wait_for(lambda: self.leads(topic) == partitions, 150, "leaders for %d partitions of %s" % (partitions, topic))
+        elif code != 0:
             raise RuntimeError("topic %s: error %d" % (topic, code))
+
+    def leads(self, topic):
+        """How many partitions of the topic have a leader."""
+        out = self.call("Metadata", 9, Topics=[{"Name": topic}], AllowAutoTopicCreation=False)["Topics"]
+        return sum(p["LeaderId"] >= 0 for p in out[0]["Partitions"])
 
     def produce(self, version, topic, partition, records, acks=1, timeout_ms=10000):
         """The answer for that partition; None with acks=0."""

@@ -143,6 +143,9 @@ void logmgr_free(struct logmgr **mp)
     cleaner_free(&m->cleaner);
     logmgr_stop_loading(m);
     mover_stop(m);
+    for (size_t i = 0; i < m->dirs_n; i++)      /* they look at moves; not stopped where the manager was not */
+        if (m->dirs[i].d.syncer != NULL)
+            syncer_stop(m->dirs[i].d.syncer);
     moves_free(m);
     for (size_t i = 0; i < m->dirs_n; i++)
         free_dir(&m->dirs[i]);

@@ -45,7 +45,7 @@ class Server:
 
     def settings(self):
         lines = ["tickTime=%d" % TICK_MS, "minSessionTimeout=%d" % (2 * TICK_MS), "maxSessionTimeout=600000", "initLimit=100",
-                 "syncLimit=50", "dataDir=" + os.path.join(self.folder, "data"), "clientPort=%d" % self.port,
+                 "syncLimit=300", "dataDir=" + os.path.join(self.folder, "data"), "clientPort=%d" % self.port,
                  "clientPortAddress=127.0.0.1", "maxClientCnxns=0", "4lw.commands.whitelist=*", "admin.enableServer=false"]
         return lines + ["server.%d=127.0.0.1:%d:%d" % (n, a, b) for n, (a, b) in self.peers.items()]
 

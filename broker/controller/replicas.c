@@ -3,7 +3,7 @@
  *   NonExistent -> New               LeaderAndIsr with the present leader, as a new replica; a replica of a new
  *                                    partition, which has none, learns of it when the partition goes Online
  *   New -> Online                    memory only
- *   Offline, Online, ... -> Online   LeaderAndIsr with the present leader
+ *   Offline, Online, ... -> Online   LeaderAndIsr with the present leader, unless that is itself from before it went
  *   -> Offline                       StopReplica without deletion; the replica leaves the ISR (the last one
  *                                    stays), and the leadership, in the state node: leader epoch + 1; the
  *                                    others learn by LeaderAndIsr. Who is in sync without being assigned leaves
@@ -70,6 +70,14 @@ void replicas_start(struct controller *c, struct ctl_partition **v, size_t n)
     batch_send(c);
 }
 
+/* It led when it went, and no controller saw it go (a new one leaves the state as it is when there is nobody else in
+ * sync). In the same epoch as before it would lead with what it has come back with, and the logs would not be compared:
+ * it is told when it has been elected, in a moment, in the next one. */
+static bool led_when_it_went(const struct ctl_partition *p, int32_t broker)
+{
+    return p->leader == broker && p->state == PARTITION_OFFLINE && !p->topic->queued;
+}
+
 /* Every step but the one to Offline. */
 void replicas_to(struct controller *c, const struct replica_ref *v, size_t n, enum replica_state to)
 {
@@ -79,8 +87,10 @@ void replicas_to(struct controller *c, const struct replica_ref *v, size_t n, en
 
         if (!go(&v[i], to))
             continue;
-        if (to == REPLICA_ONLINE && from != REPLICA_NEW && v[i].p->has_leadership)
-            batch_leader_and_isr(c, v[i].broker, v[i].p, false);
+        if (to == REPLICA_ONLINE && from != REPLICA_NEW && v[i].p->has_leadership) {
+            if (!led_when_it_went(v[i].p, v[i].broker))
+                batch_leader_and_isr(c, v[i].broker, v[i].p, false);
+        }
         else if (to == REPLICA_NEW && v[i].p->has_leadership)
             batch_leader_and_isr(c, v[i].broker, v[i].p, true);
         else if (to == REPLICA_DELETE_STARTED)

@@ -113,6 +113,8 @@ static void lose_8(void)
 /* Its broker died with the controller, or while nobody was: the leader does not wait for it with acks=all. */
 START_TEST(members_that_have_gone_between_two_terms)
 {
+    size_t led;
+
     one_partition();
     another_term(lose_7);
     STANDS(6, 1, 6, 8);
@@ -120,9 +122,16 @@ START_TEST(members_that_have_gone_between_two_terms)
     STANDS(8, 2, 8);
     another_term(lose_8);
     STANDS(8, 2, 8);                            /* the last one stays */
+    lock_take(&cl.lock);
+    led = cl.seen[2].led;
+    lock_drop(&cl.lock);
     peer_register(&cl, 8);
     cluster_settle(&cl);
     STANDS(8, 3, 8);
+    lock_take(&cl.lock);
+    ck_assert_uint_eq(cl.seen[2].led, led + 1); /* not in the epoch in which it went */
+    ck_assert_int_eq(cl.seen[2].lai[0].epoch, 3);
+    lock_drop(&cl.lock);
 }
 END_TEST
 

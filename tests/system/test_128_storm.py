@@ -124,6 +124,7 @@ def storm(cluster, seed):
         kept = sum(c.check() for c in s.commits)
         s.truth.count("commits", kept)
         s.truth.count("records of the group", s.grouped.records)
+        s.truth.count("the group was sent back", s.grouped.sent_back)
     print({k: s.truth.counts[k] for k in sorted(s.truth.counts)}, dict(r.counts))
     for topic in CHURNED:
         cluster.delete(topic)

@@ -87,10 +87,9 @@ void replicas_to(struct controller *c, const struct replica_ref *v, size_t n, en
 
         if (!go(&v[i], to))
             continue;
-        if (to == REPLICA_ONLINE && from != REPLICA_NEW && v[i].p->has_leadership) {
-            if (!led_when_it_went(v[i].p, v[i].broker))
-                batch_leader_and_isr(c, v[i].broker, v[i].p, false);
-        }
+        if (to == REPLICA_ONLINE && from != REPLICA_NEW && v[i].p->has_leadership &&
+            !led_when_it_went(v[i].p, v[i].broker))
+            batch_leader_and_isr(c, v[i].broker, v[i].p, false);
         else if (to == REPLICA_NEW && v[i].p->has_leadership)
             batch_leader_and_isr(c, v[i].broker, v[i].p, true);
         else if (to == REPLICA_DELETE_STARTED)

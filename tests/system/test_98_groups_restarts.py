@@ -52,7 +52,7 @@ class Committer:
         while True:
             try:
                 got = await self.model.check(await self.member.connected(), self.member.group, self.member.owned)
-                assert min(got.values()) > 0 or not self.model.acks
+                assert min(got.values()) > 0 or not self.acks
                 return
             except AWAY:
                 self.member.drop()
@@ -82,7 +82,7 @@ async def kills(b, rng):
         goal = model.acks + rng.randrange(500, 20000)
 
         async def reached(goal=goal):
-            return await all_commit(committers, [-1] * len(committers)) and model.acks >= goal
+            return await all_commit(committers, [0] * len(committers)) and model.acks >= goal
         await until(reached, 30, "%d acknowledgements" % goal)
         b.kill9()
         await asyncio.to_thread(b.start)

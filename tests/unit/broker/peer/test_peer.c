@@ -13,13 +13,23 @@ static struct peer *peer;
 static _Atomic int deed;
 static size_t answer_bytes = 10;
 
+static uint8_t byte_at(size_t i)
+{
+    return (uint8_t)i;
+}
+
 /* What was sent comes back, and as many bytes more as are missing. */
 static enum fake_deed mirror(struct fake_listener *f, struct fake_request *r)
 {
+    uint8_t *more = malloc(answer_bytes + 1);
+
     (void)f;
-    chain_copy(r->out, r->body.p, r->body.len);
     for (size_t i = r->body.len; i < answer_bytes; i++)
-        chain_i8(r->out, (int8_t)i);
+        more[i] = byte_at(i);
+    chain_copy(r->out, r->body.p, r->body.len);
+    if (answer_bytes > r->body.len)
+        chain_copy(r->out, more + r->body.len, answer_bytes - r->body.len);
+    free(more);
     return (enum fake_deed)atomic_load(&deed);
 }
 
@@ -70,13 +80,15 @@ START_TEST(answers_of_any_size)
 {
     static const size_t sizes[] = { 0, 1, 16375, 16376, 16377, 16384, 100000, 1000000, 7 };
     struct bytes answer;
+    size_t wrong = 0;
 
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
         answer_bytes = sizes[i];
         ck_assert_int_eq(call(PLAIN, "", &answer), OK);
         ck_assert_uint_eq(answer.len, sizes[i]);
-        for (size_t k = 0; k < answer.len; k++)
-            ck_assert_int_eq(answer.p[k], (uint8_t)k);
+        for (size_t k = 0; k < answer.len; k++)     /* an assertion for each byte would take a minute */
+            wrong += answer.p[k] != byte_at(k);
+        ck_assert_uint_eq(wrong, 0);
     }
     answer_bytes = 10;
 }

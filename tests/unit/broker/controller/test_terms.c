@@ -3,6 +3,8 @@
  */
 #include "tests/unit/broker/controller/scene_kit.h"
 
+#include "broker/controller/priv.h"
+
 /* Another one is the controller meanwhile, and dies. */
 static void another_term(void (*meanwhile)(void))
 {
@@ -519,20 +521,27 @@ END_TEST
 /* Its links broke for a moment. Others were the controller since; it may have been registered all the time. */
 START_TEST(a_controller_that_was_out_of_reach_long_ago)
 {
-    int64_t later;
+    int64_t before, later;
+    struct gate g;
 
     kit_down(&cl.k);
     cluster_up(&cl, "zookeeper.session.timeout.ms=100");
     for (int32_t b = 6; b <= 8; b++)
         peer_register(&cl, b);
     controller_is(6);
+    before = mono_ns();
     controller_link_down(cl.k.ctl, 6, -1);
     be_elected();
     one_partition_of("t");
     STANDS(6, 0, 6, 7, 8);
     controller_is(6);
+    gate_shut(&g);                                  /* its thread reads what is written here */
+    ck_assert_int_gt(cl.k.ctl->depose_again_ns, before);
+    cl.k.ctl->depose_again_ns = INT64_MAX;          /* as if no time had passed, however long all this took */
+    gate_open(&g);
     controller_link_down(cl.k.ctl, 6, -1);          /* it has just been removed: not again so soon */
     cluster_settle(&cl);
+    ck_assert(!controller_active(cl.k.ctl));
     later = mono_ms() + 100;
     controller_is(9);
     while (mono_ms() <= later)

@@ -447,9 +447,22 @@ static bool is_told(const char *text)
     return told;
 }
 
-/* The controller is told of what stands, too: it may be what an earlier attempt wrote, whose answer was lost. */
+static atomic_bool at_gate, gate_open;
+
+/* Keeps the thread of the changes: what is submitted meanwhile is taken at once. */
+static void stand_at_gate(struct isr_change *ch)
+{
+    (void)ch;
+    atomic_store(&at_gate, true);
+    while (!atomic_load(&gate_open))
+        poll(NULL, 0, 1);
+}
+
+/* The controller is told of what stands, too: it may be what an earlier attempt wrote, whose answer was lost. It is
+ * told of both in one notice, since there is no time between them in which it could be told of the first. */
 START_TEST(an_old_leader_writes_the_node_itself)
 {
+    struct isr_change gate = { .topic = STR_LIT("none"), .isr = isr, .isr_n = 2, .done = stand_at_gate };
     struct store_call *call;
 
     snprintf(dir, sizeof dir, "/tmp/klamm-isr-XXXXXX");
@@ -461,8 +474,11 @@ START_TEST(an_old_leader_writes_the_node_itself)
     put_state(1, SELF, 4, 1);           /* changed since, and still ours: what stands is the outcome */
     put_state(1, SELF, 4, 3);
     put_state(2, 9, 5, 2);              /* another leads; 3: deleted */
+    isr_submit(isr_changes_changer(changes), &gate);
+    WAIT_FOR(atomic_load(&at_gate));
     for (int i = 0; i < 4; i++)
         submit(i, "a", no_id);
+    atomic_store(&gate_open, true);
     wait_done(4);
     ck_assert_int_eq(v[0].outcome, ISR_DONE);
     ck_assert_int_eq(got_isr_n[0], 2);

@@ -972,7 +972,7 @@ static void create_many(void)
         snprintf(names[i], sizeof names[i], "n%d", i);
         t[i] = (struct topic_op_topic){ .name = str_of(names[i]), .partitions = 10, .replication = 3 };
     }
-    kit_op_run(&cl.k, &ko, TOPIC_OP_CREATE, t, MANY_TOPICS, 60000);
+    kit_op_run(&cl.k, &ko, TOPIC_OP_CREATE, t, MANY_TOPICS, PATIENT_MS);
     kit_op_end(&ko);
     for (int i = 0; i < MANY_TOPICS; i++)
         ck_assert_int_eq(t[i].error, KERR_NONE);

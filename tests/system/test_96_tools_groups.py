@@ -18,7 +18,7 @@ def put(address, counts, timestamp=1600000000000):
     for (topic, partition), n in counts.items():
         for i in range(n):
             p.produce(topic, b"v", partition=partition, timestamp=timestamp + i * 1000)
-    assert p.flush(20 * SLOW) == 0
+    assert p.flush(60 * SLOW) == 0
 
 
 def commit(address, group, offsets):
@@ -53,7 +53,7 @@ def started(brokers):
 def groups(started):
     """groups(args...) -> (status, standard output, standard error)."""
     def run(*args):
-        done = started.tool("kafka-consumer-groups.sh", *args, check=False)
+        done = started.tool("kafka-consumer-groups.sh", "--timeout", "60000", *args, check=False)     # else 5 s
         return done.returncode, done.stdout, done.stderr
     return run
 
@@ -117,7 +117,7 @@ def test_history(started, groups):
     wait_for(lambda: one.settled(3), 30, "it has all")
     two = Member(started.address, "g", ["a"], client_id="c2")
     wait_for(lambda: not one.settled(3) and one.settled(len(one.consumer.assignment())) and two.consumer.poll(0.02) is None and
-             len(one.consumer.assignment()) + len(two.consumer.assignment()) == 3 and two.consumer.assignment(), 20, "they share")
+             len(one.consumer.assignment()) + len(two.consumer.assignment()) == 3 and two.consumer.assignment(), 60, "they share")
     two.consumer.close()
     wait_for(lambda: one.settled(3), 30, "it has all again")
     status, out, _ = groups("--describe", "--group", "g", "--history")
@@ -222,7 +222,8 @@ def test_deleting(started, groups):
 def test_our_own_name(started):
     """`klamm consumer-groups` ends its lines, and says by its status that something failed."""
     def own(*args):
-        return tool(os.path.join(os.pardir, "klamm"), "consumer-groups", "--bootstrap-server", started.address, *args, check=False)
+        return tool(os.path.join(os.pardir, "klamm"), "consumer-groups", "--bootstrap-server", started.address,
+                    "--timeout", "60000", *args, check=False)
 
     commit(started.address, "g", {("a", 0): 4, ("b", 0): 5})
     done = own("--describe", "--group", "g")

@@ -54,9 +54,15 @@ def lines(done):
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
+def consumer_groups(broker, *args):
+    """What kafka-consumer-groups.sh prints; by itself it waits for 5 s only."""
+    return broker.tool("kafka-consumer-groups.sh", "--timeout", "60000", *args).stdout
+
+
 def committed(broker, group):
     """{(topic, partition): offset}"""
-    rows = [line.split() for line in broker.tool("kafka-consumer-groups.sh", "--describe", "--group", group).stdout.splitlines()]
+    told = consumer_groups(broker, "--describe", "--group", group)
+    rows = [line.split() for line in told.splitlines()]
     return {(r[1], int(r[2])): int(r[3]) for r in rows if len(r) > 3 and r[0] == group and r[3] != "-"}
 
 
@@ -79,12 +85,12 @@ def test_a_group_that_is_made_up_commits_nothing_and_goes(broker):
     produce(broker, "t", range(3))
     for _ in range(2):
         assert consume(broker, "t", "--from-beginning", "--max-messages", "3").stdout.split() == ["0", "1", "2"]
-    groups = broker.tool("kafka-consumer-groups.sh", "--list").stdout.split()
-    assert groups and all(re.fullmatch(r"console-consumer-\d+", g) for g in groups)
-    for group in groups:
+    made_up = consumer_groups(broker, "--list").split()
+    assert made_up and all(re.fullmatch(r"console-consumer-\d+", g) for g in made_up)
+    for group in made_up:
         assert committed(broker, group) == {}
-    states = broker.tool("kafka-consumer-groups.sh", "--list", "--state").stdout
-    assert "Stable" not in states
+    # Who leaves may be gone before the broker has come to its request; its session would last for 45 s.
+    wait_for(lambda: "Stable" not in consumer_groups(broker, "--list", "--state"), what="nobody is a member")
 
 
 def test_members_share_and_one_takes_over(broker):
@@ -99,7 +105,7 @@ def test_members_share_and_one_takes_over(broker):
         return one.lines and two.lines
     with Running(broker, "kafka-console-consumer.sh", *args) as one, \
             Running(broker, "kafka-console-consumer.sh", *args) as two:
-        wait_for(both_read, 30, "both are members")
+        wait_for(both_read, 60, "both are members")
         assert one.stop(signal.SIGINT) == 130
         last = [str(next(n)) for _ in range(40)]
         produce(broker, "t", last)
@@ -116,6 +122,8 @@ def test_members_share_and_one_takes_over(broker):
 def test_the_internal_topics_in_words(broker):
     produce(broker, "t", range(3))
     consume(broker, "t", "--group", "g\u00e9", "--from-beginning", "--max-messages", "2")
+    wait_for(lambda: "Empty" in consumer_groups(broker, "--describe", "--group", "g\u00e9", "--state"),
+             what="it has left, which is a record")
     tools = "org.apache.kafka.tools.consumer."
     old = "kafka.coordinator.group.GroupMetadataManager$"
     ends = broker.tool("kafka-get-offsets.sh", "--topic", "__consumer_offsets").stdout.split()
@@ -171,7 +179,7 @@ def test_a_signal_that_comes_twice(broker, sig, status):
             c.process.send_signal(sig)
         assert c.process.wait(30 * SLOW) == status
         assert c.process.stderr.read() == "Processed a total of 1 messages\n"
-    assert "Empty" in broker.tool("kafka-consumer-groups.sh", "--describe", "--group", "g", "--state").stdout
+    wait_for(lambda: "Empty" in consumer_groups(broker, "--describe", "--group", "g", "--state"), what="it has left")
 
 
 def test_leaving_a_broker_that_is_away(broker):
@@ -304,7 +312,7 @@ def perf(broker, *args, check=True):
 def test_producer_and_consumer_perf(broker):
     done = perf(broker, "--num-records", "5000", "--record-size", "100", "--throughput", "-1")
     assert TOTAL.fullmatch(done.stdout).group(1) == "5000"
-    args = ("--topic", "t", "--messages", "5000")
+    args = ("--topic", "t", "--messages", "5000", "--timeout", "60000")
     header, row = broker.tool("kafka-consumer-perf-test.sh", *args).stdout.splitlines()
     assert header == "start.time, end.time, " + HEADER
     assert re.fullmatch(r"%s, %s, 0\.4768, \d+\.\d{4}, 5000, \d+\.\d{4}, \d+, \d+, \d+\.\d{4}, \d+\.\d{4}" % (DATE, DATE), row)

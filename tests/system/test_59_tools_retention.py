@@ -2,9 +2,9 @@
 import re
 import time
 
-from confluent_kafka import Producer
-
-from harness import SLOW, tool, wait_for
+from batches import batch
+from harness import tool, wait_for
+from wire import Wire
 
 DAY_MS = 86400000
 
@@ -21,11 +21,9 @@ def segments(text):
 
 def fill(broker, topic, times):
     """Five records with each of the timestamps, a segment each."""
-    p = Producer({"bootstrap.servers": broker.address, "linger.ms": 100})
-    for ts in times:
-        for _ in range(5):
-            p.produce(topic, b"x" * 200, timestamp=ts)
-        assert p.flush(20 * SLOW) == 0
+    with Wire(broker.port) as w:
+        for ts in times:
+            assert w.produce(9, topic, 0, batch([b"x" * 200] * 5, timestamp=ts))["ErrorCode"] == 0
 
 
 def now_ms():

@@ -24,7 +24,7 @@ def small_disk(tmp_path):
 def produce(broker, n, size=10000):
     """How many were acknowledged, and the error names of the others."""
     acked, errors = [], set()
-    p = Producer({"bootstrap.servers": broker.address, "message.timeout.ms": 3000 * SLOW, "retries": 0,
+    p = Producer({"bootstrap.servers": broker.address, "message.timeout.ms": 30000 * SLOW, "retries": 0,
                   "batch.num.messages": 20})
 
     def told(err, msg):

@@ -22,7 +22,7 @@ def wire(broker):
 class Parked(threading.Thread):
     """A Fetch on a connection of its own; .answer and .seconds when it is back."""
 
-    def __init__(self, broker, topics, wait_ms=30000, min_bytes=1, version=11, **more):
+    def __init__(self, broker, topics, wait_ms=600000, min_bytes=1, version=11, **more):
         super().__init__(daemon=True)
         self.answer = self.error = None
         self.wire = Wire(broker.port)
@@ -40,7 +40,7 @@ class Parked(threading.Thread):
             self.error = e
         self.seconds = time.monotonic() - self.began
 
-    def back(self, within=10):
+    def back(self, within=50):
         self.join(within * SLOW)
         assert not self.is_alive(), "the fetch is still parked"
         if self.error is not None:
@@ -64,7 +64,7 @@ def test_a_long_poll_is_answered_when_records_come(broker, wire):
     wire.produce(9, "t", 0, batch([b"one", b"two"]))
     part = fetch.back()["t", 0]
     assert (part["ErrorCode"], part["HighWatermark"], offsets_of(part["Records"])) == (0, 2, [0, 1])
-    assert fetch.seconds < 10 * SLOW
+    assert fetch.seconds < 60 * SLOW
 
 
 def test_a_long_poll_ends_with_its_time(broker, wire):
@@ -273,7 +273,7 @@ def test_offsets_and_times(broker, wire):
     assert ask(-3, 6)[0] == 35
     assert ask(1700000001001) == (0, 2, 1700000002000)
     assert ask(1800000000000) == (0, -1, -1)
-    out = wire.call("DeleteRecords", 2, TimeoutMs=1000, Topics=[{"Name": "t", "Partitions": [
+    out = wire.call("DeleteRecords", 2, TimeoutMs=30000, Topics=[{"Name": "t", "Partitions": [
         {"PartitionIndex": 0, "Offset": 3}]}])["Topics"][0]["Partitions"][0]
     assert (out["ErrorCode"], out["LowWatermark"]) == (0, 3)
     assert ask(-2) == (0, 3, -1)
@@ -297,9 +297,13 @@ def test_waiting_costs_nothing(broker, wire):
     wire.create("t")
     fetches = [Parked(broker, {"t": [(0, 0)]}, wait_ms=60000) for _ in range(200)]
     parked(wire, broker, "t", 0)
-    before, began = broker.cpu_seconds(), time.monotonic()
-    wait_for(lambda: time.monotonic() - began > 1, within=5)
-    assert broker.cpu_seconds() - before < 0.1 * SLOW * (time.monotonic() - began)
+
+    def share():
+        """Of a second, or what the machine makes of it; at first some of the fetches may still come in."""
+        before, began = broker.cpu_seconds(), time.monotonic()
+        wait_for(lambda: time.monotonic() - began > 1)
+        return (broker.cpu_seconds() - before) / (time.monotonic() - began)
+    in_time(0.1, share)
     for f in fetches:
         f.wire.close()
 

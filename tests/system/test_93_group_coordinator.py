@@ -58,7 +58,7 @@ def test_groups_and_offsets_are_there_after_a_kill(brokers):
 
     async def enter():
         await ready(broker.port, "g")
-        m = Member(broker.port, "g", instance="i", session_ms=30000)
+        m = Member(broker.port, "g", instance="i", session_ms=300000)
         await m.enter({"t": 4})
         return m.member_id, m.generation
 
@@ -85,7 +85,7 @@ def test_a_rebalance_takes_two_lines_of_the_log_and_a_leave_one(brokers):
 
     async def come_and_go():
         await ready(broker.port, "left")
-        m = Member(broker.port, "left")
+        m = Member(broker.port, "left", session_ms=60000)
         await m.enter({"t": 1})
         await m.leave()
         lost = Member(broker.port, "lost", session_ms=4000 if SLOW == 1 else 8000)     # long enough to enter at once
@@ -165,6 +165,7 @@ def test_records_that_nobody_can_read_are_told_and_passed_over(brokers):
         assert commit(wire, "g", {1: 6}) == [NONE]
     broker.restart()
     assert first_answer(broker, "g", partitions=(0, 1)) == {0: 5, 1: 6}
+    wait_for(lambda: "places passed over" in broker.log(this_start=True), what="the sum, which is told last")
     lines = [line for line in broker.log(this_start=True).splitlines() if "passed over" in line]
     assert len(lines) == len(bad) + 1, lines
     for at, line in enumerate(lines[:-1]):

@@ -43,7 +43,7 @@ def given_settings(c, topic):
 
 
 def join(c, group, version=9, member_id="", **more):
-    fields = dict(GroupId=group, SessionTimeoutMs=10000, RebalanceTimeoutMs=10000, MemberId=member_id,
+    fields = dict(GroupId=group, SessionTimeoutMs=120000, RebalanceTimeoutMs=60000, MemberId=member_id,
                   ProtocolType="consumer", Protocols=[{"Name": "range", "Metadata": b"meta"}])
     fields.update(more)
     answer = c.call("JoinGroup", version, **fields)
@@ -183,7 +183,7 @@ def test_idempotent_producers_are_served_and_transactional_ones_are_told(broker)
 
 def send_join(c, group, **more):
     c.send("JoinGroup", 3, dict(dict(
-        GroupId=group, SessionTimeoutMs=10000, RebalanceTimeoutMs=60000, MemberId="", ProtocolType="consumer",
+        GroupId=group, SessionTimeoutMs=120000, RebalanceTimeoutMs=60000, MemberId="", ProtocolType="consumer",
         Protocols=[{"Name": "range", "Metadata": b"m" * 3000}]), **more))
 
 
@@ -384,7 +384,7 @@ def test_consumers_of_a_group_share_and_take_over(brokers):
     for i in range(400):
         p.produce("t", b"%d" % i, partition=i % 4)
     assert p.flush(30 * SLOW) == 0
-    conf = {"bootstrap.servers": b.address, "group.id": "g", "session.timeout.ms": 6000, "auto.offset.reset": "earliest",
+    conf = {"bootstrap.servers": b.address, "group.id": "g", "session.timeout.ms": 45000, "auto.offset.reset": "earliest",
             "heartbeat.interval.ms": 200, "enable.auto.commit": False}
     one, two = Consumer(conf), Consumer(conf)
     seen, refused = [], []
@@ -408,6 +408,6 @@ def test_consumers_of_a_group_share_and_take_over(brokers):
     wait_for(lambda: poll(one, two) or (len(one.assignment()), len(two.assignment())) == (2, 2), 30)
     one.close()
     wait_for(lambda: poll(two) or len(two.assignment()) == 4, 30)
-    wait_for(lambda: poll(two) or len(set(seen + refused)) == 400, 30)
+    wait_for(lambda: poll(two) or len(set(seen + refused)) == 400, 90)
     two.close()
     assert len(seen) == len(set(seen)), "read again, although it was committed"

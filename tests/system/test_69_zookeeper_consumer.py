@@ -105,7 +105,7 @@ def test_from_the_beginning(cluster):
 def test_what_the_tree_says(cluster):
     cluster.create("t", partitions=2, replicas=1)
     with Consumer(cluster, "--whitelist", " t, u", "--group", "g", "--consumer-property", "auto.commit.interval.ms=50") as c:
-        wait_for(lambda: owner(cluster, "g", "t", 1), what="owners")
+        wait_for(lambda: all(owner(cluster, "g", "t", p) for p in (0, 1)), what="owners")
         name, = ids(cluster, "g")
         assert re.fullmatch(r"g_[^/]+-\d{13}-[0-9a-f]{8}", name)
         data, stat = cluster.znode("/consumers/g/ids/" + name)

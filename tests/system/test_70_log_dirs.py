@@ -83,7 +83,8 @@ def test_partitions_are_spread_and_found_again(brokers, tmp_path):
             for i in range(9):
                 assert got(w, "t", i) == (0, list(range(i + 1)))
     with Wire(b.port) as w:                 # emptied by deletion, each directory gets new ones
-        w.call("DeleteTopics", 3, TopicNames=["t"], TimeoutMs=10000)
+        w.call("DeleteTopics", 3, TopicNames=["t"], TimeoutMs=30000)
+        wait_for(lambda: not any(partitions_in(d) for d in dirs), what="its directories have other names")
         w.create("u", 3)
         assert [len(partitions_in(d)) for d in dirs] == [1, 1, 1]
     assert b.stop() == 0

@@ -67,7 +67,7 @@ def produce(broker, numbers):
     p = Producer({"bootstrap.servers": broker.address, "linger.ms": 1})
     for n in numbers:
         p.produce("t", b"%d" % n, partition=n % PARTITIONS)
-    assert p.flush(20 * SLOW) == 0
+    assert p.flush(90 * SLOW) == 0
 
 
 def have(members, numbers):
@@ -110,17 +110,17 @@ def kcat_members(served, group, first):
     members = [Shell(served, group, "-X", "partition.assignment.strategy=range") for _ in range(3)]
     try:
         with Stills() as still:
-            wait_for(lambda: shares(members), 30, "three shares")
+            wait_for(lambda: shares(members), 90, "three shares")
             rebalances = [m.rebalances for m in members[1:]]
             produce(served, numbers[0])
-            wait_for(lambda: have(members, numbers[0]), 30, "all records")
+            wait_for(lambda: have(members, numbers[0]), 90, "all records")
             members[0].end(signal.SIGKILL)
             produce(served, numbers[1])
-            wait_for(lambda: have(members[1:], numbers[1]), 30, "the others take over")
+            wait_for(lambda: have(members[1:], numbers[1]), 90, "the others take over")
             served.kill9()
             served.start()
             produce(served, numbers[2])
-            wait_for(lambda: have(members[1:], numbers[2]), 30, "they go on after the broker was killed")
+            wait_for(lambda: have(members[1:], numbers[2]), 90, "they go on after the broker was killed")
         again = [(p, o) for m in members[1:] for (p, o), n in collections.Counter((p, o) for p, o, _ in m.read).items() if n > 1]
         if again and (still.longest > 1 or [m.rebalances for m in members[1:]] != [n + 1 for n in rebalances]):
             return None
@@ -190,17 +190,17 @@ class Polling(threading.Thread):
 def test_confluent_members_share_and_resume(served, strategy):
     members = [Polling(served, strategy, "c%d" % i) for i in range(3)]
     try:
-        wait_for(lambda: shares(members), 30, "three shares")
+        wait_for(lambda: shares(members), 90, "three shares")
         produce(served, range(600))
-        wait_for(lambda: have(members, range(600)), 30, "all records")
+        wait_for(lambda: have(members, range(600)), 90, "all records")
         members.pop(0).end()
-        wait_for(lambda: shares(members), 30, "two shares")
+        wait_for(lambda: shares(members), 90, "two shares")
         produce(served, range(600, 900))
-        wait_for(lambda: have(members, range(600, 900)), 30, "the rest")
+        wait_for(lambda: have(members, range(600, 900)), 90, "the rest")
         served.kill9()
         served.start()
         produce(served, range(900, 1200))
-        wait_for(lambda: have(members, range(900, 1200)), 30, "they go on")
+        wait_for(lambda: have(members, range(900, 1200)), 90, "they go on")
     finally:
         for m in members:
             m.end()
@@ -236,19 +236,25 @@ for m in c:
     reader.start()
     try:
         members = [Shell(served, "mixed", "-X", "partition.assignment.strategy=range") for _ in range(2)]
-        wait_for(lambda: all(m.assigned for m in members) and sum(len(m.assigned) for m in members) == 4, 40, "shares of three")
-        produce(served, range(300))
+        wait_for(lambda: all(m.assigned for m in members) and sum(len(m.assigned) for m in members) == 4, 90, "shares of three")
+        n = 0
 
         def values():
             return {value for m in members for _, _, value in m.read} | {int(x.split()[2]) for x in list(lines)}
-        wait_for(lambda: values() == set(range(300)), 30, "all records")
-        assert lines and all(m.read for m in members), "each has its share"
+
+        def each_has_read():
+            return lines and all(m.read for m in members)
+        while n == 0 or (not each_has_read() and n < 3000):     # sessions are short, and one may just be without its share
+            produce(served, range(n, n + 300))
+            n += 300
+            wait_for(lambda: values() == set(range(n)), 90, "all records")
+        assert each_has_read(), "each has its share"
         python.kill()
         python.wait()
         reader.join()
-        wait_for(lambda: shares(members), 30, "the two take over")
-        produce(served, range(300, 600))
-        wait_for(lambda: have(members, range(300, 600)), 30, "what came later")
+        wait_for(lambda: shares(members), 90, "the two take over")
+        produce(served, range(n, n + 300))
+        wait_for(lambda: have(members, range(n, n + 300)), 90, "what came later")
     finally:
         if python.poll() is None:
             python.kill()

@@ -40,7 +40,7 @@ ERAS = {era: dict(zip(APIS_OF_MEMBERS, versions)) for era, versions in {
 NEWEST = "3.9"
 
 
-def run(scene, within=60):
+def run(scene, within=300):
     """Runs a coroutine to its end; a test that hangs fails."""
     async def timed():
         return await asyncio.wait_for(scene, within * SLOW)
@@ -632,7 +632,7 @@ class Life:
         self.member.drop()
 
 
-async def converged(lives, partitions, within=30):
+async def converged(lives, partitions, within=90):
     """Waits until they are in one generation and share all that there is."""
     everything = {(t, p) for t, n in partitions.items() for p in range(n)}
 

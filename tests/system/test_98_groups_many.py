@@ -110,7 +110,7 @@ async def too_many(port, name):
     """More than fit want in at once: exactly those that fit are in, and a place that becomes free is given away. None: they may
     not have come at once."""
     group = "full." + name
-    members = [Member(port, group, era="0.11", rebalance_ms=5000 * SLOW) for _ in range(MAX_SIZE + 3)]
+    members = [Member(port, group, era="0.11", session_ms=60000, rebalance_ms=60000) for _ in range(MAX_SIZE + 3)]
     await asyncio.gather(*(m.connected() for m in members))
     async with Stills() as still:
         codes = await asyncio.gather(*(m.join() for m in members))
@@ -133,7 +133,7 @@ async def too_many(port, name):
 async def delayed(port, n, name):
     """The first join of an empty group waits; who comes in that time is in the first generation. None: they may have come later."""
     group, era = "delay." + name, ERAS[n % len(ERAS)]
-    members = [Member(port, group, era=era, client_id=str(i), rebalance_ms=10000) for i in range(3)]
+    members = [Member(port, group, era=era, client_id=str(i), session_ms=60000, rebalance_ms=60000) for i in range(3)]
     await asyncio.gather(*(m.connected() for m in members))
     began = time.monotonic()
     async with Stills() as still:
@@ -147,7 +147,7 @@ async def delayed(port, n, name):
     assert set(await asyncio.gather(*(m.sync(PARTITIONS) for m in members))) == {NONE}
     # not in a group that is there: it is done when all have joined
     began = time.monotonic()
-    more = Member(port, group, era=era)
+    more = Member(port, group, era=era, session_ms=60000, rebalance_ms=60000)
     joining = asyncio.ensure_future(more.join())
 
     async def asked():
@@ -191,7 +191,7 @@ def bounds(port):
                 break
         else:
             raise AssertionError("the delay, extended, should be from %d to %d ms: %s" % (2 * DELAY_MS, 4 * DELAY_MS, firsts))
-    run(scene(), 180)
+    run(scene(), 600)
 
 
 def test_full_groups_and_the_initial_delay(brokers):

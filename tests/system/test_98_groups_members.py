@@ -40,7 +40,7 @@ async def a_sleeper(port, model, n, name):
     """One of two stops for longer than its session while the other takes over; then it commits. None: its session may have
     ended before it slept."""
     group, era = "sleeper." + name, ERAS_OF_DYNAMIC[n % len(ERAS_OF_DYNAMIC)]
-    other = Member(port, group, era=era, client_id="awake")
+    other = Member(port, group, era=era, client_id="awake", session_ms=60000)
     await other.enter(PARTITIONS)
     sleeper = Member(port, group, era=era, client_id="sleeper", session_ms=2500)        # time enough to enter and commit
     began = time.monotonic()
@@ -137,7 +137,7 @@ async def static_restarts(port, model, era, rng):
     group = "static.%s" % era
     members = {}
     for name in "abc":
-        members[name] = Life(Member(port, group, era=era, instance=name, client_id=name), model, PARTITIONS)
+        members[name] = Life(Member(port, group, era=era, instance=name, client_id=name, session_ms=60000), model, PARTITIONS)
     await converged(members.values(), PARTITIONS)
     generation = members["a"].member.generation
     for n in range(1, ROUNDS + 1):
@@ -145,7 +145,7 @@ async def static_restarts(port, model, era, rng):
         old = members.pop(name)
         held = set(old.held)
         old.kill()
-        again = Member(port, group, era=era, instance=name, client_id=name)
+        again = Member(port, group, era=era, instance=name, client_id=name, session_ms=60000)
         code = await again.join()
         assert (code, again.generation) == (NONE, generation), (era, code, again.generation, generation)
         assert not again.leads, "it would assign anew"
@@ -181,7 +181,7 @@ def static_members(port):
         model, rng = Model(), random.Random(5)
         await asyncio.gather(*(static_restarts(port, model, era, rng) for era in ERAS_OF_STATIC))
         return model
-    assert run(scene(), 60 + 3 * ROUNDS).acks >= ROUNDS
+    assert run(scene(), 300 + 10 * ROUNDS).acks >= ROUNDS
 
 
 def test_static_members_restart_without_a_rebalance(brokers):
@@ -233,7 +233,7 @@ def churning(port):
             churn(port, model, "cooperative.mixed", old + new, True, rng),
             *(churn_with_deaths(port, model, "deaths.%d" % i, old + new, rng) for i in range(5)))
         return model
-    model = run(scene(), 60 + 3 * ROUNDS)
+    model = run(scene(), 300 + 10 * ROUNDS)
     print(model.owned, "shares,", len({k[:2] for k in model.owners}), "generations")
 
 

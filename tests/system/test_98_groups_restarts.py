@@ -83,11 +83,11 @@ async def kills(b, rng):
 
         async def reached(goal=goal):
             return await all_commit(committers, [0] * len(committers)) and model.acks >= goal
-        await until(reached, 30, "%d acknowledgements" % goal)
+        await until(reached, 120, "%d acknowledgements" % goal)
         b.kill9()
         await asyncio.to_thread(b.start)
     before = [c.acks for c in committers]
-    await until(lambda: all_commit(committers, before), 30, "all commit again")
+    await until(lambda: all_commit(committers, before), 90, "all commit again")
     for c in committers:
         c.task.cancel()
         assert await c.member.heartbeat() == NONE
@@ -108,7 +108,7 @@ async def all_commit(committers, before):
 
 def test_no_acknowledged_commit_regresses_over_kills(brokers):
     b = started(brokers, PARTITIONS["t"])
-    model, loads = run(kills(b, random.Random()), 60 + 2 * ROUNDS)
+    model, loads = run(kills(b, random.Random()), 300 + 20 * ROUNDS)
     print(model.acks, "commits acknowledged,", model.reads, "read back,", loads, "times loading,", b.starts - 1, "kills")
     assert b.starts == ROUNDS + 1 and model.reads >= ROUNDS * GROUPS * MEMBERS
 
@@ -191,7 +191,7 @@ async def bounces(b, partitions):
                 if x.task.done():
                     x.task.result()
             return producer.acked >= goal
-        await until(reached, 30, "%d records" % goal)
+        await until(reached, 120, "%d records" % goal)
         await asyncio.to_thread(b.restart)
     producer.over = True                    # with the answer to its last request: nothing is on its way any more
     await producer.task
@@ -202,10 +202,10 @@ async def bounces(b, partitions):
             if c.task.done():
                 c.task.result()
         return all(c.position[tp] == ends[tp] for c in consumers for tp in c.position)
-    await until(caught_up, 30, "the end of the topic")
+    await until(caught_up, 90, "the end of the topic")
 
     for c in consumers:
-        await until(lambda c=c: committed_all(c), 30, "position = committed")
+        await until(lambda c=c: committed_all(c), 90, "position = committed")
         c.task.cancel()
         c.member.drop()
     assert generations == [c.member.generation for c in consumers], "a rebalance that nobody needed"
@@ -231,5 +231,5 @@ def high_end(port, partition):
 
 def test_clean_restarts_cause_no_rebalance(brokers):
     b = started(brokers, 6)
-    print(run(bounces(b, 6), 60 + 2 * ROUNDS), "records written, consumed by three groups;", b.starts - 1, "restarts")
+    print(run(bounces(b, 6), 300 + 20 * ROUNDS), "records written, consumed by three groups;", b.starts - 1, "restarts")
     assert b.starts == ROUNDS + 1

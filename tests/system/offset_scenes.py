@@ -12,7 +12,7 @@ import sys
 
 from groups import subscription
 from harness import wait_for
-from wire import Wire
+from wire import REQUEST_TIMED_OUT, Wire
 
 EXPECTED = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "data", "offset-scenes.json")
 PROPERTIES = {"offsets.topic.num.partitions": "3", "offsets.retention.check.interval.ms": "200",
@@ -74,7 +74,7 @@ def state(c, group):
 
 
 def join(c, group, topics, member="", send_only=False, protocol_type="consumer"):
-    fields = dict(GroupId=group, SessionTimeoutMs=30000, RebalanceTimeoutMs=30000, MemberId=member,
+    fields = dict(GroupId=group, SessionTimeoutMs=120000, RebalanceTimeoutMs=120000, MemberId=member,
                   ProtocolType=protocol_type, Protocols=[{"Name": "range", "Metadata": subscription(topics)}])
     if send_only:
         return c.send("JoinGroup", 2, fields)
@@ -102,8 +102,8 @@ def topic(c, name, n=2):
 
 
 def created(c, name, n):
-    answer = c.call("CreateTopics", 5, TimeoutMs=15000, Topics=[{"Name": name, "NumPartitions": n, "ReplicationFactor": 1}])
-    return answer["Topics"][0]["ErrorCode"] == 0
+    answer = c.call("CreateTopics", 5, TimeoutMs=30000, Topics=[{"Name": name, "NumPartitions": n, "ReplicationFactor": 1}])
+    return answer["Topics"][0]["ErrorCode"] in (0, REQUEST_TIMED_OUT)      # then it comes all the same
 
 
 def knows(c, name, n):
@@ -112,7 +112,7 @@ def knows(c, name, n):
 
 
 def drop(c, name):
-    assert c.call("DeleteTopics", 3, TopicNames=[name], TimeoutMs=15000)["Responses"][0]["ErrorCode"] == 0
+    assert c.call("DeleteTopics", 3, TopicNames=[name], TimeoutMs=30000)["Responses"][0]["ErrorCode"] in (0, REQUEST_TIMED_OUT)
     wait_for(lambda: c.call("Metadata", 5, Topics=[{"Name": name}], AllowAutoTopicCreation=False)["Topics"][0]["ErrorCode"] == 3,
              30, "end of " + name)
 

@@ -199,7 +199,7 @@ def test_nobody_waits_for_a_slow_disk_who_need_not(brokers, hook):
             assert w.produce(9, "t", 0, batch([b"x"]), acks=-1)["BaseOffset"] == i
         for i in range(5):
             w.call("DeleteTopics", 3, TopicNames=["gone"], TimeoutMs=10000)
-            wait_for(lambda: w.call("CreateTopics", 5, TimeoutMs=5000, Topics=[
+            wait_for(lambda: w.call("CreateTopics", 5, TimeoutMs=60000, Topics=[
                 {"Name": "gone", "NumPartitions": 1, "ReplicationFactor": 1}])["Topics"][0]["ErrorCode"] == NONE,
                      what="it is gone, and made again")
             for k in range(i):

@@ -63,7 +63,7 @@ def consume(broker, topic, partition, n, start=0):
     c = Consumer({"bootstrap.servers": broker.address, **NO_GROUP, "check.crcs": True})
     c.assign([TopicPartition(topic, partition, start)])
     got = []
-    end = time.monotonic() + 20 * SLOW
+    end = time.monotonic() + 60 * SLOW
     while len(got) < n and time.monotonic() < end:
         got += c.consume(n - len(got), timeout=1)
     c.close()
@@ -78,7 +78,7 @@ def test_large_records(broker):
     told = []
     p.produce("big", value, on_delivery=lambda e, m: told.append(e))
     p.produce("big", value * 2, on_delivery=lambda e, m: told.append(e))
-    p.flush(20 * SLOW)
+    p.flush(60 * SLOW)
     assert told[0] is None
     assert told[1].code() == KafkaError.MSG_SIZE_TOO_LARGE
     assert consume(broker, "big", 0, 1)[0].value() == value
@@ -98,7 +98,7 @@ def test_a_waiting_fetch_is_woken_by_a_produce(broker):
     p = Producer({"bootstrap.servers": broker.address, "linger.ms": 0})
     p.produce("t", b"warm")
     assert p.flush(30 * SLOW) == 0
-    reader.join(10 * SLOW)
+    reader.join(60 * SLOW)
     assert got and got[0].value() == b"warm"
     c.close()
 
@@ -129,9 +129,9 @@ def test_python_kafka(broker):
     p = KafkaProducer(bootstrap_servers=broker.address, compression_type="gzip", acks="all", **patient)
     for i in range(500):
         p.send("py", key=b"%d" % i, value=b"value %d" % i)
-    p.flush(20 * SLOW)
+    p.flush(60 * SLOW)
     p.close()
-    c = KafkaConsumer(bootstrap_servers=broker.address, auto_offset_reset="earliest", consumer_timeout_ms=20000 * SLOW,
+    c = KafkaConsumer(bootstrap_servers=broker.address, auto_offset_reset="earliest", consumer_timeout_ms=60000 * SLOW,
                       enable_auto_commit=False, **patient)
     c.assign([TP("py", 0)])
     c.seek_to_beginning()
@@ -152,7 +152,7 @@ def test_offsets_by_time_and_deleted_records(brokers):
     for i in range(1000):
         p.produce("t", b"x" * 100, timestamp=now + i * 10)
         p.poll(0)
-    assert p.flush(20 * SLOW) == 0
+    assert p.flush(60 * SLOW) == 0
     c = Consumer({"bootstrap.servers": broker.address, **NO_GROUP})
     for i in (0, 1, 499, 999):
         found = c.offsets_for_times([TopicPartition("t", 0, now + i * 10)], timeout=30 * SLOW)

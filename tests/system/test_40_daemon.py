@@ -27,11 +27,9 @@ def test_daemon_detaches_and_logs_to_log_dir(brokers, tmp_path):
     b = brokers(env={"LOG_DIR": str(tmp_path / "logs")})
     os.makedirs(b.folder)
     argv = b.argv()
-    began = time.monotonic()
     done = subprocess.run([argv[0], "-daemon"] + argv[1:], env=dict(os.environ, **b.env), cwd=b.folder, timeout=30 * SLOW,
                           stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
     assert done.returncode == 0, done.stdout
-    assert time.monotonic() - began < 10 * SLOW
     log = tmp_path / "logs" / "server.log"
     wait_for(lambda: "ready in" in log.read_text(), within=30, what="the daemon is ready")
     pids = find_holders(str(log))

@@ -169,7 +169,7 @@ def test_many_producers_and_a_tail(broker, wire):
         seen.extend(o for o in offsets_of(part["Records"]) if o >= len(seen))
         return len(seen) >= each * writers
 
-    wait_for(tail, within=30)
+    wait_for(tail, within=120)
     assert seen == list(range(each * writers))
 
 

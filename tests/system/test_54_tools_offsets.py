@@ -15,7 +15,7 @@ def fill(broker, topic, counts):
     for partition, n in enumerate(counts):
         for i in range(n):
             p.produce(topic, b"v%d" % i, partition=partition, timestamp=1600000000000 + i)
-    assert p.flush(20 * SLOW) == 0
+    assert p.flush(60 * SLOW) == 0
 
 
 def offsets(broker, *args):

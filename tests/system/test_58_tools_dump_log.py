@@ -23,7 +23,7 @@ def write(broker, n=200, **conf):
     for i in range(n):
         p.produce("t", b"value %d " % i + b"x" * 200, key=b"key%d" % i, headers=[("h", b"1")], timestamp=1600000000000 + i)
         p.poll(0)
-    assert p.flush(20 * SLOW) == 0
+    assert p.flush(60 * SLOW) == 0
     assert broker.stop() == 0
     return os.path.join(broker.data, "t-0")
 
@@ -131,7 +131,7 @@ def test_decoders_meet_anything(broker):
     p = Producer({"bootstrap.servers": broker.address})
     for key in noise:
         p.produce("noise", random.choice(noise), key=key)
-    assert p.flush(20 * SLOW) == 0
+    assert p.flush(60 * SLOW) == 0
     assert broker.stop() == 0
     log = os.path.join(broker.data, "noise-0/00000000000000000000.log")
     for decoder in ("--offsets-decoder", "--transaction-log-decoder"):

@@ -127,7 +127,7 @@ def test_they_stay_and_a_new_topic_of_the_name_has_none(brokers):
         assert settings(w, "t") == {"max.message.bytes": "100", "retention.ms": "-1"}
         set_topic(w, "t", max_message_bytes=None)
         assert settings(w, "t") == {"retention.ms": "-1"}
-        assert w.call("DeleteTopics", 1, TopicNames=["t"], TimeoutMs=10000)["Responses"][0]["ErrorCode"] == 0
+        assert w.call("DeleteTopics", 1, TopicNames=["t"], TimeoutMs=30000)["Responses"][0]["ErrorCode"] == 0
         wait_for(lambda: change(w, resource(TOPIC, "t", ("retention.ms", SET, "5"))) ==
                  [(UNKNOWN_TOPIC, "The topic 't' does not exist.")])
         wait_for(lambda: created(w, "t"), what="the end of the deletion")

@@ -30,7 +30,7 @@ def produce(broker, values, codec="none", **conf):
                        "message.send.max.retries": 0}, **conf))
     for v in values:
         p.produce("t", v, on_delivery=lambda err, m: done.append(err or (m.offset(),) + m.timestamp()))
-    assert p.flush(20 * SLOW) == 0
+    assert p.flush(60 * SLOW) == 0
     return done
 
 
@@ -142,7 +142,7 @@ def test_message_size(broker, wire):
     p = Producer({"bootstrap.servers": broker.address})
     errors = []
     p.produce("t", b"x" * 5000, on_delivery=lambda err, _: errors.append(err))
-    p.flush(20 * SLOW)
+    p.flush(60 * SLOW)
     assert errors[0] is not None and errors[0].name() == "MSG_SIZE_TOO_LARGE"
     set_topic(wire, "t", max_message_bytes=None)
     assert send(wire, batch([b"x" * 5000]))["ErrorCode"] == 0

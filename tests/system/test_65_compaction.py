@@ -83,7 +83,7 @@ def read_all(broker):
     try:
         c.assign([TopicPartition(TOPIC, 0, 0)])
         while True:
-            msg = c.poll(20 * SLOW)
+            msg = c.poll(60 * SLOW)
             assert msg is not None
             if msg.error() is not None:
                 assert msg.error().code() == KafkaError._PARTITION_EOF, msg.error()     # pylint: disable=protected-access
@@ -112,7 +112,7 @@ def wait_compacted(broker):
     """Until all that can be compacted is; the offset where that ends."""
     def done():
         return last_segment(broker) > 0 and compacted_to(broker) == last_segment(broker)
-    wait_for(done, 30, "compacted")
+    wait_for(done, 90, "compacted")
     return compacted_to(broker)
 
 
@@ -200,7 +200,7 @@ def test_compact_and_delete(brokers):
         """Nothing is left to do: what follows the oldest segment is less than retention.bytes."""
         found = sizes()
         return len(found) > 0 and sum(found[1:]) < 30000 and compacted_to(broker) == last_segment(broker) and found == sizes()
-    wait_for(settled, 30, "retention and compaction ran")
+    wait_for(settled, 90, "retention and compaction ran")
     got = read_all(broker)
     first = min(got)
     assert first > 0
@@ -216,7 +216,7 @@ def test_kill9_in_the_midst_of_compaction(brokers):
         # Somewhere between the first record of this round and the end of its compaction.
         reached = model.acknowledged + model.rng.randrange(1200)
         p = model.produce(1200)
-        wait_for(lambda: p.poll(0.001) is not None and model.acknowledged >= reached, 30, "acknowledged")
+        wait_for(lambda: p.poll(0.001) is not None and model.acknowledged >= reached, 90, "acknowledged")
         if i % 2 == 1:
             p.flush(60 * SLOW)
         broker.kill9()

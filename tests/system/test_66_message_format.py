@@ -108,7 +108,7 @@ def test_clients_of_today(old, magic):
     c.assign([TopicPartition("t", 0, 0)])
     got = []
     while len(got) < 1200:
-        m = c.poll(20 * SLOW)
+        m = c.poll(60 * SLOW)
         assert m is not None and m.error() is None, len(got)
         got.append((m.offset(), m.value()))
     c.close()
@@ -177,7 +177,7 @@ def consume(broker, topic, end, **conf):
     c.assign([TopicPartition(topic, 0, 0)])
     got = {}
     while max(got, default=-1) < end - 1:
-        m = c.poll(20 * SLOW)
+        m = c.poll(60 * SLOW)
         assert m is not None, (topic, conf, len(got))
         assert m.error() is None, (topic, conf, m.error())
         got[m.offset()] = (m.key(), m.value())

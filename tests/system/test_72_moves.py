@@ -64,7 +64,7 @@ def everything(w, topic):
 
 
 def arrived(b, w, topic, path):
-    wait_for(lambda: where(w, topic) == [(path, False, 0)] and home(b, topic + "-0") == [path], 30, "%s in %s" % (topic, path))
+    wait_for(lambda: where(w, topic) == [(path, False, 0)] and home(b, topic + "-0") == [path], 90, "%s in %s" % (topic, path))
 
 
 def test_there_and_back(two):
@@ -137,11 +137,11 @@ def test_producers_and_consumers_go_on(two):
     try:
         with Wire(two.port) as w:
             for i in range(8):
-                wait_for(lambda: len(acked) > i * 200, 30, "records are written")
+                wait_for(lambda: len(acked) > i * 200, 120, "records are written")
                 now = home(two, "t-0")[0]
                 to = two.dirs[1 - two.dirs.index(now)]
                 assert move(w, to, ("t", 0)) == [NONE]
-                wait_for(lambda: home(two, "t-0") == [to], 30, "moved")
+                wait_for(lambda: home(two, "t-0") == [to], 90, "moved")
     finally:
         stop.set()
         threads[0].join()
@@ -173,7 +173,7 @@ def test_killed_in_the_midst(two):
         with Wire(two.port) as w:
             wait_for(lambda: put(w, "t")["ErrorCode"] == 0, what="writable")
             total += 1
-            wait_for(lambda: len(where(w, "t")) == 1 and home(two, "t-0") == [to], 30, "the move is over")
+            wait_for(lambda: len(where(w, "t")) == 1 and home(two, "t-0") == [to], 90, "the move is over")
             assert offsets_of(everything(w, "t")) == list(range(total))
 
 
@@ -189,7 +189,7 @@ def test_stopped_in_the_midst(two):
     two.start()
     with Wire(two.port) as w:
         assert "not closed cleanly" not in two.log(this_start=True)
-        wait_for(lambda: home(two, "t-0") == [to] and len(where(w, "t")) == 1, 30, "the move is over")
+        wait_for(lambda: home(two, "t-0") == [to] and len(where(w, "t")) == 1, 90, "the move is over")
         assert offsets_of(everything(w, "t")) == list(range(100))
 
 

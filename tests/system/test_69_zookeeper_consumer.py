@@ -190,13 +190,13 @@ def test_a_broker_dies(clusters):
         wait_for(lambda: c.lines == ["0"], what="a record")
         cluster.kill9(one)
         produce(cluster, "t", ["1"], other)
-        wait_for(lambda: c.lines == ["0", "1"], what="a record of the next leader")
+        wait_for(lambda: c.lines == ["0", "1"], 90, "a record of the next leader")
         c.stop()
         assert offset(cluster, "g", "t", 0) == 2
     cluster.restart(one)
     cluster.wait_full("t")
     cluster.kill9(2)                                            # u-1 has no leader now
-    wait_for(lambda: cluster.leader("u", 1) is None, what="no leader")
+    wait_for(lambda: cluster.leader("u", 1) is None, 90, "no leader")
     with Consumer(cluster, "--topic", "u", "--group", "h", "--consumer-property", "auto.commit.interval.ms=50") as c:
         wait_for(lambda: any("where logs begin or end" in s for s in c.said), what="word of it")
         wait_for(lambda: offset(cluster, "h", "u", 0) == 0, what="the other partition is read")

@@ -228,6 +228,7 @@ def test_a_full_disk_refuses_commits_and_joins_until_there_is_room(brokers, smal
     with coordinator(broker, "g") as wire:
         assert commit(wire, "g", {0: 1}) == [NONE]
         fill(small_disk / "filler")
+        wait_for(lambda: "no records and no new topics are taken" in broker.log(), what="it is said")
         last, codes = 1, set()
         for offset in range(2, 400):
             code = commit(wire, "g", {0: offset})[0]

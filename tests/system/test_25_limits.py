@@ -1,5 +1,6 @@
 """Limits on connections and their log lines; request size; what an idle connection may do."""
 import struct
+import time
 
 import pytest
 
@@ -80,12 +81,13 @@ def test_a_request_beyond_the_limit(brokers):
 
 
 def test_a_flood_of_nonsense_is_a_few_lines(broker):
-    before = len(broker.log().splitlines())
+    before, began = len(broker.log().splitlines()), time.monotonic()
     for _ in range(500):
         with Raw(broker) as c:
             c.send(b"GET / HTTP/1.1\r\n\r\n")
             wait_for(c.is_closed)
-    assert 1 <= len(broker.log().splitlines()) - before < 100
+    # 20 in 10 s are told; a slow machine takes longer.
+    assert 1 <= len(broker.log().splitlines()) - before < 100 * (1 + (time.monotonic() - began) // 30)
 
 
 def test_listeners_have_limits_of_their_own(brokers):

@@ -97,13 +97,14 @@ int absents_put(struct absents *v, enum absence why, int32_t controller_epoch,
     a->why = why;
     a->controller_epoch = controller_epoch;
     lock_take(&v->lock);
+    atomic_fetch_add(&v->n, 1);         /* first: who looks at it without the lock must not find none for a moment */
     old = find(v, t->topic_name, st->partition_index);
     if (old != NULL)
         drop(v, old);
     HASH_ADD_KEYPTR(hh, v->map, a->key, a->key_len, a);
     kept = a->hh.tbl != NULL;
-    if (kept)
-        atomic_fetch_add(&v->n, 1);
+    if (!kept)
+        atomic_fetch_sub(&v->n, 1);
     lock_drop(&v->lock);
     free(old);
     if (!kept)
@@ -129,6 +130,26 @@ enum absence absents_why(struct absents *v, struct str topic, int32_t index, int
     if (leader_epoch != NULL)
         *leader_epoch = epoch;
     return why;
+}
+
+int absents_get(struct absents *v, struct str topic, int32_t index, struct absent **out)
+{
+    int rc = OK;
+    struct absent *a;
+
+    *out = NULL;
+    lock_take(&v->lock);
+    a = find(v, topic, index);
+    if (a != NULL) {
+        *out = copy(&a->topic, &a->state);
+        rc = *out != NULL ? OK : ERR_NOMEM;
+    }
+    if (*out != NULL) {
+        (*out)->why = a->why;
+        (*out)->controller_epoch = a->controller_epoch;
+    }
+    lock_drop(&v->lock);
+    return rc;
 }
 
 struct absent *absents_take(struct absents *v, struct str topic, int32_t index)

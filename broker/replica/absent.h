@@ -1,7 +1,8 @@
 /* broker/replica/absent.h - partitions that this broker is to host but whose log it cannot use: it is still being
  * loaded, or it is offline (its log directory has failed, or it alone could not be opened).
  *
- * What the controller has said of one that is being loaded is kept, and taken up when the log is there.
+ * What the controller has said of one that is being loaded is kept, and taken up when the log is there. What is hosted
+ * comes into the replica manager's map before it goes from here, so that nobody finds it in neither.
  *
  * OWNER    one struct absents in the replica manager.
  * LOCKS    `absent` inside. Any thread may ask; who puts and takes holds `becoming`.
@@ -44,6 +45,8 @@ int  absents_put(struct absents *v, enum absence why, int32_t controller_epoch,
                  const struct leader_and_isr_request_leader_and_isr_partition_state *st) must_use;
 /* *leader_epoch (may be NULL) is what the controller has said last; -1 when it is no absent one. */
 enum absence absents_why(struct absents *v, struct str topic, int32_t index, int32_t *leader_epoch);
+/* *out is a copy, to be freed; NULL: it is no absent one. */
+int  absents_get(struct absents *v, struct str topic, int32_t index, struct absent **out) must_use;
 struct absent *absents_take(struct absents *v, struct str topic, int32_t index);        /* NULL: none; free() it */
 
 #endif

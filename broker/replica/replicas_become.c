@@ -6,6 +6,8 @@
 #include "metadata/topic_name.h"
 #include "proto/kerr.h"
 
+#include <stdlib.h>
+
 static bool is_among(const int32_t *ids, int32_t n, int32_t id)
 {
     for (int32_t i = 0; i < n; i++)
@@ -232,8 +234,10 @@ void replicas_become(struct replicas *rs, int32_t controller_epoch, struct becom
     }
     if (kerr == KERR_NONE && rc == OK && b->create != NULL)
         rc = replicas_put(rs, b->p);
-    if (kerr == KERR_NONE && rc == OK && b->create != NULL)
+    if (kerr == KERR_NONE && rc == OK && b->create != NULL) {
+        free(absents_take(&rs->absents, b->topic->topic_name, b->state->partition_index));
         replicas_configure_one(rs, b->p);           /* again: its settings may have changed a moment ago */
+    }
     if (kerr == KERR_NONE && rc == OK && follows_still(rs, b->state))
         rc = follow_leader(rs, b->p);
     if (kerr == KERR_NONE && rc == OK)

@@ -13,7 +13,7 @@ static void lost(struct replicas *rs)
         rs->opts.on_lost(rs->opts.lost_arg);
 }
 
-/* Takes up what was kept; `a` is out of the list. Gives the partition, a reference, to be woken. */
+/* Takes up what was kept; `a` is a copy of it. Gives the partition, a reference, to be woken. */
 static struct partition *take_up(struct replicas *rs, const struct absent *a)
 {
     struct topic_config_entry *entry = topic_configs_get(rs->opts.topic_configs, a->topic.topic_name);
@@ -30,6 +30,8 @@ static struct partition *take_up(struct replicas *rs, const struct absent *a)
     if (answer.error_code != KERR_NONE) {
         log_error("%.*s-%d: loaded, but cannot be served: %s", STR_ARG(a->topic.topic_name),
                   (int)a->state.partition_index, kerr_name(answer.error_code));
+        if (create.rc != ERR_BUSY && create.rc != ERR_OFFLINE)
+            free(absents_take(&rs->absents, a->topic.topic_name, a->state.partition_index));
         lost(rs);
     }
     return b.p;
@@ -38,10 +40,11 @@ static struct partition *take_up(struct replicas *rs, const struct absent *a)
 void replicas_log_ready(struct replicas *rs, struct str topic, int32_t partition, int rc)
 {
     struct partition *p = NULL;
-    struct absent *a;
+    struct absent *a = NULL;
 
     lock_take(&rs->becoming);
-    a = rc != ERR_CLOSED && !atomic_load(&rs->stopped) ? absents_take(&rs->absents, topic, partition) : NULL;
+    if (rc != ERR_CLOSED && !atomic_load(&rs->stopped) && absents_get(&rs->absents, topic, partition, &a) != OK)
+        log_error("%.*s-%d: loaded, but out of memory to serve it", STR_ARG(topic), (int)partition);
     if (a != NULL && rc == OK) {
         p = take_up(rs, a);
     } else if (a != NULL) {

@@ -1,7 +1,10 @@
 /* tests/unit/broker/replica/test_replicas.c - what the controller's requests make of partitions, and what may then be
  * done to them: leadership, epochs, ISR and high watermark. The log is the real one, in a directory of its own. */
 #include "broker/replica/leader.h"
+#include "broker/replica/replicas_impl.h"
 #include "tests/unit/broker/replica/kit.h"
+
+#include <pthread.h>
 
 static int16_t read_at(struct partition *p, int64_t offset, int32_t epoch, enum isolation isolation, size_t *len)
 {
@@ -221,6 +224,82 @@ START_TEST(records_are_deleted_up_to_hw)
 }
 END_TEST
 
+/* ---- logs that are being loaded ---- */
+
+/* As after LeaderAndIsr for a log that is not there yet. */
+static void loads(int32_t index, int32_t epoch)
+{
+    struct request_topic topic;
+    struct request_state state;
+
+    leader_and_isr_request_leader_and_isr_topic_state_init(&topic);
+    leader_and_isr_request_leader_and_isr_partition_state_init(&state);
+    topic.topic_name = STR_LIT("t");
+    topic.topic_id = topic_id;
+    state.partition_index = index;
+    state.leader = SELF;
+    state.leader_epoch = epoch;
+    state.replicas = state.isr = (int32_t *)alone;
+    state.replicas_n = state.isr_n = 1;
+    ck_assert_int_eq(absents_put(&rs->absents, ABSENT_LOADING, 1, &topic, &state), OK);
+}
+
+/* The log was ready, though nobody had said so yet, when the controller spoke again. */
+START_TEST(a_later_order_stays_when_its_log_is_ready)
+{
+    struct partition *p;
+
+    loads(0, 5);
+    ck_assert(replicas_is_loading(rs, STR_LIT("t"), 0));
+    ck_assert_int_eq(tell(lead(6)), KERR_NONE);
+    ck_assert(!replicas_is_loading(rs, STR_LIT("t"), 0));
+    replicas_log_ready(rs, STR_LIT("t"), 0, OK);
+    ck_assert_uint_eq(replicas_partitions(rs), 1);
+    p = find();
+    ck_assert_int_eq(partition_standing(p).leader_epoch, 6);
+    partition_unref(&p);
+}
+END_TEST
+
+static atomic_int looked_at;            /* a partition; -1: the end */
+static atomic_int seen_nowhere;
+
+static void *look_for_it(void *arg)
+{
+    int32_t index;
+
+    while ((index = atomic_load(&looked_at)) >= 0) {
+        bool loading = replicas_is_loading(rs, STR_LIT("t"), index);
+        struct partition *p = replicas_get(rs, STR_LIT("t"), index);
+
+        if (!loading && p == NULL)
+            atomic_fetch_add(&seen_nowhere, 1);
+        partition_unref(&p);
+    }
+    return arg;
+}
+
+/* Or clients would be told that it is led here, and refused when they come. */
+START_TEST(what_is_not_loading_any_more_is_there)
+{
+    pthread_t t;
+
+    loads(0, 5);
+    atomic_store(&looked_at, 0);
+    ck_assert_int_eq(pthread_create(&t, NULL, look_for_it, NULL), 0);
+    for (int32_t i = 0; i < 200; i++) {
+        loads(i, 5);
+        atomic_store(&looked_at, i);
+        replicas_log_ready(rs, STR_LIT("t"), i, OK);
+        ck_assert(!replicas_is_loading(rs, STR_LIT("t"), i));
+    }
+    atomic_store(&looked_at, -1);
+    pthread_join(t, NULL);
+    ck_assert_uint_eq(replicas_partitions(rs), 200);
+    ck_assert_int_eq(atomic_load(&seen_nowhere), 0);
+}
+END_TEST
+
 START_TEST(names_that_cannot_be_are_unknown)
 {
     char name[400];
@@ -328,6 +407,8 @@ int main(void)
     tcase_add_test(t, deleted_partitions_are_gone_and_may_come_again);
     tcase_add_test(t, records_are_deleted_up_to_hw);
     tcase_add_test(t, names_that_cannot_be_are_unknown);
+    tcase_add_test(t, a_later_order_stays_when_its_log_is_ready);
+    tcase_add_test(t, what_is_not_loading_any_more_is_there);
     tcase_add_test(t, leadership_changes_between_appends_only);
     suite_add_tcase(s, t);
     srunner_run_all(r, CK_ENV);

@@ -14,10 +14,8 @@
 #include "storage/segment_txn.h"
 #include "storage/syncer.h"
 
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 static size_t holder_of(const struct plog *l, int64_t offset)
 {
@@ -324,45 +322,6 @@ int plog_truncate(struct plog *l, int64_t offset)
     return rc;
 }
 
-static const enum segment_file anew[] = { SEGMENT_INDEX, SEGMENT_TIMEINDEX, SEGMENT_LOG };
-
-#define ANEW_N (sizeof anew / sizeof anew[0])
-
-/* Empty files for a segment at `base`, which have their names when the old ones have gone; the next start removes those
- * that are left. A full disk, or a process without descriptors, is found out here, before anything is changed. */
-static int prepare_files(struct plog *l, int64_t base)
-{
-    char path[SEGMENT_PATH_MAX];
-    int fd, rc = OK;
-
-    for (size_t i = 0; i < ANEW_N && rc == OK; i++) {
-        segment_path(&l->place, base, anew[i], ".tmp", path);
-        rc = fio_open(l->place.dirfd, path, O_WRONLY | O_CREAT | O_TRUNC, &fd);
-        if (rc == OK)
-            fio_close(&fd);
-    }
-    for (size_t i = 0; i < ANEW_N && rc != OK; i++) {
-        segment_path(&l->place, base, anew[i], ".tmp", path);
-        (void)unlinkat(l->place.dirfd, path, 0);
-    }
-    KILL_POINT("truncate.prepared");
-    return rc;
-}
-
-/* .log last: without it the others are strays, which the next start removes. */
-static int place_files(struct plog *l, int64_t base)
-{
-    char from[SEGMENT_PATH_MAX], to[SEGMENT_PATH_MAX];
-
-    for (size_t i = 0; i < ANEW_N; i++) {
-        segment_path(&l->place, base, anew[i], ".tmp", from);
-        segment_path(&l->place, base, anew[i], "", to);
-        TRY(fio_rename(l->place.dirfd, from, to));
-        KILL_POINT("segment.file_created");
-    }
-    return OK;
-}
-
 /* Takes over s, whose files are prepared. */
 static int start_anew(struct plog *l, struct segment *s)
 {
@@ -372,14 +331,13 @@ static int start_anew(struct plog *l, struct segment *s)
     give_way(l, 0);
     rc = doom_from(l, 0);
     if (rc == OK)
-        rc = place_files(l, s->base);
+        rc = segment_place_files(s);
     KILL_POINT("truncate.began_anew");
     if (rc != OK) {
         segment_unref(&s);
         return rc;
     }
     s->created_ms = l->dir->opts.now_ms();
-    s->max_known = s->first_known = true;
     lock_take(&l->view);
     epochs_truncate_end(&l->epochs, 0);
     lock_drop(&l->view);
@@ -390,11 +348,13 @@ static int start_anew(struct plog *l, struct segment *s)
     return drop_old_snapshot(l, -1);
 }
 
+/* Nothing has changed where the new files cannot be had. */
 static int begin_at(struct plog *l, int64_t offset)
 {
     struct segment *s = segment_new(&l->place, &l->view, offset);
-    int rc = s != NULL ? prepare_files(l, offset) : ERR_NOMEM;
+    int rc = s != NULL ? segment_prepare_files(s) : ERR_NOMEM;
 
+    KILL_POINT("truncate.prepared");
     if (rc == OK)
         return broken(l, start_anew(l, s));
     segment_unref(&s);

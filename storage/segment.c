@@ -95,23 +95,61 @@ void segment_unref(struct segment **sp)
     free(s);
 }
 
-int segment_create_files(struct segment *s)
+/* Those that every segment has. .log last: without it the others are strays, which the next start removes. */
+static const enum segment_file made[] = { SEGMENT_INDEX, SEGMENT_TIMEINDEX, SEGMENT_LOG };
+
+#define MADE_N   (sizeof made / sizeof made[0])
+#define PREPARED ".tmp"
+
+static int make_files(struct segment *s, const char *more)
 {
-    static const enum segment_file files[] = { SEGMENT_INDEX, SEGMENT_TIMEINDEX, SEGMENT_LOG };
     char path[SEGMENT_PATH_MAX];
     int fd, rc = OK;
 
-    /* .log last: without it the others are strays, which the next start removes. */
-    for (size_t i = 0; i < sizeof files / sizeof files[0] && rc == OK; i++) {
-        segment_path(s->place, s->base, files[i], "", path);
+    for (size_t i = 0; i < MADE_N && rc == OK; i++) {
+        segment_path(s->place, s->base, made[i], more, path);
         rc = fio_open(s->place->dirfd, path, O_WRONLY | O_CREAT | O_TRUNC, &fd);
         if (rc == OK)
             fio_close(&fd);
         KILL_POINT("segment.file_created");
     }
+    return rc;
+}
+
+int segment_create_files(struct segment *s)
+{
+    int rc = make_files(s, "");
+
     s->max_known = true;
     s->first_known = true;
     return rc;
+}
+
+int segment_prepare_files(struct segment *s)
+{
+    char path[SEGMENT_PATH_MAX];
+    int rc = make_files(s, PREPARED);
+
+    for (size_t i = 0; i < MADE_N && rc != OK; i++) {
+        segment_path(s->place, s->base, made[i], PREPARED, path);
+        (void)!fio_unlink(s->place->dirfd, path);       /* what stays, the next start removes */
+    }
+    return rc;
+}
+
+int segment_place_files(struct segment *s)
+{
+    char from[SEGMENT_PATH_MAX], to[SEGMENT_PATH_MAX];
+
+    for (size_t i = 0; i < MADE_N; i++) {
+        segment_path(s->place, s->base, made[i], PREPARED, from);
+        segment_path(s->place, s->base, made[i], "", to);
+        TRY(fio_rename(s->place->dirfd, from, to));
+        KILL_POINT("segment.file_placed");
+    }
+    s->max_known = true;
+    s->first_known = true;
+    return OK;
 }
 
 /* ---- the .log file ------------------------------------------------------------------------------------------- */

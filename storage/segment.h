@@ -101,6 +101,11 @@ struct segment *segment_ref(struct segment *s);
 void            segment_unref(struct segment **s);                      /* NULL-safe */
 
 int segment_create_files(struct segment *s) must_use;                   /* [log] empty ones, replacing empty ones */
+/* [log] The same in two steps: empty files under other names, which get theirs when old ones have gone. The first finds
+ * out a full disk, or a process without descriptors, and leaves nothing then. The next start removes
+ * what a kill leaves. */
+int segment_prepare_files(struct segment *s) must_use;
+int segment_place_files(struct segment *s) must_use;
 int segment_file(struct segment *s, struct file_ref **out) must_use;    /* [any] a new reference of the open .log */
 
 /* Bytes at the end of .log, not yet visible. On failure nothing remains of them; ERR_IO: that failed too. */

@@ -154,8 +154,12 @@ class Grouped(threading.Thread):
                 self.commit(consumer)
 
     def begins_below(self, p, offset):
-        """Nothing is committed meanwhile."""
+        """Nothing is committed meanwhile, and nothing of the topic is deleted."""
         seen = []
+        if offset != 0:                 # not sent to the start: this is where it was told that its group is
+            self.bad.append("%s-%d: a consumer of %s begins at %d, committed was %d" % (
+                self.topic, p, self.group, offset, self.told[p]))
+            return
 
         def stands():
             try:

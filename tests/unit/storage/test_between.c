@@ -209,6 +209,38 @@ START_TEST(a_truncation_that_stops_half_way_is_recovered)
 }
 END_TEST
 
+/* Wherever it stops: what is there is whole, and a follower can begin it anew. */
+START_TEST(a_log_that_begins_anew_half_way_is_recovered)
+{
+    static const enum fio_op ops[] = { FIO_OPEN, FIO_RENAME, FIO_UNLINK, FIO_WRITE };
+
+    for (size_t k = 0; k < sizeof ops / sizeof ops[0]; k++)
+        for (int step = 1; step < 16; step++) {
+            struct plog *l = fresh(), *all[1] = { l };
+            struct plog_appended out;
+
+            fill(l, 40);
+            ok(syncer_all(box_dir(&b)->syncer, all, 1));
+            fio_fail(ops[k], ENOSPC, step);
+            (void)!plog_truncate_all(l, 1000);
+            no_fault();
+            plog_unref(&l);
+            box_crash(&b);
+            box_open(&b);
+            ck_assert(!kit_exists(box_path(&b, "t-0/00000000000000001000.log.tmp")));
+            l = logmgr_get(b.m, STR_LIT("t"), 0);
+            ck_assert(leo(l) == 1000 || leo(l) <= 200);
+            kit_check_whole(l);
+            ok(plog_truncate_all(l, 1000));
+            ck_assert_int_eq(leo(l), 1000);
+            ok(try_put(l, (struct put){ .n = 5, .pid = 3, .seq = 0, .leader_epoch = 9 }, &out));
+            ck_assert_int_eq(out.base_offset, 1000);
+            kit_check_whole(l);
+            done(l);
+        }
+}
+END_TEST
+
 /* Retention is what makes room: it does not need any. */
 START_TEST(old_segments_go_from_a_full_disk)
 {
@@ -376,6 +408,7 @@ int main(void)
         { a_flush_syncs_the_directories_of_a_new_segment, 0 },
         { a_snapshot_stays_as_long_as_the_checkpoint_stays, 0 },
         { a_truncation_that_stops_half_way_is_recovered, 0 },
+        { a_log_that_begins_anew_half_way_is_recovered, 60 },
         { old_segments_go_from_a_full_disk, 0 },
         { old_segments_go_though_a_new_one_finds_no_room, 0 },
         { a_truncation_that_cannot_begin_is_tried_again, 0 },
